@@ -1,0 +1,87 @@
+//! A wait's deadline, computed once, that knows what it waits for.
+//!
+//! Every wait in this crate is bounded by one of these. The end is fixed when the wait begins, so a
+//! wait that wakes up many times still ends on time, and the error of a wait that ran out names it.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// The end of one wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    started: Instant,
+    limit: Duration,
+    what: &'static str,
+}
+
+impl Deadline {
+    /// Starts a wait of at most `limit` for `what` ("a line", "the client to connect").
+    pub(crate) fn new(limit: Duration, what: &'static str) -> Deadline {
+        Deadline {
+            started: Instant::now(),
+            limit,
+            what,
+        }
+    }
+
+    /// The time left, zero when it has passed.
+    pub(crate) fn remaining(&self) -> Duration {
+        self.limit.saturating_sub(self.started.elapsed())
+    }
+
+    /// The time since the wait began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether it has passed.
+    pub(crate) fn expired(&self) -> bool {
+        self.remaining().is_zero()
+    }
+
+    /// The time left, or the error that says which wait ran out.
+    pub(crate) fn check(&self) -> io::Result<Duration> {
+        match self.remaining() {
+            Duration::ZERO => Err(self.error("")),
+            left => Ok(left),
+        }
+    }
+
+    /// The error of this wait having run out; `so_far` says what had come ("; 3 bytes came").
+    pub(crate) fn error(&self, so_far: &str) -> io::Error {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!(
+                "timed out after {:?} waiting for {}{so_far}",
+                self.limit, self.what
+            ),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passed_deadline_names_its_wait() {
+        let deadline = Deadline::new(Duration::ZERO, "a line");
+        assert!(deadline.expired());
+        let error = deadline.check().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(error.to_string(), "timed out after 0ns waiting for a line");
+        assert_eq!(
+            deadline.error("; 3 bytes came").to_string(),
+            "timed out after 0ns waiting for a line; 3 bytes came"
+        );
+    }
+
+    #[test]
+    fn time_left_shrinks_and_never_underflows() {
+        let deadline = Deadline::new(Duration::from_secs(3600), "nothing");
+        assert!(!deadline.expired());
+        assert!(deadline.remaining() <= Duration::from_secs(3600));
+        assert!(deadline.check().unwrap() > Duration::from_secs(3590));
+        assert!(Deadline::new(Duration::MAX, "ever").remaining() > Duration::from_secs(1 << 40));
+    }
+}

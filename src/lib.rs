@@ -1,0 +1,6 @@
+//! Blocking test servers and a tunnel harness.
+
+mod deadline;
+pub mod proto;
+#[cfg(feature = "tunnel")]
+pub mod tunnel;

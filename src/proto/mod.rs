@@ -1,0 +1,1 @@
+//! Protocols as pure state machines over bytes: no socket, no thread, no clock.
