@@ -1,0 +1,73 @@
+//! What a server's threads share, and what one run of it consists of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::address::Address;
+use super::failure::{Failures, HandlerError, HandlerFailure};
+use super::options::Options;
+use super::protocol::Protocol;
+use super::ready::Ready;
+use super::record::Record;
+use super::registry::{Registry, StopSignal};
+use super::socket::BoundSocket;
+use super::workers::Crew;
+
+/// The part of a server that outlives a stop: its protocol, its address, what arrived, what failed.
+pub(crate) struct Host<P: Protocol> {
+    pub(crate) protocol: P,
+    pub(crate) options: Options,
+    pub(crate) address: Address,
+    pub(crate) record: Record<P::Item>,
+    pub(crate) failures: Failures,
+}
+
+impl<P: Protocol> Host<P> {
+    pub(crate) fn fail(&self, peer: Option<Address>, error: HandlerError) {
+        let failure = HandlerFailure::new(peer, &error);
+        log::warn!(target: P::TARGET, "{}: {failure}", self.name());
+        self.failures.add(failure);
+    }
+
+    /// "http server on 127.0.0.1:8080".
+    pub(crate) fn name(&self) -> impl fmt::Display + '_ {
+        struct Name<'a>(&'static str, &'a Address);
+        impl fmt::Display for Name<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{} server on {}", self.0, self.1)
+            }
+        }
+        Name(P::NAME, &self.address)
+    }
+
+    /// "http:8080": the system shows at most 15 bytes of a thread's name.
+    pub(crate) fn thread_name(&self) -> String {
+        match self.address.as_inet() {
+            Some(address) => format!("{}:{}", P::NAME, address.port()),
+            None => format!("{}:unix", P::NAME),
+        }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Host<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("name", &format_args!("{}", self.name()))
+            .field("options", &self.options)
+            .field("record", &self.record)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the thread of one run of a server gets.
+#[derive(Debug)]
+pub struct Run<P: Protocol> {
+    pub(crate) host: Arc<Host<P>>,
+    pub(crate) poll: mio::Poll,
+    pub(crate) waker: Arc<mio::Waker>,
+    pub(crate) socket: BoundSocket,
+    pub(crate) stop: StopSignal,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) crew: Arc<Crew>,
+    pub(crate) ready: Ready,
+}

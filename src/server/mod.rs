@@ -1,0 +1,361 @@
+//! The life of every server: bind, start, ready, stop, restart, drop. It knows no protocol, and it
+//! is the only code that starts server threads.
+
+pub(crate) mod address;
+pub(crate) mod failure;
+pub(crate) mod host;
+pub(crate) mod options;
+pub(crate) mod protocol;
+pub(crate) mod ready;
+pub(crate) mod record;
+pub(crate) mod registry;
+pub(crate) mod socket;
+pub(crate) mod streams;
+pub(crate) mod workers;
+
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+#[cfg(unix)]
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use self::address::ListenOn;
+#[cfg(unix)]
+use self::address::UnixAddress;
+use self::failure::{Failures, HandlerError, HandlerFailure, StopError, StuckHandler};
+use self::host::{Host, Run};
+use self::options::Options;
+use self::protocol::Protocol;
+use self::ready::Ready;
+use self::record::Record;
+use self::registry::{Registry, StopSignal, StopSwitch};
+use self::socket::BoundSocket;
+use self::workers::Crew;
+use crate::deadline::Deadline;
+
+/// A test server: an address, a handler, a poll loop on a thread of its own.
+///
+/// This is what [`TestTcpServer`](crate::TestTcpServer), [`TestUdpServer`](crate::TestUdpServer),
+/// `TestHttpServer` and `TestSmtpServer` have in common; each adds how it is started and what it
+/// records.
+///
+/// Dropping it stops it, and panics with the failures of handlers that no `stop` has reported, so
+/// that a handler's failed assertion fails the test. While the thread panics already, the failures
+/// are printed instead.
+pub struct TestServer<P: Protocol, A = SocketAddr> {
+    pub(crate) host: Arc<Host<P>>,
+    address: A,
+    ready: Ready,
+    running: Option<Running>,
+}
+
+/// A server that is bound, so its port is known and clients queue, but does not serve yet.
+#[must_use = "a bound server serves nothing until `start`"]
+pub struct Bound<P: Protocol, A = SocketAddr> {
+    host: Arc<Host<P>>,
+    address: A,
+    socket: BoundSocket,
+}
+
+/// One run of a server, from start to stop.
+struct Running {
+    switch: StopSwitch,
+    waker: Arc<mio::Waker>,
+    thread: JoinHandle<()>,
+    /// Closed when the thread's work is done: std cannot join with a timeout.
+    ended: Receiver<()>,
+    registry: Arc<Registry>,
+    crew: Arc<Crew>,
+}
+
+impl<P: Protocol, A> Bound<P, A> {
+    pub(crate) fn new<L: ListenOn<Address = A>>(
+        options: Options,
+        address: L,
+        protocol: P,
+    ) -> io::Result<Bound<P, A>> {
+        let socket = BoundSocket::bind(P::SOCKET, &address.candidates()?)?;
+        let narrowed = L::narrow(socket.address.clone())
+            .ok_or_else(|| io::Error::other("bound to an address of another kind"))?;
+        let host = Host {
+            protocol,
+            address: socket.address.clone(),
+            record: Record::new(options.record_limit, P::NOUN),
+            options,
+            failures: Failures::default(),
+        };
+        Ok(Bound {
+            host: Arc::new(host),
+            address: narrowed,
+            socket,
+        })
+    }
+
+    /// Starts the server's thread, and returns once it is ready.
+    ///
+    /// # Errors
+    /// The system gives no thread or no poll.
+    pub fn start(self) -> io::Result<TestServer<P, A>> {
+        let mut server = TestServer {
+            host: self.host,
+            address: self.address,
+            ready: Ready::default(),
+            running: None,
+        };
+        server.launch(self.socket)?;
+        Ok(server)
+    }
+}
+
+impl<P: Protocol> Bound<P, SocketAddr> {
+    /// The address it is bound to, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The port it is bound to.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+}
+
+#[cfg(unix)]
+impl<P: Protocol> Bound<P, UnixAddress> {
+    /// The socket's path.
+    pub fn path(&self) -> &Path {
+        path_of(&self.address)
+    }
+}
+
+impl<P: Protocol> TestServer<P, SocketAddr> {
+    /// The address it serves on, with the real port. It stays the same over stop and restart.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The port it serves on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+}
+
+#[cfg(unix)]
+impl<P: Protocol> TestServer<P, UnixAddress> {
+    /// The address it serves on.
+    pub fn local_addr(&self) -> &UnixAddress {
+        &self.address
+    }
+
+    /// The socket's path.
+    pub fn path(&self) -> &Path {
+        path_of(&self.address)
+    }
+}
+
+#[cfg(unix)]
+fn path_of(address: &UnixAddress) -> &Path {
+    // A server's socket is bound to a path; an empty one stands for what cannot be.
+    address.path().unwrap_or(Path::new(""))
+}
+
+impl<P: Protocol, A> TestServer<P, A> {
+    /// The flag that it serves: set just before the poll loop is entered, cleared by a stop.
+    pub fn ready(&self) -> Ready {
+        self.ready.clone()
+    }
+
+    /// The failures of handlers so far that no `stop` has reported, the first 100 of them.
+    pub fn failures(&self) -> Vec<HandlerFailure> {
+        self.host.failures.all()
+    }
+
+    /// Takes the failures, for a test that expects them: no `stop` and no drop reports them then.
+    pub fn take_failures(&self) -> Vec<HandlerFailure> {
+        self.host.failures.take().0
+    }
+
+    /// How many connections are open now (for datagrams: how many are being handled).
+    pub fn connections(&self) -> usize {
+        self.running
+            .as_ref()
+            .map_or(0, |running| running.registry.len())
+    }
+
+    /// Stops serving, within `timeout` as a whole. A server that is stopped already stays so.
+    ///
+    /// The listener is closed. Connections that have come are still served: their reading side is
+    /// shut, so that a handler that waits for its client sees the end of the stream, and may finish
+    /// what it writes; idle connections close at once. Shortly before the timeout both sides are
+    /// shut. All threads and sockets are gone when it returns, but for handlers that do not end.
+    ///
+    /// # Errors
+    /// The handlers that panicked or returned an error since the last stop, and those that still
+    /// run at the timeout, each with its peer.
+    pub fn stop(&mut self, timeout: Duration) -> Result<(), StopError> {
+        let deadline = Deadline::new(timeout, "the server to stop");
+        let mut stuck = Vec::new();
+        let mut server_stuck = false;
+        if let Some(running) = self.running.take() {
+            self.ready.set(false);
+            let ended = running.stop(&deadline);
+            stuck = ended.stuck;
+            server_stuck = ended.server_stuck;
+            if let Some(panic) = ended.panic {
+                self.host.fail(None, panic);
+            }
+            self.host.record.set_stopped(true);
+            log::debug!(
+                target: P::TARGET, "{} stopped in {:?}", self.host.name(), deadline.elapsed()
+            );
+        }
+        let (failures, more_failures) = self.host.failures.take();
+        if failures.is_empty() && stuck.is_empty() && !server_stuck {
+            return Ok(());
+        }
+        Err(StopError {
+            server: self.host.name().to_string(),
+            timeout,
+            failures,
+            more_failures,
+            stuck,
+            server_stuck,
+        })
+    }
+
+    /// Serves again on the same address, with the same handler: for clients' reconnect logic. A
+    /// server that runs is stopped first, within its drop timeout.
+    ///
+    /// Between a stop and a restart the port is free, and another program could take it.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the stop found failures (the server is stopped then).
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.stop(self.host.options.drop_timeout)?;
+        let socket = BoundSocket::bind(P::SOCKET, std::slice::from_ref(&self.host.address))?;
+        self.launch(socket)
+    }
+
+    fn launch(&mut self, socket: BoundSocket) -> io::Result<()> {
+        let poll = mio::Poll::new()?;
+        let waker = Arc::new(mio::Waker::new(poll.registry(), streams::WAKER)?);
+        let (switch, stop) = StopSignal::new();
+        let (ends, ended) = crossbeam_channel::bounded::<()>(0);
+        let registry = Arc::new(Registry::default());
+        let crew = Arc::new(Crew::default());
+        let run = Run {
+            host: Arc::clone(&self.host),
+            poll,
+            waker: Arc::clone(&waker),
+            socket,
+            stop,
+            registry: Arc::clone(&registry),
+            crew: Arc::clone(&crew),
+            ready: self.ready.clone(),
+        };
+        self.host.record.set_stopped(false);
+        let thread = thread::Builder::new()
+            .name(self.host.thread_name())
+            .spawn(move || {
+                let _ends = ends;
+                P::run(run);
+            })?;
+        self.running = Some(Running {
+            switch,
+            waker,
+            thread,
+            ended,
+            registry,
+            crew,
+        });
+        log::debug!(target: P::TARGET, "{} starts", self.host.name());
+        // The thread sets it before it does anything that could block, so this is only a bound on
+        // a machine that gives it no time at all.
+        if !self.ready.wait(Duration::from_secs(60)) {
+            return Err(Deadline::new(Duration::from_secs(60), "the server's thread").error(""));
+        }
+        Ok(())
+    }
+}
+
+/// What a run left when it ended.
+struct Ended {
+    stuck: Vec<StuckHandler>,
+    server_stuck: bool,
+    panic: Option<HandlerError>,
+}
+
+impl Running {
+    fn stop(self, deadline: &Deadline) -> Ended {
+        drop(self.switch);
+        // Without the waker the poll loop still ends, after its interval.
+        let _ = self.waker.wake();
+        // The thread accepts who has come and closes the listener; a handler of datagrams runs on
+        // it, so it may be stuck itself.
+        let server_stuck = self.ended.recv_timeout(deadline.remaining())
+            == Err(crossbeam_channel::RecvTimeoutError::Timeout);
+        let panic = match server_stuck {
+            true => None,
+            false => HandlerError::joined(self.thread),
+        };
+        self.registry.shut_all(Shutdown::Read);
+        let grace = (deadline.remaining() / 4).min(Duration::from_millis(250));
+        if !self.registry.wait_empty(deadline, grace) {
+            self.registry.shut_all(Shutdown::Both);
+            self.registry.wait_empty(deadline, Duration::ZERO);
+        }
+        let stuck = self.registry.stuck();
+        if stuck.is_empty() {
+            // No handler runs: what is left of the workers is their way out.
+            self.crew.join(&Deadline::new(
+                deadline.remaining().max(Duration::from_secs(1)),
+                "the workers",
+            ));
+        } else {
+            self.crew.join(deadline);
+        }
+        Ended {
+            stuck,
+            server_stuck,
+            panic,
+        }
+    }
+}
+
+impl<P: Protocol, A> Drop for TestServer<P, A> {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop(self.host.options.drop_timeout) {
+            if thread::panicking() {
+                // A second panic would abort the whole test binary.
+                eprintln!("loopback: while the test was failing already: {error}");
+            } else {
+                panic!("{error}");
+            }
+        }
+    }
+}
+
+impl<P: Protocol, A> fmt::Debug for TestServer<P, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestServer")
+            .field("name", &format_args!("{}", self.host.name()))
+            .field("ready", &self.ready.is_set())
+            .field("connections", &self.connections())
+            .field("arrived", &self.host.record.total())
+            .field("failures", &self.host.failures.all().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: Protocol, A: fmt::Debug> fmt::Debug for Bound<P, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound")
+            .field("name", &format_args!("{}", self.host.name()))
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,133 @@
+//! The options of every server, and the builder that gathers them.
+
+use std::time::Duration;
+
+use super::protocol::Protocol;
+use crate::connection::Limits;
+
+/// The options that all servers have.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) poll_interval: Duration,
+    pub(crate) drop_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) record_limit: usize,
+    pub(crate) limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            poll_interval: Duration::from_millis(500),
+            drop_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(300),
+            max_connections: 10_000,
+            record_limit: 10_000,
+            limits: Limits {
+                line: 1 << 20,
+                frame: 64 << 20,
+                rest: 1 << 30,
+                read_timeout: Some(Duration::from_secs(30)),
+                write_timeout: Some(Duration::from_secs(30)),
+            },
+        }
+    }
+}
+
+/// Options first, then `bind` or `start`.
+///
+/// ```
+/// use std::time::Duration;
+/// use loopback::TestTcpServer;
+///
+/// let bound = TestTcpServer::builder()
+///     .read_timeout(Duration::from_secs(2))
+///     .bind("127.0.0.1:0", |mut conn| conn.read_line().map(drop))?;
+/// let port = bound.port(); // known, and clients may connect, before anything is served
+/// let server = bound.start()?;
+/// assert_eq!(server.port(), port);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `bind` or `start`"]
+pub struct Builder<P: Protocol> {
+    pub(crate) common: Options,
+    pub(crate) options: P::Options,
+}
+
+impl<P: Protocol> Default for Builder<P> {
+    fn default() -> Builder<P> {
+        Builder {
+            common: Options::default(),
+            options: P::Options::default(),
+        }
+    }
+}
+
+impl<P: Protocol> Builder<P> {
+    /// The longest time the poll loop sleeps, 500 ms unless told. Stopping never waits for it; it
+    /// only bounds how late a limit of the system that has gone is noticed.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.common.poll_interval = interval;
+        self
+    }
+
+    /// How long a read of a [`Connection`](crate::Connection) waits, 30 s unless told. At least 1 ms.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.common.limits.read_timeout = Some(timeout.max(Duration::from_millis(1)));
+        self
+    }
+
+    /// How long a write waits for a client that does not read, 30 s unless told. At least 1 ms.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.common.limits.write_timeout = Some(timeout.max(Duration::from_millis(1)));
+        self
+    }
+
+    /// The timeout of the stop that `Drop` does, 5 s unless told.
+    pub fn drop_timeout(mut self, timeout: Duration) -> Self {
+        self.common.drop_timeout = timeout;
+        self
+    }
+
+    /// How long a connection that is between requests is kept, 300 s unless told. Protocols whose
+    /// handler holds the connection do not use it.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.common.idle_timeout = timeout;
+        self
+    }
+
+    /// The most connections that may be open at once, 10,000 unless told. One more is reset, and
+    /// kept as a failure.
+    pub fn max_connections(mut self, limit: usize) -> Self {
+        self.common.max_connections = limit;
+        self
+    }
+
+    /// The most items that the record of what arrived holds, 10,000 unless told. Later ones are
+    /// counted but not kept until some are taken; 0 keeps none.
+    pub fn record_limit(mut self, limit: usize) -> Self {
+        self.common.record_limit = limit;
+        self
+    }
+
+    /// The longest line that [`read_line`](crate::Connection::read_line) reads, 1 MiB unless told.
+    pub fn max_line(mut self, bytes: usize) -> Self {
+        self.common.limits.line = bytes;
+        self
+    }
+
+    /// The longest frame that [`read_frame`](crate::Connection::read_frame) reads, 64 MiB unless told.
+    pub fn max_frame(mut self, bytes: usize) -> Self {
+        self.common.limits.frame = bytes;
+        self
+    }
+
+    /// The most that [`read_rest`](crate::Connection::read_rest), `read_to_end` and
+    /// [`read_bytes`](crate::Connection::read_bytes) gather, 1 GiB unless told.
+    pub fn max_read(mut self, bytes: usize) -> Self {
+        self.common.limits.rest = bytes;
+        self
+    }
+}

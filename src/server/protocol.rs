@@ -1,0 +1,92 @@
+//! What a room provides to be served: the seam between the life of a server and its protocol.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::failure::HandlerError;
+use super::host::{Host, Run};
+use super::registry::Live;
+use super::socket::SocketKind;
+use crate::connection::Connection;
+
+/// A protocol with its handler and options: what makes a [`TestServer`](crate::TestServer) a TCP,
+/// UDP, HTTP or SMTP server. It cannot be implemented outside this crate.
+pub trait Protocol: Send + Sync + Sized + 'static {
+    /// The word in thread names and messages: "http".
+    const NAME: &'static str;
+    /// The target of log records: "loopback::http".
+    const TARGET: &'static str;
+    /// What a thing that arrives is called in messages: "a request".
+    const NOUN: &'static str;
+    /// What it is served on.
+    const SOCKET: SocketKind;
+    /// Its own options, beside those of every server.
+    type Options: Clone + Debug + Default + Send + Sync + 'static;
+    /// What the server's record keeps of each thing that arrives.
+    type Item: Send + Sync + 'static;
+
+    /// The server's thread: serves until it is told to stop. For streams this is
+    /// [`streams::serve`](super::streams::serve).
+    fn run(run: Run<Self>);
+}
+
+/// A protocol on streams.
+pub(crate) trait Serve: Protocol {
+    /// Serves a connection, on a worker thread, until it ends or has nothing to do.
+    fn serve(&self, conn: Connection, session: &Session<'_, Self>) -> Next;
+
+    /// How many of a connection's first bytes are to be kept for the record.
+    fn keeps_received(&self) -> usize {
+        0
+    }
+}
+
+/// What becomes of a connection that a worker has served.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// It is closed, or the handler has kept it.
+    Close,
+    /// It is idle: no thread waits for it, and it is served again when it can be read.
+    Park(Connection),
+}
+
+/// One connection's view of its server.
+#[derive(Debug)]
+pub(crate) struct Session<'a, P: Protocol> {
+    pub(crate) host: &'a Arc<Host<P>>,
+    pub(crate) live: &'a Arc<Live>,
+}
+
+impl<P: Protocol> Session<'_, P> {
+    /// Runs a handler; its panic becomes an error.
+    pub(crate) fn run<T>(&self, handler: impl FnOnce() -> T) -> Result<T, HandlerError> {
+        let before = self.live.set_activity("in the handler's own code");
+        let outcome = HandlerError::catch(handler);
+        self.live.set_activity(before);
+        outcome
+    }
+
+    /// Keeps a failure of this connection's handler for `stop` and `Drop` to report.
+    ///
+    /// An input or output error on a connection that stopping has cut is the stop's doing, not the
+    /// handler's, and is only logged.
+    pub(crate) fn fail(&self, error: impl Into<HandlerError>) {
+        let error = error.into();
+        if self.live.cut_by_stop.load(Ordering::Relaxed) && error.is_io() {
+            log::debug!(target: P::TARGET, "{} cut by the stop: {error:?}", self.live.peer);
+            return;
+        }
+        self.host.fail(Some(self.live.peer.clone()), error);
+    }
+
+    /// Puts an item into the server's record. Call it when the reply is written: who waits for the
+    /// item may stop the server at once, and the client must have its answer by then.
+    pub(crate) fn record(&self, item: P::Item) {
+        self.host.record.push(item);
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.live.stop.is_set()
+    }
+}

@@ -1,0 +1,238 @@
+//! The connections that are open, and what each is doing: who to shut when the server stops, and
+//! whom to name when it cannot.
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::address::Address;
+use super::failure::StuckHandler;
+use super::socket::Stream;
+use crate::deadline::Deadline;
+
+/// What is known of one connection (or of one datagram being handled) while a handler serves it.
+///
+/// It does not keep the stream open: that is the handler's `Connection` alone.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: u64,
+    pub(crate) peer: Address,
+    pub(crate) opened: Instant,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    /// Set when a read or write ended because the server is stopping.
+    pub(crate) cut_by_stop: AtomicBool,
+    pub(crate) stop: StopSignal,
+    /// The first bytes that were received, where the protocol wants them recorded.
+    pub(crate) kept: Mutex<Vec<u8>>,
+    pub(crate) keep: usize,
+    stream: Weak<Stream>,
+    activity: Mutex<&'static str>,
+}
+
+impl Live {
+    pub(crate) fn new(
+        id: u64,
+        peer: Address,
+        stream: &Arc<Stream>,
+        stop: StopSignal,
+        keep: usize,
+    ) -> Live {
+        Live::with_stream(id, peer, Arc::downgrade(stream), stop, keep)
+    }
+
+    /// Without a stream: a datagram.
+    pub(crate) fn datagram(id: u64, peer: Address, stop: StopSignal) -> Live {
+        Live::with_stream(id, peer, Weak::new(), stop, 0)
+    }
+
+    fn with_stream(
+        id: u64,
+        peer: Address,
+        stream: Weak<Stream>,
+        stop: StopSignal,
+        keep: usize,
+    ) -> Live {
+        Live {
+            id,
+            peer,
+            opened: Instant::now(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            cut_by_stop: AtomicBool::new(false),
+            stop,
+            kept: Mutex::new(Vec::new()),
+            keep,
+            stream,
+            activity: Mutex::new("in the handler's own code"),
+        }
+    }
+
+    /// Says what the handler is doing now, and gives back what it was doing.
+    pub(crate) fn set_activity(&self, activity: &'static str) -> &'static str {
+        std::mem::replace(&mut *self.activity(), activity)
+    }
+
+    /// Counts bytes that were received and keeps the first of them.
+    pub(crate) fn note_received(&self, data: &[u8]) {
+        let before = self
+            .received
+            .fetch_add(data.len() as u64, Ordering::Relaxed);
+        if before < self.keep as u64 && !data.is_empty() {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = self.keep - kept.len().min(self.keep);
+            kept.extend_from_slice(&data[..data.len().min(room)]);
+        }
+    }
+
+    pub(crate) fn note_sent(&self, count: usize) {
+        self.sent.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn shut(&self, how: Shutdown) {
+        if let Some(stream) = self.stream.upgrade() {
+            // The peer may have gone already; there is nothing left to shut then.
+            let _ = stream.shutdown(how);
+        }
+    }
+
+    fn stuck(&self) -> StuckHandler {
+        StuckHandler {
+            peer: self.peer.clone(),
+            age: self.opened.elapsed(),
+            state: *self.activity(),
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+        }
+    }
+
+    fn activity(&self) -> MutexGuard<'_, &'static str> {
+        self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells everything that waits in a server that it stops. Clones watch the same run of the server.
+#[derive(Debug, Clone)]
+pub(crate) struct StopSignal {
+    stopping: Arc<AtomicBool>,
+    waits: Receiver<()>,
+}
+
+/// The end that stops: dropping it wakes every wait.
+#[derive(Debug)]
+pub(crate) struct StopSwitch {
+    stopping: Arc<AtomicBool>,
+    _wakes_by_its_drop: Sender<()>,
+}
+
+impl StopSignal {
+    pub(crate) fn new() -> (StopSwitch, StopSignal) {
+        let (sender, waits) = crossbeam_channel::bounded(0);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let switch = StopSwitch {
+            stopping: Arc::clone(&stopping),
+            _wakes_by_its_drop: sender,
+        };
+        (switch, StopSignal { stopping, waits })
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Waits for `duration`, or until the server stops: then true, early.
+    pub(crate) fn wait(&self, duration: Duration) -> bool {
+        self.waits.recv_timeout(duration) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+impl Drop for StopSwitch {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}
+
+/// A connection's place in the registry.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    registry: Arc<Registry>,
+    id: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.registry.remove(self.id);
+    }
+}
+
+/// The live connections of one run of a server.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    live: Mutex<HashMap<u64, Arc<Live>>>,
+    ended: Condvar,
+}
+
+impl Registry {
+    /// Enters a connection; it is listed until the entry is dropped, wherever that happens.
+    pub(crate) fn enter(self: &Arc<Registry>, live: Arc<Live>) -> Entry {
+        let id = live.id;
+        self.lock().insert(id, live);
+        Entry {
+            registry: Arc::clone(self),
+            id,
+        }
+    }
+
+    fn remove(&self, id: u64) {
+        let mut live = self.lock();
+        live.remove(&id);
+        // Only `stop` waits, and for all of them.
+        if live.is_empty() {
+            self.ended.notify_all();
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Shuts every connection that is still there; `Read` lets handlers finish what they write.
+    pub(crate) fn shut_all(&self, how: Shutdown) {
+        let all: Vec<_> = self.lock().values().cloned().collect();
+        for live in all {
+            live.shut(how);
+        }
+    }
+
+    /// Waits until none is left, and says whether that is so.
+    pub(crate) fn wait_empty(&self, deadline: &Deadline, reserve: Duration) -> bool {
+        let mut live = self.lock();
+        while !live.is_empty() {
+            let left = deadline.remaining().saturating_sub(reserve);
+            if left.is_zero() {
+                return false;
+            }
+            live = self
+                .ended
+                .wait_timeout(live, left.min(Duration::from_secs(3600)))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+
+    /// Those that are still there, the oldest first.
+    pub(crate) fn stuck(&self) -> Vec<StuckHandler> {
+        let mut stuck: Vec<_> = self.lock().values().map(|live| live.stuck()).collect();
+        stuck.sort_by_key(|handler| std::cmp::Reverse(handler.age));
+        stuck
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Live>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,305 @@
+//! Sockets of either family behind one face: binding them, accepting on them, reading and writing.
+//!
+//! What is Unix's own about them stands here and in `address.rs`.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+#[cfg(unix)]
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::address::Address;
+#[cfg(unix)]
+use super::address::UnixAddress;
+
+/// What kind of socket a protocol is served on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketKind {
+    /// A listener that accepts streams.
+    Stream,
+    /// A socket that receives datagrams.
+    Datagram,
+}
+
+/// A bound socket, listening if it is a stream's. Dropping it closes it and removes its socket file.
+#[derive(Debug)]
+pub(crate) struct BoundSocket {
+    pub(crate) socket: Listening,
+    pub(crate) address: Address,
+}
+
+/// The bound socket by its kind.
+#[derive(Debug)]
+pub(crate) enum Listening {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+    #[cfg(unix)]
+    Unix(UnixListener),
+    #[cfg(unix)]
+    UnixDatagram(UnixDatagram),
+}
+
+impl BoundSocket {
+    /// Binds the first of `candidates` that can be bound. Non-blocking, close-on-exec, and with the
+    /// largest backlog the system gives: a short one makes a server crawl under load.
+    pub(crate) fn bind(kind: SocketKind, candidates: &[Address]) -> io::Result<BoundSocket> {
+        let mut last = None;
+        for candidate in candidates {
+            match bind_one(kind, candidate) {
+                Ok(bound) => return Ok(bound),
+                Err(error) => {
+                    last = Some(io::Error::new(
+                        error.kind(),
+                        format!("cannot bind {candidate}: {error}"),
+                    ));
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "cannot bind: the name has no address",
+            )
+        }))
+    }
+
+    /// Accepts a connection that is waiting; `WouldBlock` when none is.
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Address)> {
+        match &self.socket {
+            Listening::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                // The BSDs hand the listener's non-blocking mode down, Linux does not.
+                #[cfg(not(target_os = "linux"))]
+                stream.set_nonblocking(false)?;
+                // Replies leave as they are written: a test peer must not wait for Nagle's algorithm.
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Address::Inet(peer)))
+            }
+            #[cfg(unix)]
+            Listening::Unix(listener) => {
+                let (stream, peer) = listener.accept()?;
+                #[cfg(not(target_os = "linux"))]
+                stream.set_nonblocking(false)?;
+                let peer = Address::Unix(UnixAddress::from_std(&peer));
+                Ok((Stream::Unix(stream), peer))
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Receives a datagram that is waiting; `WouldBlock` when none is.
+    pub(crate) fn receive_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Address)> {
+        match &self.socket {
+            Listening::Udp(socket) => {
+                let (length, peer) = socket.recv_from(buffer)?;
+                Ok((length, Address::Inet(peer)))
+            }
+            #[cfg(unix)]
+            Listening::UnixDatagram(socket) => {
+                let (length, peer) = socket.recv_from(buffer)?;
+                Ok((length, Address::Unix(UnixAddress::from_std(&peer))))
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Sends a datagram.
+    pub(crate) fn send_to(&self, data: &[u8], peer: &Address) -> io::Result<usize> {
+        match (&self.socket, peer) {
+            (Listening::Udp(socket), Address::Inet(peer)) => socket.send_to(data, peer),
+            #[cfg(unix)]
+            (Listening::UnixDatagram(socket), Address::Unix(peer)) => match peer.path() {
+                Some(path) => socket.send_to(data, path),
+                None => Err(io::Error::new(
+                    io::ErrorKind::NotConnected,
+                    "the sender's socket is unnamed, so no reply can reach it",
+                )),
+            },
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Blocks until the socket can be written again, at most `timeout`.
+    pub(crate) fn wait_writable(&self, timeout: Duration) -> io::Result<()> {
+        let mut poll = mio::Poll::new()?;
+        self.register_for(poll.registry(), mio::Token(0), mio::Interest::WRITABLE)?;
+        poll.poll(&mut mio::Events::with_capacity(1), Some(timeout))
+    }
+
+    /// Registers the socket for reading with a poll.
+    pub(crate) fn register(&self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
+        self.register_for(registry, token, mio::Interest::READABLE)
+    }
+
+    #[cfg(unix)]
+    fn register_for(
+        &self,
+        registry: &mio::Registry,
+        token: mio::Token,
+        interest: mio::Interest,
+    ) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let fd = match &self.socket {
+            Listening::Tcp(socket) => socket.as_raw_fd(),
+            Listening::Udp(socket) => socket.as_raw_fd(),
+            Listening::Unix(socket) => socket.as_raw_fd(),
+            Listening::UnixDatagram(socket) => socket.as_raw_fd(),
+        };
+        registry.register(&mut mio::unix::SourceFd(&fd), token, interest)
+    }
+}
+
+impl Drop for BoundSocket {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        if let Some(path) = self.address.as_path()
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            log::debug!(target: "loopback", "cannot remove {}: {error}", path.display());
+        }
+    }
+}
+
+fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
+    match candidate {
+        Address::Inet(address) => {
+            let ty = match kind {
+                SocketKind::Stream => Type::STREAM,
+                SocketKind::Datagram => Type::DGRAM,
+            };
+            let socket = Socket::new(Domain::for_address(*address), ty, None)?;
+            // A restart must not wait for the last run's connections to leave TIME_WAIT. On Windows
+            // the option means that others may take the port, so it is Unix's only; for datagrams
+            // it would mean the same everywhere.
+            #[cfg(unix)]
+            if kind == SocketKind::Stream {
+                socket.set_reuse_address(true)?;
+            }
+            socket.set_nonblocking(true)?;
+            socket.bind(&(*address).into())?;
+            let socket = match kind {
+                SocketKind::Stream => {
+                    socket.listen(i32::MAX)?;
+                    Listening::Tcp(socket.into())
+                }
+                SocketKind::Datagram => Listening::Udp(socket.into()),
+            };
+            let address = match &socket {
+                Listening::Tcp(listener) => listener.local_addr()?,
+                Listening::Udp(socket) => socket.local_addr()?,
+                #[cfg(unix)]
+                _ => *address,
+            };
+            let address = Address::Inet(address);
+            Ok(BoundSocket { socket, address })
+        }
+        #[cfg(unix)]
+        Address::Unix(unix) => {
+            let path = unix.path().ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidInput, "the address has no path")
+            })?;
+            let socket = match kind {
+                SocketKind::Stream => {
+                    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                    socket.set_nonblocking(true)?;
+                    socket.bind(&socket2::SockAddr::unix(path)?)?;
+                    socket.listen(i32::MAX)?;
+                    Listening::Unix(socket.into())
+                }
+                SocketKind::Datagram => {
+                    let socket = UnixDatagram::bind(path)?;
+                    socket.set_nonblocking(true)?;
+                    Listening::UnixDatagram(socket)
+                }
+            };
+            let address = candidate.clone();
+            Ok(BoundSocket { socket, address })
+        }
+    }
+}
+
+/// A connected stream of either family. All of it works through a shared reference, so that stopping
+/// can shut a stream that a handler is blocked on.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+/// The same call on whichever stream it is.
+macro_rules! either {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self {
+            Stream::Tcp($stream) => $call,
+            #[cfg(unix)]
+            Stream::Unix($stream) => $call,
+        }
+    };
+}
+
+impl Stream {
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        either!(self, stream => { let mut stream = stream; stream.read(buffer) })
+    }
+
+    pub(crate) fn write(&self, buffer: &[u8]) -> io::Result<usize> {
+        either!(self, stream => { let mut stream = stream; stream.write(buffer) })
+    }
+
+    pub(crate) fn write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        either!(self, stream => { let mut stream = stream; stream.write_vectored(buffers) })
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        either!(self, stream => stream.shutdown(how))
+    }
+
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        either!(self, stream => stream.set_read_timeout(timeout))
+    }
+
+    pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        either!(self, stream => stream.set_write_timeout(timeout))
+    }
+
+    /// Makes the close send a RST (TCP) instead of a FIN.
+    pub(crate) fn set_reset_on_close(&self) -> io::Result<()> {
+        either!(self, stream => SockRef::from(stream).set_linger(Some(Duration::ZERO)))
+    }
+
+    pub(crate) fn local_address(&self) -> io::Result<Address> {
+        match self {
+            Stream::Tcp(stream) => stream.local_addr().map(Address::Inet),
+            #[cfg(unix)]
+            Stream::Unix(stream) => {
+                let address = stream.local_addr()?;
+                Ok(Address::Unix(UnixAddress::from_std(&address)))
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn register(&self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
+        let fd = self.fd();
+        registry.register(
+            &mut mio::unix::SourceFd(&fd),
+            token,
+            mio::Interest::READABLE,
+        )
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn deregister(&self, registry: &mio::Registry) -> io::Result<()> {
+        let fd = self.fd();
+        registry.deregister(&mut mio::unix::SourceFd(&fd))
+    }
+
+    #[cfg(unix)]
+    fn fd(&self) -> std::os::fd::RawFd {
+        use std::os::fd::AsRawFd;
+        either!(self, stream => stream.as_raw_fd())
+    }
+}

@@ -1,0 +1,311 @@
+//! The TCP server: a handler gets the connection.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::connection::Connection;
+use crate::server::address::{Address, ListenOn};
+use crate::server::failure::{HandlerError, HandlerResult};
+use crate::server::host::Run;
+use crate::server::options::Builder;
+use crate::server::protocol::{Next, Protocol, Serve, Session};
+use crate::server::registry::Live;
+use crate::server::socket::SocketKind;
+use crate::server::{Bound, TestServer, streams};
+
+/// A TCP (or, on Unix, Unix-domain stream) server whose handler gets each client's [`Connection`].
+///
+/// Handlers run on worker threads, as many at once as there are clients.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+/// use std::time::Duration;
+/// use loopback::TestTcpServer;
+///
+/// let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+///     let line = conn.read_line()?;
+///     conn.write_all(line.as_bytes())
+/// })?;
+/// let mut client = TcpStream::connect(server.local_addr())?;
+/// client.write_all(b"ping\n")?;
+/// let mut answer = String::new();
+/// client.read_to_string(&mut answer)?;
+/// assert_eq!(answer, "ping\n");
+///
+/// let record = server.take_connection(Duration::from_secs(1))?;
+/// assert_eq!(record.received(), b"ping\n");
+/// server.stop(Duration::from_secs(1))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type TestTcpServer<A = SocketAddr> = TestServer<Tcp, A>;
+
+type Handler = dyn Fn(Connection) -> Result<(), HandlerError> + Send + Sync;
+
+/// The TCP protocol of a [`TestTcpServer`]: bytes, as they come.
+pub struct Tcp {
+    handler: Box<Handler>,
+    options: TcpOptions,
+}
+
+/// The TCP server's own options.
+#[derive(Debug, Clone)]
+pub struct TcpOptions {
+    keep_received: usize,
+}
+
+impl Default for TcpOptions {
+    fn default() -> TcpOptions {
+        TcpOptions {
+            keep_received: 64 * 1024,
+        }
+    }
+}
+
+impl<A> TestServer<Tcp, A> {
+    /// Binds, starts the server's thread, and returns once it is ready. Port 0 takes a free port.
+    ///
+    /// The handler returns `()` or a `Result`; its panic or error comes out of
+    /// [`stop`](TestServer::stop) or of the drop.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the system gives no thread.
+    pub fn start<L, H, R>(address: L, handler: H) -> io::Result<TestServer<Tcp, A>>
+    where
+        L: ListenOn<Address = A>,
+        H: Fn(Connection) -> R + Send + Sync + 'static,
+        R: HandlerResult,
+    {
+        Builder::<Tcp>::default().bind(address, handler)?.start()
+    }
+
+    /// A server that sends back what it receives, until the client closes.
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start).
+    pub fn echo<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Tcp, A>> {
+        TestServer::<Tcp, A>::start(address, ready_made(echo))
+    }
+
+    /// A server that sends `answer` to each client that connects, and then closes its side.
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start).
+    pub fn fixed<L: ListenOn<Address = A>>(
+        address: L,
+        answer: impl Into<Vec<u8>>,
+    ) -> io::Result<TestServer<Tcp, A>> {
+        let answer = answer.into();
+        let handler = ready_made(move |conn: &mut Connection| {
+            conn.write_all(&answer)?;
+            conn.shutdown_write()?;
+            // Closing on unread data would reset, and the client could lose the answer.
+            drain(conn)
+        });
+        TestServer::<Tcp, A>::start(address, handler)
+    }
+
+    /// A server that reads all and answers nothing.
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start).
+    pub fn sink<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Tcp, A>> {
+        TestServer::<Tcp, A>::start(address, ready_made(drain))
+    }
+
+    /// Takes the record of the oldest connection whose handler has ended, waiting for one at most
+    /// `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut` when none came, `NotConnected` when the server is stopped.
+    pub fn take_connection(&self, timeout: Duration) -> io::Result<Arc<ConnectionRecord>> {
+        self.host.record.take(timeout)
+    }
+
+    /// The connections whose handlers have ended, without those that were taken, in the order of
+    /// their ends.
+    pub fn ended_connections(&self) -> Vec<Arc<ConnectionRecord>> {
+        self.host.record.all()
+    }
+}
+
+impl TestServer<Tcp> {
+    /// Options first.
+    pub fn builder() -> Builder<Tcp> {
+        Builder::default()
+    }
+}
+
+impl Builder<Tcp> {
+    /// How many of each connection's first bytes its record keeps, 64 KiB unless told.
+    pub fn keep_received(mut self, bytes: usize) -> Self {
+        self.options.keep_received = bytes;
+        self
+    }
+
+    /// Binds, without serving yet: the port is known, and clients queue.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn bind<L, H, R>(self, address: L, handler: H) -> io::Result<Bound<Tcp, L::Address>>
+    where
+        L: ListenOn,
+        H: Fn(Connection) -> R + Send + Sync + 'static,
+        R: HandlerResult,
+    {
+        let protocol = Tcp {
+            handler: Box::new(move |conn| handler(conn).into_result().map_err(HandlerError::Error)),
+            options: self.options,
+        };
+        Bound::new(self.common, address, protocol)
+    }
+
+    /// Binds and starts.
+    ///
+    /// # Errors
+    /// As [`TestTcpServer::start`](TestServer::start).
+    pub fn start<L, H, R>(self, address: L, handler: H) -> io::Result<TestServer<Tcp, L::Address>>
+    where
+        L: ListenOn,
+        H: Fn(Connection) -> R + Send + Sync + 'static,
+        R: HandlerResult,
+    {
+        self.bind(address, handler)?.start()
+    }
+}
+
+/// What a [`TestTcpServer`] keeps of a connection whose handler has ended.
+#[derive(Debug, Clone)]
+pub struct ConnectionRecord {
+    peer: Address,
+    local: Address,
+    received: Vec<u8>,
+    received_count: u64,
+    sent_count: u64,
+    opened: Instant,
+    duration: Duration,
+}
+
+impl ConnectionRecord {
+    /// The client's address.
+    pub fn peer(&self) -> &Address {
+        &self.peer
+    }
+
+    /// The address the client connected to.
+    pub fn local(&self) -> &Address {
+        &self.local
+    }
+
+    /// The first bytes that were received: all of them, where they are no more than the builder's
+    /// `keep_received`.
+    pub fn received(&self) -> &[u8] {
+        &self.received
+    }
+
+    /// How many bytes were received from the client.
+    pub fn received_count(&self) -> u64 {
+        self.received_count
+    }
+
+    /// How many bytes were sent to the client.
+    pub fn sent_count(&self) -> u64 {
+        self.sent_count
+    }
+
+    /// When it was accepted.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// How long its handler ran.
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    fn new(live: &Live, local: Address) -> ConnectionRecord {
+        let mut received = live.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        ConnectionRecord {
+            peer: live.peer.clone(),
+            local,
+            received: std::mem::take(&mut received),
+            received_count: live.received.load(Ordering::Relaxed),
+            sent_count: live.sent.load(Ordering::Relaxed),
+            opened: live.opened,
+            duration: live.opened.elapsed(),
+        }
+    }
+}
+
+impl Protocol for Tcp {
+    const NAME: &'static str = "tcp";
+    const TARGET: &'static str = "loopback::tcp";
+    const NOUN: &'static str = "a connection's end";
+    const SOCKET: SocketKind = SocketKind::Stream;
+    type Options = TcpOptions;
+    type Item = Arc<ConnectionRecord>;
+
+    fn run(run: Run<Tcp>) {
+        streams::serve(run);
+    }
+}
+
+impl Serve for Tcp {
+    fn serve(&self, conn: Connection, session: &Session<'_, Tcp>) -> Next {
+        let local = conn.local().clone();
+        // The handler drops the connection, so the client has its end before a waiting test wakes.
+        let outcome = session.run(|| (self.handler)(conn));
+        if let Err(error) = outcome.and_then(|outcome| outcome) {
+            session.fail(error);
+        }
+        session.record(Arc::new(ConnectionRecord::new(session.live, local)));
+        Next::Close
+    }
+
+    fn keeps_received(&self) -> usize {
+        self.options.keep_received
+    }
+}
+
+impl fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tcp")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A handler that outlasts any silence, and for which a client that goes is no failure.
+fn ready_made(
+    serve: impl Fn(&mut Connection) -> io::Result<()> + Send + Sync + 'static,
+) -> impl Fn(Connection) + Send + Sync + 'static {
+    move |mut conn| {
+        let outcome = conn
+            .set_read_timeout(None)
+            .and_then(|()| conn.set_write_timeout(None))
+            .and_then(|()| serve(&mut conn));
+        if let Err(error) = outcome {
+            log::debug!(target: Tcp::TARGET, "{} has gone: {error}", conn.peer());
+        }
+    }
+}
+
+fn echo(conn: &mut Connection) -> io::Result<()> {
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match conn.read(&mut piece)? {
+            0 => return Ok(()),
+            count => conn.write_all(&piece[..count])?,
+        }
+    }
+}
+
+fn drain(conn: &mut Connection) -> io::Result<()> {
+    let mut piece = vec![0; 64 * 1024];
+    while conn.read(&mut piece)? > 0 {}
+    Ok(())
+}

@@ -1,0 +1,410 @@
+//! The UDP server: a handler gets a datagram, and what it returns is the reply.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mio::{Events, Token};
+
+use crate::deadline::Deadline;
+use crate::server::address::{Address, ListenOn};
+use crate::server::failure::{HandlerError, Never};
+use crate::server::host::Run;
+use crate::server::options::Builder;
+use crate::server::protocol::{Protocol, Session};
+use crate::server::registry::Live;
+use crate::server::socket::{BoundSocket, SocketKind};
+use crate::server::{Bound, TestServer};
+
+/// A UDP (or, on Unix, Unix-domain datagram) server whose handler gets each [`Datagram`].
+///
+/// The handler runs on the server's own thread, so datagrams are handled in the order they arrive.
+/// Its return value is the reply: nothing (`()` or `None`), one (bytes or text), or several (a `Vec`
+/// of them); see [`IntoReplies`].
+///
+/// ```
+/// use std::net::UdpSocket;
+/// use std::time::Duration;
+/// use loopback::TestUdpServer;
+///
+/// let server = TestUdpServer::start("127.0.0.1:0", |datagram| datagram.data().to_ascii_uppercase())?;
+/// let client = UdpSocket::bind("127.0.0.1:0")?;
+/// client.send_to(b"ping", server.local_addr())?;
+/// let mut answer = [0; 16];
+/// let (length, _) = client.recv_from(&mut answer)?;
+/// assert_eq!(&answer[..length], b"PING");
+/// assert_eq!(server.take_datagram(Duration::from_secs(1))?.data(), b"ping");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub type TestUdpServer<A = SocketAddr> = TestServer<Udp, A>;
+
+type Handler = dyn FnMut(&Datagram) -> Result<Replies, HandlerError> + Send;
+
+/// The UDP protocol of a [`TestUdpServer`]: datagrams, as they come.
+pub struct Udp {
+    handler: Mutex<Box<Handler>>,
+    options: UdpOptions,
+}
+
+/// The UDP server's own options.
+#[derive(Debug, Clone)]
+pub struct UdpOptions {
+    max_datagram: usize,
+}
+
+impl Default for UdpOptions {
+    fn default() -> UdpOptions {
+        UdpOptions {
+            max_datagram: 65_536,
+        }
+    }
+}
+
+/// A datagram that arrived, with who sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram {
+    data: Vec<u8>,
+    peer: Address,
+    truncated: bool,
+}
+
+impl Datagram {
+    /// Its bytes; none for an empty datagram, which is one all the same.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Its bytes as text, with U+FFFD for what is not UTF-8.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.data).into_owned()
+    }
+
+    /// Who sent it.
+    pub fn peer(&self) -> &Address {
+        &self.peer
+    }
+
+    /// Whether it was longer than the builder's `max_datagram`, so that its end is missing.
+    pub fn truncated(&self) -> bool {
+        self.truncated
+    }
+}
+
+/// The replies to a datagram, in the order they are sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replies(Vec<Vec<u8>>);
+
+/// What a handler of datagrams may return.
+///
+/// `()` and `None` send nothing; bytes and text send one datagram (an empty one where they are
+/// empty); a `Vec` of replies sends each; an `Err` sends nothing and is kept as a failure.
+pub trait IntoReplies {
+    /// The replies, or the handler's error.
+    ///
+    /// # Errors
+    /// What the handler returned.
+    fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>>;
+}
+
+macro_rules! one_reply {
+    ($($type:ty),*) => {$(
+        impl IntoReplies for $type {
+            fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>> {
+                Ok(Replies(vec![self.into()]))
+            }
+        }
+    )*};
+}
+
+one_reply!(Vec<u8>, &[u8], String, &str, Box<[u8]>);
+
+impl<const N: usize> IntoReplies for [u8; N] {
+    fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>> {
+        Ok(Replies(vec![self.into()]))
+    }
+}
+
+impl<const N: usize> IntoReplies for &[u8; N] {
+    fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>> {
+        Ok(Replies(vec![self.into()]))
+    }
+}
+
+impl IntoReplies for () {
+    fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>> {
+        Ok(Replies::default())
+    }
+}
+
+impl IntoReplies for Replies {
+    fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>> {
+        Ok(self)
+    }
+}
+
+macro_rules! several_replies {
+    ($($type:ty),*) => {$(
+        impl IntoReplies for Vec<$type> {
+            fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>> {
+                Ok(Replies(self.into_iter().map(Into::into).collect()))
+            }
+        }
+    )*};
+}
+
+several_replies!(Vec<u8>, &[u8], String, &str);
+
+impl<T: IntoReplies> IntoReplies for Option<T> {
+    fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>> {
+        self.map_or_else(|| Ok(Replies::default()), T::into_replies)
+    }
+}
+
+impl<T: IntoReplies, E: Into<Box<dyn Error + Send + Sync>>> IntoReplies for Result<T, E> {
+    fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>> {
+        self.map_err(Into::into)?.into_replies()
+    }
+}
+
+impl IntoReplies for Never {
+    fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>> {
+        match self {}
+    }
+}
+
+impl<A> TestServer<Udp, A> {
+    /// Binds, starts the server's thread, and returns once it is ready. Port 0 takes a free port.
+    ///
+    /// The handler's panic or error comes out of [`stop`](TestServer::stop) or of the drop.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the system gives no thread.
+    pub fn start<L, H, R>(address: L, handler: H) -> io::Result<TestServer<Udp, A>>
+    where
+        L: ListenOn<Address = A>,
+        H: FnMut(&Datagram) -> R + Send + 'static,
+        R: IntoReplies,
+    {
+        Builder::<Udp>::default().bind(address, handler)?.start()
+    }
+
+    /// A server that sends each datagram back.
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start).
+    pub fn echo<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Udp, A>> {
+        TestServer::<Udp, A>::start(address, |datagram: &Datagram| datagram.data().to_vec())
+    }
+
+    /// A server that answers every datagram with `answer`.
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start).
+    pub fn fixed<L: ListenOn<Address = A>>(
+        address: L,
+        answer: impl Into<Vec<u8>>,
+    ) -> io::Result<TestServer<Udp, A>> {
+        let answer = answer.into();
+        TestServer::<Udp, A>::start(address, move |_: &Datagram| answer.clone())
+    }
+
+    /// A server that answers nothing.
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start).
+    pub fn sink<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Udp, A>> {
+        TestServer::<Udp, A>::start(address, |_: &Datagram| ())
+    }
+
+    /// Takes the oldest datagram that was handled, waiting for one at most `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut` when none came, `NotConnected` when the server is stopped.
+    pub fn take_datagram(&self, timeout: Duration) -> io::Result<Arc<Datagram>> {
+        self.host.record.take(timeout)
+    }
+
+    /// The datagrams that were handled, without those that were taken, in order.
+    pub fn datagrams(&self) -> Vec<Arc<Datagram>> {
+        self.host.record.all()
+    }
+}
+
+impl TestServer<Udp> {
+    /// Options first.
+    pub fn builder() -> Builder<Udp> {
+        Builder::default()
+    }
+}
+
+impl Builder<Udp> {
+    /// The longest datagram that is received whole, 65,536 bytes unless told, which is more than UDP
+    /// can carry (65,507 over IPv4); a longer one is cut and marked as truncated.
+    pub fn max_datagram(mut self, bytes: usize) -> Self {
+        self.options.max_datagram = bytes;
+        self
+    }
+
+    /// Binds, without serving yet: the port is known, and datagrams queue.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn bind<L, H, R>(self, address: L, mut handler: H) -> io::Result<Bound<Udp, L::Address>>
+    where
+        L: ListenOn,
+        H: FnMut(&Datagram) -> R + Send + 'static,
+        R: IntoReplies,
+    {
+        let protocol = Udp {
+            handler: Mutex::new(Box::new(move |datagram| {
+                handler(datagram)
+                    .into_replies()
+                    .map_err(HandlerError::Error)
+            })),
+            options: self.options,
+        };
+        Bound::new(self.common, address, protocol)
+    }
+
+    /// Binds and starts.
+    ///
+    /// # Errors
+    /// As [`TestUdpServer::start`](TestServer::start).
+    pub fn start<L, H, R>(self, address: L, handler: H) -> io::Result<TestServer<Udp, L::Address>>
+    where
+        L: ListenOn,
+        H: FnMut(&Datagram) -> R + Send + 'static,
+        R: IntoReplies,
+    {
+        self.bind(address, handler)?.start()
+    }
+}
+
+impl Protocol for Udp {
+    const NAME: &'static str = "udp";
+    const TARGET: &'static str = "loopback::udp";
+    const NOUN: &'static str = "a datagram";
+    const SOCKET: SocketKind = SocketKind::Datagram;
+    type Options = UdpOptions;
+    type Item = Arc<Datagram>;
+
+    fn run(run: Run<Udp>) {
+        serve(run);
+    }
+}
+
+impl fmt::Debug for Udp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Udp")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The server's thread: waits for datagrams and handles them until the server stops; what had
+/// arrived by then is still handled.
+fn serve(mut run: Run<Udp>) {
+    let interval = run.host.options.poll_interval;
+    let mut events = Events::with_capacity(4);
+    if let Err(error) = run.socket.register(run.poll.registry(), Token(0)) {
+        run.host.fail(None, error.into());
+    }
+    // One byte more than may come tells a datagram that is too long from one that just fits.
+    let mut buffer = vec![0; run.host.protocol.options.max_datagram + 1];
+    let mut next_id = 0;
+    run.ready.set(true);
+    loop {
+        let stopping = run.stop.is_set();
+        let drained = drain(&run, &mut buffer, &mut next_id);
+        if let Err(error) = drained {
+            run.host
+                .fail(None, format!("cannot receive: {error}").into());
+            return;
+        }
+        if stopping {
+            return;
+        }
+        match run.poll.poll(&mut events, Some(interval)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                run.host.fail(None, error.into());
+                return;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Handles what has arrived. While the server stops, no more than a queue can hold: a sender that
+/// never pauses must not keep it alive.
+fn drain(run: &Run<Udp>, buffer: &mut [u8], next_id: &mut u64) -> io::Result<()> {
+    const MOST_WHILE_STOPPING: u64 = 10_000;
+    let most = next_id.saturating_add(MOST_WHILE_STOPPING);
+    while !(run.stop.is_set() && *next_id >= most) {
+        match run.socket.receive_from(buffer) {
+            Ok((length, peer)) => {
+                *next_id += 1;
+                let limit = run.host.protocol.options.max_datagram;
+                let datagram = Datagram {
+                    data: buffer[..length.min(limit)].to_vec(),
+                    peer,
+                    truncated: length > limit,
+                };
+                handle(run, *next_id, datagram);
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(()),
+                // A reply that reached nobody comes back as an error on some systems.
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::Interrupted => {}
+                _ => return Err(error),
+            },
+        }
+    }
+    Ok(())
+}
+
+fn handle(run: &Run<Udp>, id: u64, datagram: Datagram) {
+    let live = Live::datagram(id, datagram.peer.clone(), run.stop.clone());
+    let live = Arc::new(live);
+    let _entry = run.registry.enter(Arc::clone(&live));
+    let session = Session {
+        host: &run.host,
+        live: &live,
+    };
+    live.note_received(&datagram.data);
+    let outcome = session.run(|| {
+        let handler = &run.host.protocol.handler;
+        // A handler that panicked once gets the next datagram all the same.
+        let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
+        handler(&datagram)
+    });
+    match outcome.and_then(|outcome| outcome) {
+        Ok(replies) => {
+            for reply in &replies.0 {
+                if let Err(error) = send(&run.socket, reply, &datagram.peer) {
+                    let length = reply.len();
+                    session.fail(format!("cannot send a reply of {length} bytes: {error}"));
+                }
+            }
+        }
+        Err(error) => session.fail(error),
+    }
+    session.record(Arc::new(datagram));
+}
+
+fn send(socket: &BoundSocket, reply: &[u8], peer: &Address) -> io::Result<()> {
+    let deadline = Deadline::new(Duration::from_secs(5), "room in the socket's buffer");
+    loop {
+        match socket.send_to(reply, peer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.wait_writable(deadline.check()?)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome.map(drop),
+        }
+    }
+}
