@@ -14,7 +14,7 @@ use crate::server::host::Run;
 use crate::server::options::Builder;
 use crate::server::protocol::{Next, Protocol, Serve, Session};
 use crate::server::registry::Live;
-use crate::server::socket::SocketKind;
+use crate::server::wake::Streams;
 use crate::server::{Bound, TestServer, streams};
 
 /// A TCP (or, on Unix, Unix-domain stream) server whose handler gets each client's [`Connection`].
@@ -245,7 +245,7 @@ impl Protocol for Tcp {
     const NAME: &'static str = "tcp";
     const TARGET: &'static str = "loopback::tcp";
     const NOUN: &'static str = "a connection's end";
-    const SOCKET: SocketKind = SocketKind::Stream;
+    type Kind = Streams;
     type Options = TcpOptions;
     type Item = Arc<ConnectionRecord>;
 
@@ -262,7 +262,7 @@ impl Serve for Tcp {
         if let Err(error) = outcome.and_then(|outcome| outcome) {
             session.fail(error);
         }
-        session.record(Arc::new(ConnectionRecord::new(session.live, local)));
+        drop(session.list(Arc::new(ConnectionRecord::new(session.live, local))));
         Next::Close
     }
 

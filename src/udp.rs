@@ -7,8 +7,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mio::{Events, Token};
-
 use crate::deadline::Deadline;
 use crate::server::address::{Address, ListenOn};
 use crate::server::failure::{HandlerError, Never};
@@ -16,7 +14,8 @@ use crate::server::host::Run;
 use crate::server::options::Builder;
 use crate::server::protocol::{Protocol, Session};
 use crate::server::registry::Live;
-use crate::server::socket::{BoundSocket, SocketKind};
+use crate::server::socket::BoundSocket;
+use crate::server::wake::Datagrams;
 use crate::server::{Bound, TestServer};
 
 /// A UDP (or, on Unix, Unix-domain datagram) server whose handler gets each [`Datagram`].
@@ -287,7 +286,7 @@ impl Protocol for Udp {
     const NAME: &'static str = "udp";
     const TARGET: &'static str = "loopback::udp";
     const NOUN: &'static str = "a datagram";
-    const SOCKET: SocketKind = SocketKind::Datagram;
+    type Kind = Datagrams;
     type Options = UdpOptions;
     type Item = Arc<Datagram>;
 
@@ -304,58 +303,61 @@ impl fmt::Debug for Udp {
     }
 }
 
-/// The server's thread: waits for datagrams and handles them until the server stops; what had
-/// arrived by then is still handled.
-fn serve(mut run: Run<Udp>) {
-    let interval = run.host.options.poll_interval;
-    let mut events = Events::with_capacity(4);
-    if let Err(error) = run.socket.register(run.poll.registry(), Token(0)) {
-        run.host.fail(None, error.into());
-    }
+/// The server's thread: receives and handles datagrams until the server stops; what had arrived by
+/// then is still handled.
+fn serve(run: Run<Udp>) {
     // One byte more than may come tells a datagram that is too long from one that just fits.
-    let mut buffer = vec![0; run.host.protocol.options.max_datagram + 1];
-    let mut next_id = 0;
-    run.ready.set(true);
-    loop {
-        let stopping = run.stop.is_set();
-        let drained = drain(&run, &mut buffer, &mut next_id);
-        if let Err(error) = drained {
-            run.host
-                .fail(None, format!("cannot receive: {error}").into());
-            return;
-        }
-        if stopping {
-            return;
-        }
-        match run.poll.poll(&mut events, Some(interval)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                run.host.fail(None, error.into());
-                return;
-            }
-            _ => {}
-        }
+    let limit = run.host.protocol.options.max_datagram;
+    let mut buffer = vec![0; limit.max(run.wait.len()) + 1];
+    let mut thread = Thread { run, next_id: 0 };
+    let interval = thread.run.host.options.poll_interval;
+    if let Err(error) = thread.run.socket.set_receive_timeout(interval) {
+        thread.run.host.fail(None, error.into());
+    }
+    thread.run.ready.set(true);
+    let ended = thread.serve(&mut buffer);
+    if let Err(error) = ended {
+        let error = format!("cannot receive: {error}");
+        thread.run.host.fail(None, error.into());
     }
 }
 
-/// Handles what has arrived. While the server stops, no more than a queue can hold: a sender that
-/// never pauses must not keep it alive.
-fn drain(run: &Run<Udp>, buffer: &mut [u8], next_id: &mut u64) -> io::Result<()> {
-    const MOST_WHILE_STOPPING: u64 = 10_000;
-    let most = next_id.saturating_add(MOST_WHILE_STOPPING);
-    while !(run.stop.is_set() && *next_id >= most) {
-        match run.socket.receive_from(buffer) {
+const MOST_WHILE_STOPPING: u64 = 10_000;
+
+struct Thread {
+    run: Run<Udp>,
+    next_id: u64,
+}
+
+impl Thread {
+    fn serve(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        while !self.run.stop.is_set() {
+            self.receive_one(buffer)?;
+        }
+        self.run.socket.set_nonblocking()?;
+        // A sender that never pauses must not keep the server alive: no more is handled than its
+        // queue can have held.
+        let most = self.next_id + MOST_WHILE_STOPPING;
+        while self.next_id < most && !self.receive_one(buffer)? {}
+        Ok(())
+    }
+
+    /// Receives and handles a datagram; true when none came within the socket's timeout.
+    fn receive_one(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        match self.run.socket.receive_from(buffer) {
+            Ok((length, _)) if buffer[..length] == self.run.wait => {}
             Ok((length, peer)) => {
-                *next_id += 1;
-                let limit = run.host.protocol.options.max_datagram;
+                self.next_id += 1;
+                let limit = self.run.host.protocol.options.max_datagram;
                 let datagram = Datagram {
                     data: buffer[..length.min(limit)].to_vec(),
                     peer,
                     truncated: length > limit,
                 };
-                handle(run, *next_id, datagram);
+                self.handle(datagram);
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => return Ok(()),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Ok(true),
                 // A reply that reached nobody comes back as an error on some systems.
                 io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionRefused
@@ -363,45 +365,49 @@ fn drain(run: &Run<Udp>, buffer: &mut [u8], next_id: &mut u64) -> io::Result<()>
                 _ => return Err(error),
             },
         }
+        Ok(false)
     }
-    Ok(())
-}
 
-fn handle(run: &Run<Udp>, id: u64, datagram: Datagram) {
-    let live = Live::datagram(id, datagram.peer.clone(), run.stop.clone());
-    let live = Arc::new(live);
-    let _entry = run.registry.enter(Arc::clone(&live));
-    let session = Session {
-        host: &run.host,
-        live: &live,
-    };
-    live.note_received(&datagram.data);
-    let outcome = session.run(|| {
-        let handler = &run.host.protocol.handler;
-        // A handler that panicked once gets the next datagram all the same.
-        let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
-        handler(&datagram)
-    });
-    match outcome.and_then(|outcome| outcome) {
-        Ok(replies) => {
-            for reply in &replies.0 {
-                if let Err(error) = send(&run.socket, reply, &datagram.peer) {
-                    let length = reply.len();
-                    session.fail(format!("cannot send a reply of {length} bytes: {error}"));
+    fn handle(&self, datagram: Datagram) {
+        let run = &self.run;
+        let live = Live::datagram(self.next_id, datagram.peer.clone(), run.stop.clone());
+        let live = Arc::new(live);
+        let _entry = run.registry.enter(Arc::clone(&live));
+        let session = Session {
+            host: &run.host,
+            live: &live,
+        };
+        live.note_received(&datagram.data);
+        let datagram = Arc::new(datagram);
+        let _unanswered = session.list(Arc::clone(&datagram));
+        let outcome = session.run(|| {
+            let handler = &run.host.protocol.handler;
+            // A handler that panicked once gets the next datagram all the same.
+            let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
+            handler(&datagram)
+        });
+        match outcome.and_then(|outcome| outcome) {
+            Ok(replies) => {
+                for reply in &replies.0 {
+                    if let Err(error) = send(&run.socket, reply, &datagram.peer) {
+                        let length = reply.len();
+                        session.fail(format!("cannot send a reply of {length} bytes: {error}"));
+                    }
                 }
             }
+            Err(error) => session.fail(error),
         }
-        Err(error) => session.fail(error),
     }
-    session.record(Arc::new(datagram));
 }
 
 fn send(socket: &BoundSocket, reply: &[u8], peer: &Address) -> io::Result<()> {
     let deadline = Deadline::new(Duration::from_secs(5), "room in the socket's buffer");
     loop {
         match socket.send_to(reply, peer) {
+            // Only while the server stops, when the socket does not block.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                socket.wait_writable(deadline.check()?)?;
+                deadline.check()?;
+                std::thread::yield_now();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             outcome => return outcome.map(drop),

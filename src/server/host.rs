@@ -11,6 +11,7 @@ use super::ready::Ready;
 use super::record::Record;
 use super::registry::{Registry, StopSignal};
 use super::socket::BoundSocket;
+use super::wake::Kind;
 use super::workers::Crew;
 
 /// The part of a server that outlives a stop: its protocol, its address, what arrived, what failed.
@@ -60,14 +61,21 @@ impl<P: Protocol> fmt::Debug for Host<P> {
 }
 
 /// What the thread of one run of a server gets.
-#[derive(Debug)]
 pub struct Run<P: Protocol> {
     pub(crate) host: Arc<Host<P>>,
-    pub(crate) poll: mio::Poll,
-    pub(crate) waker: Arc<mio::Waker>,
+    pub(crate) wait: <P::Kind as Kind>::Wait,
+    pub(crate) waker: Arc<<P::Kind as Kind>::Waker>,
     pub(crate) socket: BoundSocket,
     pub(crate) stop: StopSignal,
     pub(crate) registry: Arc<Registry>,
     pub(crate) crew: Arc<Crew>,
     pub(crate) ready: Ready,
+}
+
+impl<P: Protocol> fmt::Debug for Run<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
 }

@@ -11,6 +11,7 @@ pub(crate) mod record;
 pub(crate) mod registry;
 pub(crate) mod socket;
 pub(crate) mod streams;
+pub(crate) mod wake;
 pub(crate) mod workers;
 
 use std::fmt;
@@ -35,6 +36,7 @@ use self::ready::Ready;
 use self::record::Record;
 use self::registry::{Registry, StopSignal, StopSwitch};
 use self::socket::BoundSocket;
+use self::wake::Kind;
 use self::workers::Crew;
 use crate::deadline::Deadline;
 
@@ -51,7 +53,7 @@ pub struct TestServer<P: Protocol, A = SocketAddr> {
     pub(crate) host: Arc<Host<P>>,
     address: A,
     ready: Ready,
-    running: Option<Running>,
+    running: Option<Running<P>>,
 }
 
 /// A server that is bound, so its port is known and clients queue, but does not serve yet.
@@ -63,9 +65,9 @@ pub struct Bound<P: Protocol, A = SocketAddr> {
 }
 
 /// One run of a server, from start to stop.
-struct Running {
+struct Running<P: Protocol> {
     switch: StopSwitch,
-    waker: Arc<mio::Waker>,
+    waker: Arc<<P::Kind as Kind>::Waker>,
     thread: JoinHandle<()>,
     /// Closed when the thread's work is done: std cannot join with a timeout.
     ended: Receiver<()>,
@@ -79,7 +81,7 @@ impl<P: Protocol, A> Bound<P, A> {
         address: L,
         protocol: P,
     ) -> io::Result<Bound<P, A>> {
-        let socket = BoundSocket::bind(P::SOCKET, &address.candidates()?)?;
+        let socket = BoundSocket::bind(P::Kind::SOCKET, &address.candidates()?)?;
         let narrowed = L::narrow(socket.address.clone())
             .ok_or_else(|| io::Error::other("bound to an address of another kind"))?;
         let host = Host {
@@ -236,20 +238,20 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// The address cannot be bound, or the stop found failures (the server is stopped then).
     pub fn restart(&mut self) -> io::Result<()> {
         self.stop(self.host.options.drop_timeout)?;
-        let socket = BoundSocket::bind(P::SOCKET, std::slice::from_ref(&self.host.address))?;
+        let socket = BoundSocket::bind(P::Kind::SOCKET, std::slice::from_ref(&self.host.address))?;
         self.launch(socket)
     }
 
     fn launch(&mut self, socket: BoundSocket) -> io::Result<()> {
-        let poll = mio::Poll::new()?;
-        let waker = Arc::new(mio::Waker::new(poll.registry(), streams::WAKER)?);
+        let (wait, waker) = P::Kind::prepare(&self.host.address)?;
+        let waker = Arc::new(waker);
         let (switch, stop) = StopSignal::new();
         let (ends, ended) = crossbeam_channel::bounded::<()>(0);
         let registry = Arc::new(Registry::default());
         let crew = Arc::new(Crew::default());
         let run = Run {
             host: Arc::clone(&self.host),
-            poll,
+            wait,
             waker: Arc::clone(&waker),
             socket,
             stop,
@@ -289,11 +291,13 @@ struct Ended {
     panic: Option<HandlerError>,
 }
 
-impl Running {
+impl<P: Protocol> Running<P> {
     fn stop(self, deadline: &Deadline) -> Ended {
         drop(self.switch);
-        // Without the waker the poll loop still ends, after its interval.
-        let _ = self.waker.wake();
+        // Should waking it fail, the thread still ends, after its poll interval.
+        if let Err(error) = P::Kind::wake(&self.waker) {
+            log::debug!(target: P::TARGET, "cannot wake the server's thread: {error}");
+        }
         // The thread accepts who has come and closes the listener; a handler of datagrams runs on
         // it, so it may be stuck itself.
         let server_stuck = self.ended.recv_timeout(deadline.remaining())

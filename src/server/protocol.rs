@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use super::failure::HandlerError;
 use super::host::{Host, Run};
+use super::record::Unanswered;
 use super::registry::Live;
-use super::socket::SocketKind;
+use super::wake::{Kind, Streams};
 use crate::connection::Connection;
 
 /// A protocol with its handler and options: what makes a [`TestServer`](crate::TestServer) a TCP,
@@ -19,8 +20,8 @@ pub trait Protocol: Send + Sync + Sized + 'static {
     const TARGET: &'static str;
     /// What a thing that arrives is called in messages: "a request".
     const NOUN: &'static str;
-    /// What it is served on.
-    const SOCKET: SocketKind;
+    /// What it is served on: [`Streams`](super::wake::Streams) or datagrams.
+    type Kind: Kind;
     /// Its own options, beside those of every server.
     type Options: Clone + Debug + Default + Send + Sync + 'static;
     /// What the server's record keeps of each thing that arrives.
@@ -32,7 +33,7 @@ pub trait Protocol: Send + Sync + Sized + 'static {
 }
 
 /// A protocol on streams.
-pub(crate) trait Serve: Protocol {
+pub(crate) trait Serve: Protocol<Kind = Streams> {
     /// Serves a connection, on a worker thread, until it ends or has nothing to do.
     fn serve(&self, conn: Connection, session: &Session<'_, Self>) -> Next;
 
@@ -80,10 +81,9 @@ impl<P: Protocol> Session<'_, P> {
         self.host.fail(Some(self.live.peer.clone()), error);
     }
 
-    /// Puts an item into the server's record. Call it when the reply is written: who waits for the
-    /// item may stop the server at once, and the client must have its answer by then.
-    pub(crate) fn record(&self, item: P::Item) {
-        self.host.record.push(item);
+    /// Puts what arrived into the server's record. Drop the guard when the answer is written.
+    pub(crate) fn list(&self, item: P::Item) -> Unanswered<'_, P::Item> {
+        self.host.record.list(item)
     }
 
     pub(crate) fn stopping(&self) -> bool {

@@ -8,23 +8,42 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 
-/// A bounded queue of what arrived. A full record keeps what it has: later items are counted, not
-/// kept, and a take that finds nothing left says so.
+/// A bounded queue of what arrived.
+///
+/// An item is listed when it arrives, before it is answered: a client that has its answer finds its
+/// request listed. It can be taken when it is answered: who waits for it may stop the server at once,
+/// and the client must have its answer by then.
+///
+/// A full record keeps what it has: later items are counted, not kept, and a take that finds nothing
+/// left says so.
 pub(crate) struct Record<T> {
     state: Mutex<State<T>>,
-    arrived: Condvar,
+    answered: Condvar,
     limit: usize,
-    /// What one item is called in messages: "request".
+    /// What one item is called in messages: "a request".
     noun: &'static str,
 }
 
 struct State<T> {
-    items: VecDeque<T>,
+    items: VecDeque<Item<T>>,
+    /// How many arrived; the next item's number.
     total: u64,
     not_kept: u64,
     stopped: bool,
     /// Waking nobody would still cost a system call an item.
     waiting: usize,
+}
+
+struct Item<T> {
+    number: u64,
+    value: T,
+    answered: bool,
+}
+
+/// An item that is listed and not answered yet; it can be taken from when this is dropped.
+pub(crate) struct Unanswered<'a, T> {
+    record: &'a Record<T>,
+    number: u64,
 }
 
 impl<T> Record<T> {
@@ -37,34 +56,43 @@ impl<T> Record<T> {
                 stopped: false,
                 waiting: 0,
             }),
-            arrived: Condvar::new(),
+            answered: Condvar::new(),
             limit,
             noun,
         }
     }
 
-    /// Adds an item and wakes who waits for one.
-    pub(crate) fn push(&self, item: T) {
+    /// Lists an item.
+    #[must_use = "the item is answered when this is dropped"]
+    pub(crate) fn list(&self, value: T) -> Unanswered<'_, T> {
         let mut state = self.lock();
+        let number = state.total;
         state.total += 1;
         if state.items.len() < self.limit {
-            state.items.push_back(item);
+            state.items.push_back(Item {
+                number,
+                value,
+                answered: false,
+            });
         } else {
             state.not_kept += 1;
         }
-        if state.waiting > 0 {
-            self.arrived.notify_all();
+        Unanswered {
+            record: self,
+            number,
         }
     }
 
-    /// Takes the oldest item, waiting for one at most `timeout`. A stopped server's record is no
-    /// longer waited for.
+    /// Takes the first item that is answered, waiting for one at most `timeout`. A stopped server's
+    /// record is no longer waited for.
     pub(crate) fn take(&self, timeout: Duration) -> io::Result<T> {
         let deadline = Deadline::new(timeout, self.noun);
         let mut state = self.lock();
         loop {
-            if let Some(item) = state.items.pop_front() {
-                return Ok(item);
+            if let Some(at) = state.items.iter().position(|item| item.answered)
+                && let Some(item) = state.items.remove(at)
+            {
+                return Ok(item.value);
             }
             let left = deadline.remaining();
             if state.stopped {
@@ -78,7 +106,7 @@ impl<T> Record<T> {
             }
             state.waiting += 1;
             state = self
-                .arrived
+                .answered
                 // Longer waits than the clock can add are cut to an hour and begun again.
                 .wait_timeout(state, left.min(Duration::from_secs(3600)))
                 .unwrap_or_else(PoisonError::into_inner)
@@ -95,7 +123,7 @@ impl<T> Record<T> {
     /// No more will come: who waits is woken.
     pub(crate) fn set_stopped(&self, stopped: bool) {
         self.lock().stopped = stopped;
-        self.arrived.notify_all();
+        self.answered.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -104,18 +132,40 @@ impl<T> Record<T> {
 }
 
 impl<T: Clone> Record<T> {
-    /// All that arrived and was not taken.
+    /// All that arrived and was not taken, answered or not.
     pub(crate) fn all(&self) -> Vec<T> {
-        self.lock().items.iter().cloned().collect()
+        let state = self.lock();
+        state.items.iter().map(|item| item.value.clone()).collect()
+    }
+}
+
+impl<T> Drop for Unanswered<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.record.lock();
+        // Items are in the order of their numbers, though some may have been taken.
+        let at = state
+            .items
+            .binary_search_by_key(&self.number, |item| item.number);
+        if let Ok(at) = at {
+            state.items[at].answered = true;
+            if state.waiting > 0 {
+                self.record.answered.notify_all();
+            }
+        }
     }
 }
 
 /// What had come so far, for the message of a take that found nothing.
 impl<T> fmt::Display for State<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.total - self.not_kept {
+        let unanswered = self.items.len() as u64;
+        let taken = self.total - self.not_kept - unanswered;
+        match taken {
             0 => f.write_str("; none came so far")?,
             n => write!(f, "; {n} came before and were taken")?,
+        }
+        if unanswered > 0 {
+            write!(f, ", {unanswered} came and were not answered yet")?;
         }
         if self.not_kept > 0 {
             write!(
@@ -138,6 +188,12 @@ impl<T> fmt::Debug for Record<T> {
     }
 }
 
+impl<T> fmt::Debug for Unanswered<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unanswered({})", self.number)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,13 +201,29 @@ mod tests {
     #[test]
     fn items_come_out_in_order_and_once() {
         let record = Record::new(10, "a thing");
-        record.push(1);
-        record.push(2);
+        drop(record.list(1));
+        drop(record.list(2));
         assert_eq!(record.all(), [1, 2]);
         assert_eq!(record.take(Duration::ZERO).unwrap(), 1);
         assert_eq!(record.all(), [2]);
         assert_eq!(record.take(Duration::ZERO).unwrap(), 2);
         assert_eq!(record.total(), 2);
+    }
+
+    #[test]
+    fn an_item_is_listed_at_once_and_taken_when_answered() {
+        let record = Record::new(10, "a thing");
+        let slow = record.list(1);
+        let quick = record.list(2);
+        assert_eq!(record.all(), [1, 2]);
+        assert_eq!(
+            record.take(Duration::ZERO).unwrap_err().to_string(),
+            "timed out after 0ns waiting for a thing; none came so far, 2 came and were not answered yet"
+        );
+        drop(quick);
+        assert_eq!(record.take(Duration::ZERO).unwrap(), 2);
+        drop(slow);
+        assert_eq!(record.take(Duration::ZERO).unwrap(), 1);
     }
 
     #[test]
@@ -162,8 +234,8 @@ mod tests {
             message(&record),
             "timed out after 0ns waiting for a thing; none came so far"
         );
-        record.push(1);
-        record.push(2);
+        drop(record.list(1));
+        drop(record.list(2));
         record.take(Duration::ZERO).unwrap();
         assert_eq!(
             message(&record),
@@ -177,10 +249,15 @@ mod tests {
     }
 
     #[test]
-    fn stopping_wakes_who_waits() {
-        let record = Record::<i32>::new(1, "a thing");
+    fn answering_and_stopping_wake_who_waits() {
+        let record = Record::new(1, "a thing");
+        let wait = || record.take(Duration::from_secs(60));
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| record.take(Duration::from_secs(60)));
+            let item = record.list(7);
+            let waiter = scope.spawn(wait);
+            drop(item);
+            assert_eq!(waiter.join().unwrap().unwrap(), 7);
+            let waiter = scope.spawn(wait);
             record.set_stopped(true);
             assert!(waiter.join().unwrap().is_err());
         });

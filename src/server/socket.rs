@@ -121,25 +121,40 @@ impl BoundSocket {
         }
     }
 
-    /// Blocks until the socket can be written again, at most `timeout`.
-    pub(crate) fn wait_writable(&self, timeout: Duration) -> io::Result<()> {
-        let mut poll = mio::Poll::new()?;
-        self.register_for(poll.registry(), mio::Token(0), mio::Interest::WRITABLE)?;
-        poll.poll(&mut mio::Events::with_capacity(1), Some(timeout))
+    /// Makes a socket of datagrams block, and receive for at most `timeout`; sends are bounded by
+    /// five seconds.
+    pub(crate) fn set_receive_timeout(&self, timeout: Duration) -> io::Result<()> {
+        let timeout = Some(timeout.max(Duration::from_millis(1)));
+        let send = Some(Duration::from_secs(5));
+        match &self.socket {
+            Listening::Udp(socket) => {
+                socket.set_nonblocking(false)?;
+                socket.set_write_timeout(send)?;
+                socket.set_read_timeout(timeout)
+            }
+            #[cfg(unix)]
+            Listening::UnixDatagram(socket) => {
+                socket.set_nonblocking(false)?;
+                socket.set_write_timeout(send)?;
+                socket.set_read_timeout(timeout)
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Makes a socket of datagrams non-blocking again.
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
+        match &self.socket {
+            Listening::Udp(socket) => socket.set_nonblocking(true),
+            #[cfg(unix)]
+            Listening::UnixDatagram(socket) => socket.set_nonblocking(true),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Registers the socket for reading with a poll.
-    pub(crate) fn register(&self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
-        self.register_for(registry, token, mio::Interest::READABLE)
-    }
-
     #[cfg(unix)]
-    fn register_for(
-        &self,
-        registry: &mio::Registry,
-        token: mio::Token,
-        interest: mio::Interest,
-    ) -> io::Result<()> {
+    pub(crate) fn register(&self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         let fd = match &self.socket {
             Listening::Tcp(socket) => socket.as_raw_fd(),
@@ -147,6 +162,7 @@ impl BoundSocket {
             Listening::Unix(socket) => socket.as_raw_fd(),
             Listening::UnixDatagram(socket) => socket.as_raw_fd(),
         };
+        let interest = mio::Interest::READABLE;
         registry.register(&mut mio::unix::SourceFd(&fd), token, interest)
     }
 }

@@ -15,18 +15,18 @@ use super::host::{Host, Run};
 use super::protocol::{Next, Serve, Session};
 use super::registry::{Entry, Live, Registry, StopSignal};
 use super::socket::{BoundSocket, Stream};
+use super::wake::WAKER;
 use super::workers::Dispatcher;
 use crate::connection::Connection;
 
 const LISTENER: Token = Token(0);
-pub(crate) const WAKER: Token = Token(1);
 const FIRST_PARKED: usize = 2;
 
 /// Accepts until the server stops. `poll` has the waker already.
 pub(crate) fn serve<P: Serve>(run: Run<P>) {
     let Run {
         host,
-        mut poll,
+        wait: mut poll,
         waker,
         socket,
         stop,

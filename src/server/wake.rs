@@ -1,0 +1,108 @@
+//! How a server's thread waits, and how a stop wakes it: one way for streams, one for datagrams.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+
+use super::address::Address;
+use super::socket::SocketKind;
+
+/// What a protocol is served on, and how its thread waits.
+pub trait Kind: 'static {
+    /// The kind of socket.
+    const SOCKET: SocketKind;
+    /// What the thread waits with.
+    type Wait: Send + 'static;
+    /// What a worker or a stop wakes it with.
+    type Waker: Send + Sync + 'static;
+
+    /// Makes both, for a server on this address.
+    fn prepare(address: &Address) -> io::Result<(Self::Wait, Self::Waker)>;
+
+    /// Wakes the thread.
+    fn wake(waker: &Self::Waker) -> io::Result<()>;
+}
+
+/// Streams: a poll, for the listener and for idle connections, and its waker.
+#[derive(Debug)]
+pub struct Streams;
+
+/// The token that a poll's waker has; others are the listener's and the connections'.
+pub(crate) const WAKER: mio::Token = mio::Token(1);
+
+impl Kind for Streams {
+    const SOCKET: SocketKind = SocketKind::Stream;
+    type Wait = mio::Poll;
+    type Waker = mio::Waker;
+
+    fn prepare(_: &Address) -> io::Result<(mio::Poll, mio::Waker)> {
+        let poll = mio::Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), WAKER)?;
+        Ok((poll, waker))
+    }
+
+    fn wake(waker: &mio::Waker) -> io::Result<()> {
+        waker.wake()
+    }
+}
+
+/// Datagrams: a plain blocking receive, woken by a datagram of our own.
+///
+/// A poll would cost two more system calls a datagram, which is a sixth of an echo's time.
+#[derive(Debug)]
+pub struct Datagrams;
+
+/// The bytes of the datagram that wakes; so many that no other datagram has them by chance.
+pub(crate) type WakeWord = [u8; 32];
+
+/// Where to send the word.
+#[derive(Debug)]
+pub struct DatagramWaker {
+    address: Address,
+    word: WakeWord,
+}
+
+impl Kind for Datagrams {
+    const SOCKET: SocketKind = SocketKind::Datagram;
+    type Wait = WakeWord;
+    type Waker = DatagramWaker;
+
+    fn prepare(address: &Address) -> io::Result<(WakeWord, DatagramWaker)> {
+        let mut word = WakeWord::default();
+        for piece in word.chunks_exact_mut(8) {
+            // The keys are random; what is hashed with them does not matter.
+            piece.copy_from_slice(&RandomState::new().hash_one(0).to_ne_bytes());
+        }
+        let address = address.clone();
+        Ok((word, DatagramWaker { address, word }))
+    }
+
+    fn wake(waker: &DatagramWaker) -> io::Result<()> {
+        match &waker.address {
+            Address::Inet(address) => {
+                let mut to = *address;
+                let from: IpAddr = match to.ip() {
+                    IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                if to.ip().is_unspecified() {
+                    to.set_ip(match from {
+                        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+                    });
+                }
+                let socket = UdpSocket::bind((from, 0))?;
+                // A queue that is full drops it, but then the thread has something to receive.
+                socket.set_nonblocking(true)?;
+                socket.send_to(&waker.word, to).map(drop)
+            }
+            #[cfg(unix)]
+            Address::Unix(address) => {
+                let socket = std::os::unix::net::UnixDatagram::unbound()?;
+                socket.set_nonblocking(true)?;
+                let path = address.path().ok_or(io::ErrorKind::AddrNotAvailable)?;
+                socket.send_to(&waker.word, path).map(drop)
+            }
+        }
+    }
+}

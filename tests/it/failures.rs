@@ -1,0 +1,158 @@
+//! A handler's panic or error reaches the test, once, and never more than a test's failure.
+
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use loopback::{TestTcpServer, TestUdpServer};
+
+use crate::support::{LONG, connect, eventually, exchange};
+
+fn message(outcome: std::thread::Result<()>) -> String {
+    let payload = outcome.unwrap_err();
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => (*payload.downcast::<&str>().unwrap()).to_owned(),
+    }
+}
+
+#[test]
+fn a_panic_comes_out_of_stop_with_message_and_peer() {
+    let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+        let line = conn.read_line().unwrap();
+        assert_eq!(line, "hello\n", "the client's greeting");
+    })
+    .unwrap();
+    let mut client = connect(server.local_addr());
+    client.write_all(b"goodbye\n").unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    let error = server.stop(LONG).unwrap_err();
+    let peer = client.local_addr().unwrap();
+    let [failure] = error.failures() else {
+        panic!("{error}");
+    };
+    assert!(failure.panicked());
+    assert_eq!(*failure.peer().unwrap(), peer);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "tcp server on {}: 1 failure\n  handler for {peer} panicked: assertion `left == right` \
+             failed: the client's greeting\n  left: \"goodbye\\n\"\n right: \"hello\\n\"",
+            server.local_addr()
+        )
+    );
+    // Reported once.
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn an_error_comes_out_of_stop_with_its_causes() {
+    let mut server = TestTcpServer::start("127.0.0.1:0", |_| Err::<(), _>("no such user")).unwrap();
+    exchange(server.local_addr(), b"");
+    let error = server.stop(LONG).unwrap_err();
+    assert!(!error.failures()[0].panicked());
+    assert_eq!(error.failures()[0].message(), "no such user");
+}
+
+#[test]
+fn a_failure_that_nobody_took_comes_out_of_the_drop() {
+    let server = TestTcpServer::start("127.0.0.1:0", |_| panic!("out of cheese")).unwrap();
+    exchange(server.local_addr(), b"");
+    let text = message(catch_unwind(AssertUnwindSafe(|| drop(server))));
+    assert!(text.contains("panicked: out of cheese"), "{text}");
+}
+
+/// Two panics at once would abort the test binary.
+#[test]
+fn a_drop_while_the_test_fails_already_does_not_panic_again() {
+    let outcome = catch_unwind(|| {
+        let server = TestTcpServer::start("127.0.0.1:0", |_| panic!("the handler's")).unwrap();
+        exchange(server.local_addr(), b"");
+        panic!("the test's own");
+    });
+    assert_eq!(message(outcome), "the test's own");
+}
+
+#[test]
+fn a_panic_harms_no_other_client() {
+    let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+        let line = conn.read_line().unwrap();
+        assert_ne!(line, "bad\n");
+        conn.write_all(b"fine").unwrap();
+    })
+    .unwrap();
+    for _ in 0..3 {
+        assert_eq!(exchange(server.local_addr(), b"bad\n"), b"");
+        assert_eq!(exchange(server.local_addr(), b"good\n"), b"fine");
+    }
+    assert_eq!(server.take_failures().len(), 3);
+    server.stop(LONG).unwrap();
+}
+
+/// Also one that the handler makes out of what stopping did to it.
+#[test]
+fn a_panic_after_the_stop_is_still_a_failure() {
+    let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+        assert_eq!(conn.read_line().unwrap(), "never sent\n");
+    })
+    .unwrap();
+    let _client = connect(server.local_addr());
+    eventually("it is served", || server.connections() == 1);
+    assert_eq!(server.stop(LONG).unwrap_err().failures().len(), 1);
+}
+
+/// An error that is not the stop's doing is a failure, whenever it is returned.
+#[test]
+fn an_error_of_the_handlers_own_after_the_stop_is_a_failure() {
+    let mut server =
+        TestTcpServer::start("127.0.0.1:0", |mut conn| match conn.read_line()?.as_str() {
+            "" => Err("the client said nothing".into()),
+            _ => Ok::<(), Box<dyn std::error::Error + Send + Sync>>(()),
+        })
+        .unwrap();
+    let _client = connect(server.local_addr());
+    eventually("it is served", || server.connections() == 1);
+    let error = server.stop(LONG).unwrap_err();
+    assert_eq!(error.failures()[0].message(), "the client said nothing");
+}
+
+#[test]
+fn a_datagram_handlers_failures_come_out_too() {
+    let mut server = TestUdpServer::start("127.0.0.1:0", |datagram| match datagram.data() {
+        b"panic" => panic!("as told"),
+        b"error" => Err("as asked"),
+        _ => Ok("fine"),
+    })
+    .unwrap();
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(LONG)).unwrap();
+    for data in ["panic", "error", "other"] {
+        client
+            .send_to(data.as_bytes(), server.local_addr())
+            .unwrap();
+    }
+    let mut answer = [0; 16];
+    let length = client.recv(&mut answer).unwrap();
+    assert_eq!(&answer[..length], b"fine");
+    let error = server.stop(LONG).unwrap_err();
+    let messages: Vec<_> = error.failures().iter().map(|f| f.message()).collect();
+    assert_eq!(messages, ["as told", "as asked"]);
+    let peer = client.local_addr().unwrap();
+    assert!(error.failures().iter().all(|f| *f.peer().unwrap() == peer));
+}
+
+#[test]
+fn a_datagram_handler_that_never_ends_is_named() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let mut server = TestUdpServer::start("127.0.0.1:0", move |_| {
+        let _ = held.recv();
+    })
+    .unwrap();
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"x", server.local_addr()).unwrap();
+    eventually("it is handled", || server.connections() == 1);
+    let error = server
+        .stop(std::time::Duration::from_millis(50))
+        .unwrap_err();
+    assert_eq!(*error.stuck()[0].peer(), client.local_addr().unwrap());
+    drop(release);
+}

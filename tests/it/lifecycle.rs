@@ -1,0 +1,331 @@
+//! Bind, start, ready, stop, restart, drop: the same for every server.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use loopback::{TestTcpServer, TestUdpServer};
+
+use crate::support::{LONG, connect, eventually, exchange};
+
+#[test]
+fn the_port_is_real_from_the_moment_of_binding() {
+    let bound = TestTcpServer::builder()
+        .bind("127.0.0.1:0", |_| ())
+        .unwrap();
+    assert_ne!(bound.port(), 0);
+    assert_eq!(bound.local_addr().port(), bound.port());
+    let address = bound.local_addr();
+    let server = bound.start().unwrap();
+    assert_eq!(server.local_addr(), address);
+}
+
+#[test]
+fn clients_queue_between_bind_and_start() {
+    let bound = TestTcpServer::builder()
+        .bind("127.0.0.1:0", |mut conn| conn.write_all(b"at last"))
+        .unwrap();
+    let mut client = connect(bound.local_addr());
+    let mut server = bound.start().unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "at last");
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn ready_is_set_by_start_and_cleared_by_stop() {
+    let mut server = TestTcpServer::sink("127.0.0.1:0").unwrap();
+    let ready = server.ready();
+    assert!(ready.is_set());
+    assert!(ready.wait(Duration::ZERO));
+    server.stop(LONG).unwrap();
+    assert!(!ready.is_set());
+    assert!(!ready.wait(Duration::from_millis(1)));
+    server.restart().unwrap();
+    assert!(ready.wait(LONG));
+}
+
+#[test]
+fn both_families_and_names_are_served() {
+    for address in ["127.0.0.1:0", "[::1]:0", "localhost:0"] {
+        let server = TestTcpServer::echo(address).unwrap();
+        assert_eq!(
+            exchange(server.local_addr(), b"hello"),
+            b"hello",
+            "{address}"
+        );
+    }
+    let server = TestTcpServer::echo(("::1", 0)).unwrap();
+    assert!(server.local_addr().is_ipv6());
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = TestTcpServer::sink(address).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("cannot bind {address}: ")),
+        "{error}"
+    );
+}
+
+#[test]
+fn stop_is_idempotent_and_refuses_later_clients() {
+    let mut server = TestTcpServer::echo("127.0.0.9:0").unwrap();
+    server.stop(LONG).unwrap();
+    server.stop(LONG).unwrap();
+    let error = TcpStream::connect(server.local_addr()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+/// The client is connected and says nothing; a stop that waited for it would take a minute.
+#[test]
+fn stop_does_not_wait_for_idle_clients() {
+    let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+        conn.set_read_timeout(None)?;
+        conn.read_line().map(drop)
+    })
+    .unwrap();
+    let _idle: Vec<_> = (0..10).map(|_| connect(server.local_addr())).collect();
+    eventually("all are served", || server.connections() == 10);
+    let start = Instant::now();
+    server.stop(Duration::from_secs(60)).unwrap();
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+/// What stopping cuts short is not the handler's failure.
+#[test]
+fn a_read_that_stopping_ends_is_no_failure() {
+    let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+        let mut buffer = [0; 10];
+        conn.read_exact(&mut buffer)
+    })
+    .unwrap();
+    let _client = connect(server.local_addr());
+    eventually("it is served", || server.connections() == 1);
+    server.stop(LONG).unwrap();
+}
+
+/// Who had connected and written before the stop has an answer.
+#[test]
+fn what_came_before_the_stop_is_still_answered() {
+    for _ in 0..50 {
+        let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+            let line = conn.read_line()?;
+            conn.write_all(line.to_uppercase().as_bytes())
+        })
+        .unwrap();
+        let mut client = connect(server.local_addr());
+        client.write_all(b"quick\n").unwrap();
+        server.stop(LONG).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "QUICK\n");
+    }
+}
+
+#[test]
+fn a_handler_that_never_ends_is_named_at_the_timeout() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let mut server = TestTcpServer::start("127.0.0.1:0", move |mut conn| {
+        conn.read_line().unwrap();
+        let _ = held.lock().unwrap().recv();
+    })
+    .unwrap();
+    let mut client = connect(server.local_addr());
+    client.write_all(b"go\n").unwrap();
+    let peer = client.local_addr().unwrap();
+    eventually("it is served", || server.connections() == 1);
+    let start = Instant::now();
+    let error = server.stop(Duration::from_millis(200)).unwrap_err();
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(200), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    let [stuck] = error.stuck() else {
+        panic!("{error}");
+    };
+    assert_eq!(*stuck.peer(), peer);
+    assert!(stuck.age() >= Duration::from_millis(200));
+    assert_eq!(stuck.state(), "in the handler's own code");
+    let text = error.to_string();
+    let start = format!(
+        "tcp server on {}: 1 handler did not end within 200ms\n  handler for {peer} still runs, begun ",
+        server.local_addr()
+    );
+    assert!(text.starts_with(&start), "{text}");
+    assert!(
+        text.ends_with(" ago, in the handler's own code; 3 bytes received, 0 sent"),
+        "{text}"
+    );
+    // It is reported once; the client is not left waiting either.
+    server.stop(LONG).unwrap();
+    let mut rest = Vec::new();
+    let _ = client.read_to_end(&mut rest);
+    drop(release);
+}
+
+/// A handler that writes to a client that does not read is freed near the timeout, not left.
+#[test]
+fn a_blocked_write_is_freed_within_the_timeout() {
+    let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+        conn.set_write_timeout(None)?;
+        loop {
+            conn.write_all(&[0; 65536])?;
+        }
+        #[allow(unreachable_code, reason = "gives the closure its error type")]
+        Ok::<(), std::io::Error>(())
+    })
+    .unwrap();
+    let _client = connect(server.local_addr());
+    eventually("it is served", || server.connections() == 1);
+    let start = Instant::now();
+    server.stop(Duration::from_secs(2)).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn restart_serves_on_the_same_address() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    // An address of its own: between stop and restart no other test can be given the port.
+    let mut server = TestTcpServer::start("127.0.0.77:0", move |mut conn| {
+        let turn = counter.fetch_add(1, Ordering::Relaxed);
+        conn.write_all(&[turn as u8])
+    })
+    .unwrap();
+    let address = server.local_addr();
+    for turn in 0..20 {
+        assert_eq!(exchange(address, b""), [turn]);
+        if turn % 2 == 0 {
+            server.stop(LONG).unwrap();
+        }
+        server.restart().unwrap();
+        assert_eq!(server.local_addr(), address);
+    }
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn a_restart_that_finds_the_port_taken_says_so() {
+    let mut server = TestTcpServer::sink("127.0.0.78:0").unwrap();
+    server.stop(LONG).unwrap();
+    let _taken = TcpListener::bind(server.local_addr()).unwrap();
+    let error = server.restart().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&server.local_addr().to_string()));
+}
+
+#[test]
+fn a_take_waits_for_what_comes_and_no_longer() {
+    let mut server = TestTcpServer::sink("127.0.0.1:0").unwrap();
+    let error = server
+        .take_connection(Duration::from_millis(10))
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "timed out after 10ms waiting for a connection's end; none came so far"
+    );
+    let address = server.local_addr();
+    let client = std::thread::spawn(move || exchange(address, b"four"));
+    assert_eq!(server.take_connection(LONG).unwrap().received(), b"four");
+    client.join().unwrap();
+    server.stop(LONG).unwrap();
+    let error = server.take_connection(LONG).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the server stopped before a connection's end came; 1 came before and were taken"
+    );
+}
+
+#[test]
+fn a_connection_over_the_limit_is_reset_and_told() {
+    let mut server = TestTcpServer::builder()
+        .max_connections(1)
+        .start("127.0.0.1:0", |mut conn| conn.read_rest().map(drop))
+        .unwrap();
+    let _first = connect(server.local_addr());
+    eventually("the first is served", || server.connections() == 1);
+    let mut second = connect(server.local_addr());
+    let error = second.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    eventually("the failure is kept", || !server.failures().is_empty());
+    let error = server.stop(LONG).unwrap_err();
+    let peer = second.local_addr().unwrap();
+    assert_eq!(
+        error.failures()[0].message(),
+        format!("refused {peer}: 1 connections are open already (builder().max_connections)")
+    );
+}
+
+#[test]
+fn the_record_keeps_to_its_limit() {
+    let mut server = TestTcpServer::builder()
+        .record_limit(2)
+        .start("127.0.0.1:0", |mut conn| conn.read_rest().map(drop))
+        .unwrap();
+    for _ in 0..3 {
+        exchange(server.local_addr(), b"x");
+    }
+    server.stop(LONG).unwrap();
+    assert_eq!(server.ended_connections().len(), 2);
+    for _ in 0..2 {
+        server.take_connection(LONG).unwrap();
+    }
+    let error = server.take_connection(LONG).unwrap_err().to_string();
+    assert!(
+        error.contains("1 more were not kept because the record was full"),
+        "{error}"
+    );
+}
+
+#[test]
+fn servers_are_send_and_sync_and_show_themselves() {
+    fn check<T: Send + Sync + std::fmt::Debug>(_: &T) {}
+    let server = TestTcpServer::echo("127.0.0.1:0").unwrap();
+    check(&server);
+    let text = format!("{server:?}");
+    assert!(
+        text.contains(&format!("tcp server on {}", server.local_addr())),
+        "{text}"
+    );
+    check(&TestUdpServer::echo("127.0.0.1:0").unwrap());
+    check(&server.ready());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_say_which_server_they_are_of() {
+    let mut server =
+        TestTcpServer::start("127.0.0.1:0", |mut conn| conn.read_rest().map(drop)).unwrap();
+    let _client = connect(server.local_addr());
+    eventually("it is served", || server.connections() == 1);
+    let port = server.port();
+    let names = || -> Vec<String> {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.map(|name| name.trim().to_owned()).collect()
+    };
+    eventually("both threads have their names", || {
+        let names = names();
+        names.contains(&format!("tcp:{port}")) && names.contains(&format!("tcp:{port} w1"))
+    });
+    server.stop(LONG).unwrap();
+    eventually("both are gone", || {
+        !names()
+            .iter()
+            .any(|name| name.starts_with(&format!("tcp:{port}")))
+    });
+}

@@ -1,0 +1,36 @@
+//! What the tests share.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// A stop's timeout that no healthy stop comes near, even on a loaded machine.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// Connects, with timeouts so that a test fails rather than hangs.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.set_write_timeout(Some(LONG)).unwrap();
+    stream
+}
+
+/// Sends, closes the sending side, and reads to the end.
+pub(crate) fn exchange(address: SocketAddr, data: &[u8]) -> Vec<u8> {
+    let mut stream = connect(address);
+    stream.write_all(data).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+/// Looks again and again, without a fixed sleep, until it is so; fails after [`LONG`].
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < end, "not within {LONG:?}: {what}");
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,167 @@
+//! Datagrams in, replies out.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use loopback::TestUdpServer;
+
+use crate::support::LONG;
+
+fn client() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    socket
+}
+
+fn receive(socket: &UdpSocket) -> Vec<u8> {
+    let mut buffer = vec![0; 70_000];
+    let (length, _) = socket.recv_from(&mut buffer).unwrap();
+    buffer.truncate(length);
+    buffer
+}
+
+#[test]
+fn the_return_value_is_the_reply() {
+    let client = client();
+    let ask = |server: &TestUdpServer| {
+        client.send_to(b"q", server.local_addr()).unwrap();
+        receive(&client)
+    };
+    assert_eq!(
+        ask(&TestUdpServer::start("127.0.0.1:0", |_| "text").unwrap()),
+        b"text"
+    );
+    assert_eq!(
+        ask(&TestUdpServer::start("127.0.0.1:0", |_| vec![1]).unwrap()),
+        [1]
+    );
+    assert_eq!(
+        ask(&TestUdpServer::start("127.0.0.1:0", |_| [1, 2]).unwrap()),
+        [1, 2]
+    );
+    assert_eq!(
+        ask(&TestUdpServer::start("127.0.0.1:0", |_| Some("x")).unwrap()),
+        b"x"
+    );
+    assert_eq!(
+        ask(&TestUdpServer::fixed("127.0.0.1:0", "same").unwrap()),
+        b"same"
+    );
+    let ok = |_: &loopback::Datagram| Ok::<_, std::io::Error>(String::from("fine"));
+    assert_eq!(
+        ask(&TestUdpServer::start("127.0.0.1:0", ok).unwrap()),
+        b"fine"
+    );
+}
+
+#[test]
+fn no_reply_and_several_replies_are_replies() {
+    let client = client();
+    let server = TestUdpServer::start("127.0.0.1:0", |datagram| match datagram.data() {
+        b"none" => vec![],
+        _ => vec!["one", "two", ""],
+    })
+    .unwrap();
+    client.send_to(b"none", server.local_addr()).unwrap();
+    client.send_to(b"three", server.local_addr()).unwrap();
+    assert_eq!(receive(&client), b"one");
+    assert_eq!(receive(&client), b"two");
+    assert_eq!(receive(&client), b"");
+}
+
+#[test]
+fn datagrams_of_every_size_come_whole() {
+    let server = TestUdpServer::echo("127.0.0.1:0").unwrap();
+    let client = client();
+    for size in [0, 1, 1400, 9000, 65_506, 65_507] {
+        let data: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+        client.send_to(&data, server.local_addr()).unwrap();
+        assert!(receive(&client) == data, "{size} bytes came back changed");
+        let datagram = server.take_datagram(LONG).unwrap();
+        assert!(datagram.data() == data);
+        assert!(!datagram.truncated());
+        assert_eq!(*datagram.peer(), client.local_addr().unwrap());
+    }
+}
+
+#[test]
+fn a_datagram_over_the_limit_is_cut_and_marked() {
+    let server = TestUdpServer::builder()
+        .max_datagram(4)
+        .start("127.0.0.1:0", |_| ())
+        .unwrap();
+    let client = client();
+    client.send_to(b"1234", server.local_addr()).unwrap();
+    client.send_to(b"12345", server.local_addr()).unwrap();
+    let fits = server.take_datagram(LONG).unwrap();
+    assert_eq!((fits.data(), fits.truncated()), (&b"1234"[..], false));
+    let cut = server.take_datagram(LONG).unwrap();
+    assert_eq!((cut.data(), cut.truncated()), (&b"1234"[..], true));
+}
+
+#[test]
+fn datagrams_are_handled_in_order_by_one_handler() {
+    let mut count = 0;
+    let server = TestUdpServer::start("[::1]:0", move |_| {
+        count += 1;
+        format!("{count}")
+    })
+    .unwrap();
+    let client = UdpSocket::bind("[::1]:0").unwrap();
+    client.set_read_timeout(Some(LONG)).unwrap();
+    for expected in 1..=50 {
+        client.send_to(b"x", server.local_addr()).unwrap();
+        assert_eq!(receive(&client), expected.to_string().into_bytes());
+    }
+    assert_eq!(server.datagrams().len(), 50);
+}
+
+#[test]
+fn what_was_sent_before_the_stop_is_handled() {
+    for _ in 0..20 {
+        let mut server = TestUdpServer::sink("127.0.0.1:0").unwrap();
+        let client = client();
+        for number in 0..20u8 {
+            client.send_to(&[number], server.local_addr()).unwrap();
+        }
+        server.stop(LONG).unwrap();
+        assert_eq!(server.datagrams().len(), 20);
+    }
+}
+
+#[test]
+fn datagrams_queue_between_bind_and_start() {
+    let bound = TestUdpServer::builder()
+        .bind("127.0.0.1:0", |_| "late")
+        .unwrap();
+    let client = client();
+    client.send_to(b"early", bound.local_addr()).unwrap();
+    let _server = bound.start().unwrap();
+    assert_eq!(receive(&client), b"late");
+}
+
+#[test]
+fn a_reply_that_cannot_be_sent_is_a_failure() {
+    let mut server = TestUdpServer::start("127.0.0.1:0", |_| vec![0; 65_508]).unwrap();
+    client().send_to(b"x", server.local_addr()).unwrap();
+    server.take_datagram(LONG).unwrap();
+    let error = server.stop(LONG).unwrap_err();
+    let message = error.failures()[0].message();
+    assert!(
+        message.starts_with("cannot send a reply of 65508 bytes: "),
+        "{message}"
+    );
+}
+
+#[test]
+fn restart_serves_on_the_same_address() {
+    let mut server = TestUdpServer::echo("127.0.0.79:0").unwrap();
+    let address = server.local_addr();
+    let client = client();
+    for _ in 0..5 {
+        server.restart().unwrap();
+        client.send_to(b"again", address).unwrap();
+        assert_eq!(receive(&client), b"again");
+    }
+    server.stop(Duration::from_secs(10)).unwrap();
+}
