@@ -172,15 +172,22 @@ impl Drop for Entry {
 /// The live connections of one run of a server.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    live: Mutex<HashMap<u64, Arc<Live>>>,
+    state: Mutex<State>,
     ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    live: HashMap<u64, Arc<Live>>,
+    /// Whether a stop waits for all to end; waking nobody would still cost a system call.
+    awaited: bool,
 }
 
 impl Registry {
     /// Enters a connection; it is listed until the entry is dropped, wherever that happens.
     pub(crate) fn enter(self: &Arc<Registry>, live: Arc<Live>) -> Entry {
         let id = live.id;
-        self.lock().insert(id, live);
+        self.lock().live.insert(id, live);
         Entry {
             registry: Arc::clone(self),
             id,
@@ -188,21 +195,20 @@ impl Registry {
     }
 
     fn remove(&self, id: u64) {
-        let mut live = self.lock();
-        live.remove(&id);
-        // Only `stop` waits, and for all of them.
-        if live.is_empty() {
+        let mut state = self.lock();
+        state.live.remove(&id);
+        if state.awaited && state.live.is_empty() {
             self.ended.notify_all();
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().live.len()
     }
 
     /// Shuts every connection that is still there; `Read` lets handlers finish what they write.
     pub(crate) fn shut_all(&self, how: Shutdown) {
-        let all: Vec<_> = self.lock().values().cloned().collect();
+        let all: Vec<_> = self.lock().live.values().cloned().collect();
         for live in all {
             live.shut(how);
         }
@@ -210,15 +216,16 @@ impl Registry {
 
     /// Waits until none is left, and says whether that is so.
     pub(crate) fn wait_empty(&self, deadline: &Deadline, reserve: Duration) -> bool {
-        let mut live = self.lock();
-        while !live.is_empty() {
+        let mut state = self.lock();
+        state.awaited = true;
+        while !state.live.is_empty() {
             let left = deadline.remaining().saturating_sub(reserve);
             if left.is_zero() {
                 return false;
             }
-            live = self
+            state = self
                 .ended
-                .wait_timeout(live, left.min(Duration::from_secs(3600)))
+                .wait_timeout(state, left.min(Duration::from_secs(3600)))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
@@ -227,12 +234,12 @@ impl Registry {
 
     /// Those that are still there, the oldest first.
     pub(crate) fn stuck(&self) -> Vec<StuckHandler> {
-        let mut stuck: Vec<_> = self.lock().values().map(|live| live.stuck()).collect();
+        let mut stuck: Vec<_> = self.lock().live.values().map(|live| live.stuck()).collect();
         stuck.sort_by_key(|handler| std::cmp::Reverse(handler.age));
         stuck
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Live>>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

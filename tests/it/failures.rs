@@ -156,3 +156,55 @@ fn a_datagram_handler_that_never_ends_is_named() {
     assert_eq!(*error.stuck()[0].peer(), client.local_addr().unwrap());
     drop(release);
 }
+
+/// What a user sees: the test's own failure, the handler's beside it, an ordinary exit.
+#[test]
+fn a_failing_test_with_a_failing_handler_is_one_ordinary_failure() {
+    let output = run_fixture("failures::fixture_both_fail");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(101), "{text}");
+    assert!(
+        text.contains("test result: FAILED. 0 passed; 1 failed;"),
+        "{text}"
+    );
+    assert!(text.contains("the test's assertion"), "{text}");
+    assert!(text.contains("panicked: the handler's assertion"), "{text}");
+}
+
+#[test]
+fn a_failing_handler_alone_fails_the_test() {
+    let output = run_fixture("failures::fixture_handler_fails");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(101), "{text}");
+    assert!(
+        text.contains("test result: FAILED. 0 passed; 1 failed;"),
+        "{text}"
+    );
+    assert!(text.contains("panicked: the handler's assertion"), "{text}");
+}
+
+/// Runs one of the fixtures below in this test binary, under the ordinary test harness.
+fn run_fixture(name: &str) -> std::process::Output {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--ignored", "--test-threads=1"])
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap()
+}
+
+#[test]
+#[ignore = "a fixture that fails, run by the tests above"]
+fn fixture_both_fail() {
+    let server =
+        TestTcpServer::start("127.0.0.1:0", |_| panic!("the handler's assertion")).unwrap();
+    exchange(server.local_addr(), b"");
+    panic!("the test's assertion");
+}
+
+#[test]
+#[ignore = "a fixture that fails, run by the tests above"]
+fn fixture_handler_fails() {
+    let server =
+        TestTcpServer::start("127.0.0.1:0", |_| panic!("the handler's assertion")).unwrap();
+    exchange(server.local_addr(), b"");
+}
