@@ -1,4 +1,71 @@
-//! Blocking test servers on threads, and a harness that proves tunnels.
+//! Blocking test servers for plain `#[test]` functions, and a harness that proves tunnels.
+//!
+//! - [`TestTcpServer`], [`TestUdpServer`]: a port, a closure, a bounded `stop`.
+#![cfg_attr(
+    feature = "http",
+    doc = "- [`TestHttpServer`]: HTTP/1.0 and 1.1, with faults on purpose."
+)]
+#![cfg_attr(
+    feature = "smtp",
+    doc = "- [`TestSmtpServer`]: RFC 5321 with the usual extensions."
+)]
+#![cfg_attr(
+    feature = "tunnel",
+    doc = "- [`TunnelHarness`]: puts a real program between a test client and a test service."
+)]
+//!
+//! There is no async runtime in it. Each server has a poll loop on a thread of its own, and runs
+//! handlers on worker threads (datagrams: on its own thread, in order).
+//!
+//! ```
+//! use std::io::Write;
+//! use loopback::TestTcpServer;
+//!
+//! let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+//!     let line = conn.read_line()?;
+//!     conn.write_all(line.as_bytes())
+//! })?;
+//! let mut client = std::net::TcpStream::connect(server.local_addr())?;
+//! client.write_all(b"ping\n")?;
+//! server.stop(std::time::Duration::from_secs(1))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What all servers have in common
+//!
+//! They are one type, [`TestServer`], with four names. `start(address, handler)` binds, starts the
+//! server's thread and returns once it is ready; `builder()` takes options first, and its `bind`
+//! stops halfway. [`stop`](TestServer::stop) is bounded by its timeout as a whole, and its error
+//! names the handlers that panicked, returned an error or are stuck; so does the drop, by a panic,
+//! for what nobody took. [`restart`](TestServer::restart) serves on the same address again.
+//!
+//! # Features
+//!
+//! `http`, `smtp` and `tunnel`, all on by default. TCP and UDP alone need 7 crates.
+//!
+//! # Logging
+//!
+//! Records of the [`log`] crate under `loopback::tcp`, `loopback::udp`, `loopback::http`,
+//! `loopback::smtp` and `loopback::tunnel`: failures as warnings, lives of servers and connections
+//! as debug.
+//!
+//! # Implementation notes
+//!
+//! - `server` is the life of every server and knows no protocol; `proto` is the protocols and knows
+//!   no socket, thread or clock; a room (`tcp`, `udp`, `http`, `smtp`) joins the two; `tunnel` uses
+//!   what any user could use.
+//! - **The poll loop** of a server of streams is a `mio` poll with the listener, a waker, and the
+//!   connections that are between requests, which need no thread. Accepted connections go to worker
+//!   threads that are kept for reuse and block on their sockets.
+//! - **A server of datagrams** blocks in its receive instead, with the poll interval as the socket's
+//!   timeout, and is woken by a datagram of its own: a poll would cost two system calls a datagram.
+//! - **Stop** sets a flag and wakes the thread, which accepts who has come, closes the listener and
+//!   ends. The reading side of live connections is then shut, so that blocked handlers see the end
+//!   of the stream; near the timeout both sides are. Errors that handlers make of being cut like
+//!   that are not failures.
+//! - **A connection's socket** belongs to the handler's [`Connection`] alone; the registry of live
+//!   connections holds a weak reference, by which stopping shuts it.
+//! - **What arrived** is listed before it is answered and can be taken after.
 
 mod connection;
 mod deadline;

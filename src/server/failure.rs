@@ -249,24 +249,24 @@ impl StopError {
 
 impl fmt::Display for StopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failed = self.failures.len() as u64 + self.more_failures;
-        write!(f, "{}: ", self.server)?;
-        match failed {
+        let mut counts = Vec::new();
+        match self.failures.len() as u64 + self.more_failures {
             0 => {}
-            1 => f.write_str("1 failure")?,
-            n => write!(f, "{n} failures")?,
-        }
-        if failed > 0 && !self.stuck.is_empty() {
-            f.write_str(", ")?;
+            1 => counts.push("1 failure".to_owned()),
+            n => counts.push(format!("{n} failures")),
         }
         match self.stuck.len() {
+            0 if self.server_stuck => {
+                counts.push(format!("its thread did not end within {:?}", self.timeout));
+            }
             0 => {}
-            1 => write!(f, "1 handler did not end within {:?}", self.timeout)?,
-            n => write!(f, "{n} handlers did not end within {:?}", self.timeout)?,
+            1 => counts.push(format!("1 handler did not end within {:?}", self.timeout)),
+            n => counts.push(format!(
+                "{n} handlers did not end within {:?}",
+                self.timeout
+            )),
         }
-        if self.server_stuck {
-            write!(f, ", its thread did not end within {:?}", self.timeout)?;
-        }
+        write!(f, "{}: {}", self.server, counts.join(", "))?;
         for failure in &self.failures {
             write!(f, "\n  {failure}")?;
         }

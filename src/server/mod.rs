@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use self::address::ListenOn;
 #[cfg(unix)]
@@ -35,7 +35,7 @@ use self::protocol::Protocol;
 use self::ready::Ready;
 use self::record::Record;
 use self::registry::{Registry, StopSignal, StopSwitch};
-use self::socket::BoundSocket;
+use self::socket::{BoundSocket, SocketKind};
 use self::wake::Kind;
 use self::workers::Crew;
 use crate::deadline::Deadline;
@@ -284,6 +284,9 @@ impl<P: Protocol, A> TestServer<P, A> {
     }
 }
 
+/// What the server's own threads may take beyond a stop's timeout to end, once no handler runs.
+const OWN_GRACE: Duration = Duration::from_secs(1);
+
 /// What a run left when it ended.
 struct Ended {
     stuck: Vec<StuckHandler>,
@@ -300,8 +303,13 @@ impl<P: Protocol> Running<P> {
         }
         // The thread accepts who has come and closes the listener; a handler of datagrams runs on
         // it, so it may be stuck itself.
-        let server_stuck = self.ended.recv_timeout(deadline.remaining())
-            == Err(crossbeam_channel::RecvTimeoutError::Timeout);
+        let running = |time| self.ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+        let mut server_stuck = running(deadline.remaining());
+        if server_stuck && (P::Kind::SOCKET == SocketKind::Stream || self.registry.len() == 0) {
+            // No handler holds it, so it only wants its turn: the timeout was short, or the machine
+            // is loaded.
+            server_stuck = running(OWN_GRACE);
+        }
         let panic = match server_stuck {
             true => None,
             false => HandlerError::joined(self.thread),
@@ -315,10 +323,8 @@ impl<P: Protocol> Running<P> {
         let stuck = self.registry.stuck();
         if stuck.is_empty() {
             // No handler runs: what is left of the workers is their way out.
-            self.crew.join(&Deadline::new(
-                deadline.remaining().max(Duration::from_secs(1)),
-                "the workers",
-            ));
+            let grace = deadline.remaining().max(OWN_GRACE);
+            self.crew.join(&Deadline::new(grace, "the workers"));
         } else {
             self.crew.join(deadline);
         }

@@ -20,6 +20,13 @@ use super::workers::Dispatcher;
 use crate::connection::Connection;
 
 const LISTENER: Token = Token(0);
+
+/// How soon accepting is tried again after a limit of the system, such as that of descriptors.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// So many connections are accepted before the loop looks at anything else. Few listeners' queues are
+/// longer than this, so at the end one turn takes all who had connected.
+const MOST_AT_ONCE: usize = 8192;
 const FIRST_PARKED: usize = 2;
 
 /// Accepts until the server stops. `poll` has the waker already.
@@ -66,7 +73,7 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         registry,
         socket,
         next_id: FIRST_PARKED as u64,
-        at_limit: false,
+        accepting: Accepting::All,
         parked: HashMap::new(),
         parked_in,
         last_sweep: Instant::now(),
@@ -79,7 +86,12 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
     }
     ready.set(true);
     while !poll_loop.stop.is_set() {
-        match poll.poll(&mut events, Some(interval)) {
+        let timeout = match poll_loop.accepting {
+            Accepting::All => interval,
+            Accepting::More => Duration::ZERO,
+            Accepting::AtLimit => interval.min(RETRY),
+        };
+        match poll.poll(&mut events, Some(timeout)) {
             Ok(()) => poll_loop.turn(&poll, &events),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
@@ -90,6 +102,17 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
     }
     // Who had connected before the stop is still served; who comes later is refused.
     poll_loop.accept_all();
+}
+
+/// How accepting last ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepting {
+    /// Nobody waits: the poll tells when somebody does.
+    All,
+    /// There may be more, of which the poll does not tell again.
+    More,
+    /// At a limit of the system.
+    AtLimit,
 }
 
 /// A connection with its place in the registry.
@@ -104,8 +127,7 @@ struct PollLoop<P: Serve> {
     socket: BoundSocket,
     dispatcher: Dispatcher<Guest>,
     next_id: u64,
-    /// Whether accepting last ended at a limit of the system, to be tried again.
-    at_limit: bool,
+    accepting: Accepting,
     /// Connections that wait for their client without a thread, by their id, which is their token.
     parked: HashMap<u64, (Guest, Instant)>,
     parked_in: Receiver<Guest>,
@@ -118,7 +140,7 @@ impl<P: Serve> PollLoop<P> {
         while let Ok(guest) = self.parked_in.try_recv() {
             self.park(poll, guest);
         }
-        let mut accept = self.at_limit;
+        let mut accept = self.accepting != Accepting::All;
         for event in events {
             match event.token() {
                 LISTENER => accept = true,
@@ -133,23 +155,27 @@ impl<P: Serve> PollLoop<P> {
     }
 
     fn accept_all(&mut self) {
-        self.at_limit = false;
-        loop {
+        let before = self.accepting;
+        self.accepting = Accepting::More;
+        for _ in 0..MOST_AT_ONCE {
             match self.socket.accept() {
                 Ok((stream, peer)) => self.welcome(stream, peer),
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::WouldBlock => {
+                        self.accepting = Accepting::All;
+                        return;
+                    }
                     // The client has gone already, or a signal came.
                     io::ErrorKind::ConnectionAborted
                     | io::ErrorKind::ConnectionReset
                     | io::ErrorKind::Interrupted => {}
                     _ => {
                         // Out of descriptors, most often. The clients wait in the backlog.
-                        if !self.at_limit {
+                        if before != Accepting::AtLimit {
                             let error = format!("cannot accept a connection: {error}");
                             self.host.fail(None, error.into());
                         }
-                        self.at_limit = true;
+                        self.accepting = Accepting::AtLimit;
                         return;
                     }
                 },
