@@ -329,3 +329,42 @@ fn threads_say_which_server_they_are_of() {
             .any(|name| name.starts_with(&format!("tcp:{port}")))
     });
 }
+
+/// The client waits in the backlog until descriptors are there again; the test is told.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_out_of_descriptors_tells_it_and_goes_on() {
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "lifecycle::fixture_few_descriptors", "--ignored"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "a fixture that needs a process of its own, run by the test above"]
+fn fixture_few_descriptors() {
+    let mut server = TestTcpServer::echo("127.0.0.1:0").unwrap();
+    let mut fillers: Vec<_> =
+        std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    assert!(fillers.len() < 64);
+    // Room for the client's end, and none for the server's.
+    fillers.pop();
+    let mut client = connect(server.local_addr());
+    eventually("the server tells", || !server.failures().is_empty());
+    drop(fillers);
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    let error = server.stop(LONG).unwrap_err();
+    assert_eq!(error.failures().len(), 1, "{error}");
+    let text = error.failures()[0].to_string();
+    assert!(
+        text.starts_with("the server failed: cannot accept a connection: "),
+        "{text}"
+    );
+}
