@@ -77,6 +77,8 @@ pub mod tunnel;
 mod udp;
 
 pub use crate::connection::Connection;
+#[cfg(feature = "http")]
+pub use crate::proto::http1::{HeaderError, Headers, Version};
 #[cfg(unix)]
 pub use crate::server::address::UnixAddress;
 pub use crate::server::address::{Address, ListenOn};

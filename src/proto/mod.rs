@@ -1,1 +1,4 @@
 //! Protocols as pure state machines over bytes: no socket, no thread, no clock.
+
+#[cfg(feature = "http")]
+pub(crate) mod http1;

@@ -1,0 +1,227 @@
+//! The four forms of a request target (RFC 9112, section 3.2) and what may stand in a Host field.
+
+use super::Rejection;
+
+/// The form of a request target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum TargetForm {
+    /// `/where?q=now`
+    #[default]
+    Origin,
+    /// `http://www.example.org/where?q=now`: the path starts at this offset, which is the target's length when
+    /// there is none.
+    Absolute { path: usize },
+    /// `www.example.com:80`, of CONNECT only.
+    Authority,
+    /// `*`, of OPTIONS only.
+    Asterisk,
+}
+
+impl TargetForm {
+    /// Finds the form that `target` has, given that `method` asks for it.
+    pub(super) fn of(method: &str, target: &str) -> Result<TargetForm, Rejection> {
+        if target.contains('#') {
+            return Err(Rejection::bad("a request target has no fragment (#)"));
+        }
+        if method == "CONNECT" {
+            return match authority_port(target) {
+                Some(1..) => Ok(TargetForm::Authority),
+                _ => Err(Rejection::bad("the target of CONNECT must be host:port")),
+            };
+        }
+        if target.starts_with('/') {
+            return Ok(TargetForm::Origin);
+        }
+        if target == "*" {
+            return match method {
+                "OPTIONS" => Ok(TargetForm::Asterisk),
+                _ => Err(Rejection::bad("only OPTIONS may ask for the target *")),
+            };
+        }
+        absolute(target).ok_or(Rejection::bad(
+            "the target is neither a path nor an absolute URI",
+        ))
+    }
+
+    /// The path of `target`, without the query.
+    pub(crate) fn path<'a>(&self, target: &'a str) -> &'a str {
+        match self.path_and_query(target).split_once('?') {
+            Some(("", _)) => "/",
+            Some((path, _)) => path,
+            None => match (self, self.path_and_query(target)) {
+                (TargetForm::Absolute { .. }, "") => "/",
+                (_, path) => path,
+            },
+        }
+    }
+
+    /// The query of `target`, without its question mark.
+    pub(crate) fn query<'a>(&self, target: &'a str) -> Option<&'a str> {
+        Some(self.path_and_query(target).split_once('?')?.1)
+    }
+
+    /// The host and port which `target` names itself.
+    pub(crate) fn authority<'a>(&self, target: &'a str) -> Option<&'a str> {
+        match *self {
+            TargetForm::Authority => Some(target),
+            TargetForm::Absolute { path } => Some(target[..path].split_once("://")?.1),
+            TargetForm::Origin | TargetForm::Asterisk => None,
+        }
+    }
+
+    fn path_and_query<'a>(&self, target: &'a str) -> &'a str {
+        match *self {
+            TargetForm::Origin | TargetForm::Asterisk => target,
+            TargetForm::Absolute { path } => &target[path..],
+            TargetForm::Authority => "",
+        }
+    }
+}
+
+/// Whether `value` may stand in a Host field: nothing, or `uri-host [":" port]` (RFC 9110, section 7.2).
+pub(super) fn is_host(value: &str) -> bool {
+    let (host, port) = split_port(value);
+    is_uri_host(host) && port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn absolute(target: &str) -> Option<TargetForm> {
+    let (scheme, rest) = target.split_once("://")?;
+    let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    if !scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        || !scheme.bytes().all(in_scheme)
+    {
+        return None;
+    }
+    let authority = rest.split(['/', '?']).next()?;
+    // User information is not for the wire (RFC 9110, section 4.2.4), but it is for a test to see it.
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    if host.is_empty() || !is_host(host) {
+        return None;
+    }
+    let path = scheme.len() + "://".len() + authority.len();
+    Some(TargetForm::Absolute { path })
+}
+
+/// The port of `host:port`.
+fn authority_port(target: &str) -> Option<u16> {
+    let (host, port) = split_port(target);
+    let port = port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?;
+    if host.is_empty() || !is_uri_host(host) {
+        return None;
+    }
+    port.parse().ok()
+}
+
+/// Cuts the port off; a colon in brackets belongs to an IPv6 address.
+fn split_port(value: &str) -> (&str, Option<&str>) {
+    match value.rfind(':') {
+        Some(colon) if !value[colon..].contains(']') => {
+            (&value[..colon], Some(&value[colon + 1..]))
+        }
+        _ => (value, None),
+    }
+}
+
+fn is_uri_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[') {
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || b":.-_~%".contains(&byte);
+        return address
+            .strip_suffix(']')
+            .is_some_and(|address| !address.is_empty() && address.bytes().all(inside));
+    }
+    // reg-name of RFC 3986, section 3.2.2.
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    host.bytes().all(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_has_its_parts() {
+        type Row = (
+            &'static str,
+            &'static str,
+            &'static str,
+            Option<&'static str>,
+            Option<&'static str>,
+        );
+        let rows: [Row; 10] = [
+            ("GET", "/", "/", None, None),
+            ("GET", "/a?b?c", "/a", Some("b?c"), None),
+            ("GET", "/a?", "/a", Some(""), None),
+            ("GET", "//a/b", "//a/b", None, None),
+            ("GET", "http://h:1/a?b", "/a", Some("b"), Some("h:1")),
+            ("GET", "http://h", "/", None, Some("h")),
+            ("GET", "http://h?b=/", "/", Some("b=/"), Some("h")),
+            (
+                "GET",
+                "http://u:p@[::1]:80/",
+                "/",
+                None,
+                Some("u:p@[::1]:80"),
+            ),
+            ("OPTIONS", "*", "*", None, None),
+            ("CONNECT", "[::1]:443", "", None, Some("[::1]:443")),
+        ];
+        for (method, target, path, query, authority) in rows {
+            let form = TargetForm::of(method, target).unwrap();
+            assert_eq!(form.path(target), path, "{target}");
+            assert_eq!(form.query(target), query, "{target}");
+            assert_eq!(form.authority(target), authority, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_the_method_cannot_have_is_refused() {
+        for (method, target) in [
+            ("GET", "*"),
+            ("GET", "a"),
+            ("GET", "a:80"),
+            ("GET", "://h/"),
+            ("GET", "1http://h/"),
+            ("GET", "http:///a"),
+            ("GET", "http://h b/"),
+            ("GET", "/a#b"),
+            ("CONNECT", "/"),
+            ("CONNECT", "h"),
+            ("CONNECT", "h:"),
+            ("CONNECT", "h:0"),
+            ("CONNECT", "h:65536"),
+            ("CONNECT", "h:+1"),
+            ("CONNECT", ":80"),
+            ("CONNECT", "[::1:80"),
+            ("CONNECT", "http://h:80"),
+        ] {
+            assert_eq!(
+                TargetForm::of(method, target).unwrap_err().status,
+                400,
+                "{method} {target}"
+            );
+        }
+    }
+
+    #[test]
+    fn host_fields() {
+        for good in [
+            "",
+            "h",
+            "h:",
+            "h:80",
+            "127.0.0.1:8080",
+            "[::1]",
+            "[::1]:80",
+            "a_b.example",
+        ] {
+            assert!(is_host(good), "{good:?}");
+        }
+        for bad in [
+            "h h", "h/", "u@h", "h:80a", "[::1", "[]", "::1", "h:1:2", "http://h", "h?", "h\\",
+        ] {
+            assert!(!is_host(bad), "{bad:?}");
+        }
+    }
+}
