@@ -52,6 +52,8 @@ pub struct Connection {
     read_timeout: Option<Duration>,
     /// The timeout that the socket has now, so that it is set only when it changes.
     armed: Option<Duration>,
+    /// Requests it has carried, counted by the room: they outlast being parked.
+    pub(crate) exchanges: u64,
 }
 
 /// The bounds of what the helpers gather in memory.
@@ -103,6 +105,7 @@ impl Connection {
             end: 0,
             read_timeout: limits.read_timeout,
             armed: limits.read_timeout,
+            exchanges: 0,
         })
     }
 

@@ -69,6 +69,10 @@
 
 mod connection;
 mod deadline;
+#[cfg(feature = "http")]
+mod fault;
+#[cfg(feature = "http")]
+mod http;
 pub(crate) mod proto;
 mod server;
 mod tcp;
@@ -77,6 +81,10 @@ pub mod tunnel;
 mod udp;
 
 pub use crate::connection::Connection;
+#[cfg(feature = "http")]
+pub use crate::fault::{At, Fault, Pace};
+#[cfg(feature = "http")]
+pub use crate::http::{Http, IntoResponse, Request, Response, TestHttpServer};
 #[cfg(feature = "http")]
 pub use crate::proto::http1::{HeaderError, Headers, Version};
 #[cfg(unix)]

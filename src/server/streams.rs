@@ -27,7 +27,8 @@ const RETRY: Duration = Duration::from_millis(10);
 /// So many connections are accepted before the loop looks at anything else. Few listeners' queues are
 /// longer than this, so at the end one turn takes all who had connected.
 const MOST_AT_ONCE: usize = 8192;
-const FIRST_PARKED: usize = 2;
+/// The first id of a connection, which is its token when it is parked.
+pub(crate) const FIRST_PARKED: usize = 2;
 
 /// Accepts until the server stops. `poll` has the waker already.
 pub(crate) fn serve<P: Serve>(run: Run<P>) {

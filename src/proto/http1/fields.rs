@@ -77,14 +77,17 @@ impl Seen {
     fn take(&mut self, name: &str, value: &str) -> Result<(), Rejection> {
         // The length of the name rules out nearly every field before its letters are compared.
         match name.len() {
-            4 if name.eq_ignore_ascii_case("Host") => self.host(value),
-            6 if name.eq_ignore_ascii_case("Expect") => Ok(self.expect(value)),
-            7 if name.eq_ignore_ascii_case("Upgrade") => Ok(self.upgrade = !value.is_empty()),
-            10 if name.eq_ignore_ascii_case("Connection") => Ok(self.connection(value)),
-            14 if name.eq_ignore_ascii_case("Content-Length") => self.content_length(value),
-            17 if name.eq_ignore_ascii_case("Transfer-Encoding") => self.transfer_encoding(value),
-            _ => Ok(()),
+            4 if name.eq_ignore_ascii_case("Host") => self.host(value)?,
+            6 if name.eq_ignore_ascii_case("Expect") => self.expect(value),
+            7 if name.eq_ignore_ascii_case("Upgrade") => self.upgrade = !value.is_empty(),
+            10 if name.eq_ignore_ascii_case("Connection") => self.connection(value),
+            14 if name.eq_ignore_ascii_case("Content-Length") => self.content_length(value)?,
+            17 if name.eq_ignore_ascii_case("Transfer-Encoding") => {
+                self.transfer_encoding(value)?
+            }
+            _ => {}
         }
+        Ok(())
     }
 
     fn host(&mut self, value: &str) -> Result<(), Rejection> {

@@ -114,6 +114,14 @@ impl HeadParser {
         })
     }
 
+    /// The bytes of `buffer` that begin a request: empty lines before it are not among them.
+    pub(crate) fn begun<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        match &buffer[self.start..] {
+            b"\r" => &[],
+            begun => begun,
+        }
+    }
+
     fn try_parse(&mut self, buffer: &[u8], limits: &Limits) -> Result<Parsed, Rejection> {
         let section = match self.section {
             Some(section) => section,

@@ -11,7 +11,7 @@ mod target;
 use std::borrow::Cow;
 use std::fmt;
 
-pub(crate) use body::{BodyDecoder, MAX_CHUNK_SIZES};
+pub(crate) use body::{Body, BodyDecoder};
 pub(crate) use fields::Framing;
 pub(crate) use head::{HeadParser, Parsed, RequestHead};
 pub use headers::{HeaderError, Headers};

@@ -1,0 +1,175 @@
+//! The HTTP server: a handler gets each request and returns a response.
+
+mod options;
+mod request;
+mod response;
+mod send;
+mod serve;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::options::HttpOptions;
+pub use self::request::Request;
+pub use self::response::{IntoResponse, Response};
+use crate::connection::Connection;
+use crate::server::address::ListenOn;
+use crate::server::host::Run;
+use crate::server::options::Builder;
+use crate::server::protocol::{Next, Protocol, Serve, Session};
+use crate::server::socket::SocketKind;
+use crate::server::{Bound, TestServer, streams};
+
+/// An HTTP/1.0 and HTTP/1.1 server whose handler gets each [`Request`] and returns a [`Response`], or text, or
+/// whatever else is [`IntoResponse`].
+///
+/// It keeps connections open and answers pipelined requests in order. Handlers run on worker threads, one for each
+/// connection that has a request; idle connections take none. What RFC 9112 calls invalid is refused without asking
+/// the handler, with a status and a text that says why, and is recorded.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+/// use std::time::Duration;
+/// use loopback::{Response, TestHttpServer};
+///
+/// let mut server = TestHttpServer::start("127.0.0.1:0", |request| {
+///     Response::text(format!("you asked for {}", request.path()))
+/// })?;
+/// let mut client = TcpStream::connect(server.local_addr())?;
+/// client.write_all(b"GET /tea HTTP/1.0\r\n\r\n")?;
+/// let mut answer = String::new();
+/// client.read_to_string(&mut answer)?;
+/// assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"));
+/// assert!(answer.ends_with("\r\n\r\nyou asked for /tea"));
+///
+/// let request = server.take_request(Duration::from_secs(1))?;
+/// assert_eq!(request.path(), "/tea");
+/// server.stop(Duration::from_secs(1))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type TestHttpServer<A = SocketAddr> = TestServer<Http, A>;
+
+/// The HTTP protocol of a [`TestHttpServer`].
+pub struct Http {
+    handler: Box<Handler>,
+    options: HttpOptions,
+}
+
+type Handler = dyn Fn(Request) -> serve::Outcome + Send + Sync;
+
+/// A response of one request, or one that all requests get.
+enum Answer {
+    Own(Box<Response>),
+    Shared(Arc<Response>),
+}
+
+impl<A> TestServer<Http, A> {
+    /// Binds, starts the server's thread, and returns once it is ready. Port 0 takes a free port.
+    ///
+    /// The handler's panic or error gives the client 500, and comes out of [`stop`](TestServer::stop) or of the drop.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the system gives no thread.
+    pub fn start<L, H, R>(address: L, handler: H) -> io::Result<TestServer<Http, A>>
+    where
+        L: ListenOn<Address = A>,
+        H: Fn(Request) -> R + Send + Sync + 'static,
+        R: IntoResponse,
+    {
+        Builder::<Http>::default().bind(address, handler)?.start()
+    }
+
+    /// A server that gives every request the same answer.
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start), and `InvalidInput` for a response that cannot be sent.
+    pub fn fixed<L: ListenOn<Address = A>>(
+        address: L,
+        response: impl IntoResponse,
+    ) -> io::Result<TestServer<Http, A>> {
+        let response = response.into_response().and_then(Response::checked);
+        let response =
+            response.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let response = Arc::new(response);
+        let protocol = Http {
+            handler: Box::new(move |_| Ok(Answer::Shared(Arc::clone(&response)))),
+            options: HttpOptions::default(),
+        };
+        Bound::new(Builder::<Http>::default().common, address, protocol)?.start()
+    }
+
+    /// A server that answers with the body of the request, and its Content-Type.
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start).
+    pub fn echo<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Http, A>> {
+        TestServer::<Http, A>::start(address, |request: Request| response::echo(&request))
+    }
+
+    /// Takes the oldest request that was answered, waiting for one at most `timeout`. Refused and unfinished requests
+    /// are among them.
+    ///
+    /// # Errors
+    /// `TimedOut` when none came, `NotConnected` when the server is stopped.
+    pub fn take_request(&self, timeout: Duration) -> io::Result<Request> {
+        self.host.record.take(timeout)
+    }
+
+    /// The requests that were answered, without those that were taken, in the order of their answers.
+    pub fn requests(&self) -> Vec<Request> {
+        self.host.record.all()
+    }
+}
+
+impl TestServer<Http> {
+    /// Options first.
+    pub fn builder() -> Builder<Http> {
+        Builder::default()
+    }
+}
+
+impl Protocol for Http {
+    const NAME: &'static str = "http";
+    const TARGET: &'static str = "loopback::http";
+    const NOUN: &'static str = "a request";
+    const SOCKET: SocketKind = SocketKind::Stream;
+    type Options = HttpOptions;
+    type Item = Request;
+
+    fn run(run: Run<Http>) {
+        streams::serve(run);
+    }
+}
+
+impl Serve for Http {
+    fn serve(&self, conn: Connection, session: &Session<'_, Http>) -> Next {
+        serve::serve(self, conn, session)
+    }
+}
+
+impl Answer {
+    fn response(&self) -> &Response {
+        match self {
+            Answer::Own(response) => response,
+            Answer::Shared(response) => response,
+        }
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Answer {
+        Answer::Own(Box::new(response))
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

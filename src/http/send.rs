@@ -1,0 +1,242 @@
+//! Sends a response, with the faults and the pace that it asks for.
+
+use std::io::{self, Read, Write};
+use std::sync::Mutex;
+
+use super::response::{Content, Reader, Response, take_reader};
+use crate::connection::Connection;
+use crate::fault::{Pace, Schedule, Step};
+use crate::proto::http1::{
+    BodyFraming, Exchange, Plan, Version, encode_chunk, encode_head, encode_last_chunk,
+};
+
+/// A body up to this size goes out with its head in one buffer; copying it is cheaper than a second one.
+const SMALL_BODY: usize = 16 * 1024;
+/// So much of a chunked body is gathered for one write.
+const GATHERED: usize = 64 * 1024;
+
+/// Why a response did not go out to its end.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// A fault closes the connection.
+    Close,
+    /// A fault resets the connection.
+    Reset,
+    /// The client has gone or does not read, or the server stops.
+    Lost(io::Error),
+    /// The body could not be had: the handler's failure.
+    NoBody(io::Error),
+}
+
+/// Sends `response` and says whether the connection may be kept. `out` is scratch.
+pub(super) fn send(
+    conn: &mut Connection,
+    out: &mut Vec<u8>,
+    exchange: Exchange,
+    response: &Response,
+    default_pace: Option<Pace>,
+) -> Result<bool, Cut> {
+    // The answer to a request that is handed over is framed like that to CONNECT: not at all.
+    let connect = exchange.connect || response.takeover.is_some();
+    let exchange = Exchange {
+        connect,
+        ..exchange
+    };
+    if !response.delay.is_zero() {
+        conn.pause(response.delay).map_err(Cut::Lost)?;
+    }
+    let size = response.content.size();
+    let plan = Plan::new(
+        exchange,
+        response.status,
+        size,
+        response.chunked,
+        &response.headers,
+    );
+    out.clear();
+    if let Content::Raw(_) = response.content {
+        let mut outgoing = Outgoing::new(conn, response, default_pace, 0);
+        send_body(&mut outgoing, out, plan, response)?;
+        return outgoing.finish().map(|()| false);
+    }
+    if exchange.version > Version::Http10 {
+        for (status, headers) in &response.interims {
+            let plan = Plan::new(exchange, *status, Some(0), false, headers);
+            encode_head(out, exchange, plan, *status, None, headers, None);
+        }
+    }
+    let content_type = response.content_type;
+    let reason = response.reason.as_deref();
+    encode_head(
+        out,
+        exchange,
+        plan,
+        response.status,
+        reason,
+        &response.headers,
+        content_type,
+    );
+    let mut outgoing = Outgoing::new(conn, response, default_pace, out.len());
+    send_body(&mut outgoing, out, plan, response)?;
+    outgoing.finish()?;
+    // An answer that only CONNECT and Upgrade may get leaves nothing to keep, unless it is handed over.
+    let tunnelled = connect && (200..=299).contains(&response.status) || response.status == 101;
+    Ok(plan.keep_alive && !tunnelled)
+}
+
+/// Sends what is in `out` and the body after it.
+fn send_body(
+    outgoing: &mut Outgoing<'_>,
+    out: &mut Vec<u8>,
+    plan: Plan,
+    response: &Response,
+) -> Result<(), Cut> {
+    match &response.content {
+        Content::Raw(bytes) => outgoing.write(bytes),
+        _ if !plan.body => outgoing.write(out),
+        Content::Bytes(bytes) if plan.framing == BodyFraming::Chunked => {
+            for data in bytes.chunks(response.chunk_size) {
+                encode_chunk(out, data);
+                outgoing.write_if_much(out)?;
+            }
+            encode_last_chunk(out, &response.trailers);
+            outgoing.write(out)
+        }
+        Content::Bytes(bytes) if bytes.len() <= SMALL_BODY => {
+            out.extend_from_slice(bytes);
+            outgoing.write(out)
+        }
+        Content::Bytes(bytes) => outgoing.write_both(out, bytes),
+        Content::Reader(slot, size) => {
+            let reader = open(slot, *size)?;
+            outgoing.write(out)?;
+            out.clear();
+            send_reader(outgoing, out, plan, response, reader)
+        }
+    }
+}
+
+/// Takes the reader, cut to the size that was told.
+fn open(slot: &Mutex<Option<Reader>>, size: Option<u64>) -> Result<io::Take<Reader>, Cut> {
+    match take_reader(slot) {
+        Some(reader) => Ok(reader.take(size.unwrap_or(u64::MAX))),
+        None => Err(Cut::NoBody(io::Error::other(
+            "the reader of the body was sent before",
+        ))),
+    }
+}
+
+fn send_reader(
+    outgoing: &mut Outgoing<'_>,
+    out: &mut Vec<u8>,
+    plan: Plan,
+    response: &Response,
+    mut reader: io::Take<Reader>,
+) -> Result<(), Cut> {
+    let mut data = vec![0; response.chunk_size.min(GATHERED)];
+    let mut total = 0;
+    loop {
+        outgoing.conn.set_activity("reading the body to send");
+        let count = match reader.read(&mut data) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                let text = format!("reading the body to send failed after {total} bytes: {error}");
+                return Err(Cut::NoBody(io::Error::new(error.kind(), text)));
+            }
+        };
+        total += count as u64;
+        if plan.framing == BodyFraming::Chunked {
+            out.clear();
+            encode_chunk(out, &data[..count]);
+            outgoing.write(out)?;
+        } else {
+            outgoing.write(&data[..count])?;
+        }
+    }
+    match (plan.framing, response.content.size()) {
+        (_, Some(size)) if total < size => {
+            let text = format!("the body to send ended after {total} of {size} bytes");
+            Err(Cut::NoBody(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                text,
+            )))
+        }
+        (BodyFraming::Chunked, _) => {
+            out.clear();
+            encode_last_chunk(out, &response.trailers);
+            outgoing.write(out)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The way out to the client, along a schedule.
+struct Outgoing<'a> {
+    conn: &'a mut Connection,
+    schedule: Schedule,
+}
+
+impl<'a> Outgoing<'a> {
+    fn new(
+        conn: &'a mut Connection,
+        response: &Response,
+        default_pace: Option<Pace>,
+        head: usize,
+    ) -> Outgoing<'a> {
+        let schedule = Schedule::new(&response.faults, response.pace.or(default_pace), head);
+        Outgoing { conn, schedule }
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Cut> {
+        if self.schedule.is_plain() {
+            return self.conn.write_all(bytes).map_err(Cut::Lost);
+        }
+        loop {
+            match self.schedule.next(bytes.len()) {
+                Step::Done => return Ok(()),
+                Step::Send(count) => {
+                    self.conn.write_all(&bytes[..count]).map_err(Cut::Lost)?;
+                    bytes = &bytes[count..];
+                }
+                step => self.take(step)?,
+            }
+        }
+    }
+
+    fn write_both(&mut self, first: &[u8], second: &[u8]) -> Result<(), Cut> {
+        if self.schedule.is_plain() {
+            return self.conn.write_all_of(first, second).map_err(Cut::Lost);
+        }
+        self.write(first)?;
+        self.write(second)
+    }
+
+    /// Writes what has been gathered, and empties it, when it is worth a write.
+    fn write_if_much(&mut self, gathered: &mut Vec<u8>) -> Result<(), Cut> {
+        if gathered.len() >= GATHERED {
+            self.write(gathered)?;
+            gathered.clear();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Cut> {
+        loop {
+            match self.schedule.finish() {
+                Step::Done => return Ok(()),
+                step => self.take(step)?,
+            }
+        }
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), Cut> {
+        match step {
+            Step::Pause(time) => self.conn.pause(time).map_err(Cut::Lost),
+            Step::Close => Err(Cut::Close),
+            Step::Reset => Err(Cut::Reset),
+            Step::Send(_) | Step::Done => Ok(()),
+        }
+    }
+}

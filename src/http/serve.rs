@@ -1,0 +1,350 @@
+//! One connection of an HTTP server: requests in, responses out, in order.
+
+use std::io::{self, BufRead, Write};
+use std::time::Duration;
+
+use super::request::{Place, Request};
+use super::response::{BoxError, Response};
+use super::send::{Cut, send};
+use super::{Answer, Http};
+use crate::connection::{Connection, Idle};
+use crate::deadline::Deadline;
+use crate::proto::http1::{
+    Body, BodyDecoder, Exchange, Framing, HeadParser, Parsed, Rejection, RequestHead,
+};
+use crate::server::failure::HandlerError;
+use crate::server::protocol::{Next, Protocol, Session};
+use crate::server::streams::FIRST_PARKED;
+
+/// A worker waits so long for the next request before it leaves the connection to the poll loop: long enough for a
+/// client that asks again at once, short enough that idle connections have no threads.
+const LINGER: Duration = Duration::from_millis(25);
+/// How long, and for how many bytes, a connection that we close waits for the client to close too. Closing on unread
+/// data resets, and the client could lose the answer (RFC 9112, section 9.6).
+const CLOSING_TIME: Duration = Duration::from_secs(2);
+const CLOSING_BYTES: usize = 64 << 20;
+
+/// Serves requests until the connection ends or is idle.
+pub(super) fn serve(http: &Http, conn: Connection, session: &Session<'_, Http>) -> Next {
+    let mut served = Served {
+        http,
+        session,
+        conn,
+        out: Vec::new(),
+        deadline: None,
+    };
+    loop {
+        match served.conn.wait_idle(LINGER) {
+            Ok(Idle::Ready) => {}
+            Ok(Idle::Quiet) => return Next::Park(served.conn),
+            Ok(Idle::Ended) | Err(_) => return Next::Close,
+        }
+        match served.exchange() {
+            Flow::Keep => {}
+            Flow::Close => {
+                served.close();
+                return Next::Close;
+            }
+            Flow::Drop => return Next::Close,
+            Flow::Reset => {
+                // It fails when the client has gone already, and then there is nothing to reset.
+                let _ = served.conn.reset();
+                return Next::Close;
+            }
+            Flow::HandOver(answer) => {
+                served.hand_over(&answer);
+                return Next::Close;
+            }
+        }
+    }
+}
+
+struct Served<'a> {
+    http: &'a Http,
+    session: &'a Session<'a, Http>,
+    conn: Connection,
+    /// Scratch for what is sent.
+    out: Vec<u8>,
+    /// When the request that is being read has to be there.
+    deadline: Option<Deadline>,
+}
+
+/// What becomes of the connection after a request.
+enum Flow {
+    Keep,
+    Close,
+    Drop,
+    Reset,
+    HandOver(Answer),
+}
+
+/// How to answer a request that cannot be read on, if at all, and why.
+type Failed = (Option<u16>, String);
+
+/// A request that was not read to its end.
+struct Halt {
+    head: RequestHead,
+    body: Body,
+    /// The status to answer with, while the client can still be told.
+    status: Option<u16>,
+    why: String,
+}
+
+impl Served<'_> {
+    /// Reads one request and answers it.
+    fn exchange(&mut self) -> Flow {
+        let place = Place {
+            connection: self.session.live.id - FIRST_PARKED as u64,
+            exchange: self.conn.exchanges,
+        };
+        self.conn.exchanges += 1;
+        self.deadline = None;
+        let head = match self.read_head() {
+            Ok(Some(head)) => head,
+            Ok(None) => return Flow::Drop,
+            Err(halt) => return self.halt(*halt, place),
+        };
+        let mut exchange = self.exchange_of(&head);
+        if let Some(hook) = &self.http.options.before_body {
+            let request = self.request(head.clone(), Body::default(), None, place);
+            let early = self.session.run(|| hook(request.clone()));
+            let early = early.and_then(|early| early.map_err(HandlerError::Error));
+            if let Some(answer) = early.transpose() {
+                // The body is not read, so where the next request begins is not known.
+                exchange.keep_alive &= head.framing() == Framing::Length(0);
+                return self.answer(exchange, answer, request);
+            }
+        }
+        let (head, body) = match self.read_body(head) {
+            Ok(parts) => parts,
+            Err(halt) => return self.halt(*halt, place),
+        };
+        let request = self.request(head, body, None, place);
+        let handler = &self.http.handler;
+        let outcome = self.session.run(|| handler(request.clone()));
+        let answer = outcome.and_then(|answer| answer.map_err(HandlerError::Error));
+        self.answer(exchange, answer, request)
+    }
+
+    /// Reads a head. `None` when the connection ends where no request has begun.
+    fn read_head(&mut self) -> Result<Option<RequestHead>, Box<Halt>> {
+        let mut parser = HeadParser::default();
+        loop {
+            match parser.parse(self.conn.buffer(), &self.http.options.limits) {
+                Parsed::Partial => {}
+                Parsed::Head(head, length) => {
+                    self.conn.consume(length);
+                    return Ok(Some(head));
+                }
+                Parsed::Rejected(head, rejection) => return Err(Halt::rejected(*head, rejection)),
+            }
+            if let Err((status, why)) = self.read_more() {
+                let begun = parser.begun(self.conn.buffer());
+                if begun.is_empty() {
+                    return Ok(None);
+                }
+                return Err(Box::new(Halt {
+                    head: RequestHead::of_line(begun),
+                    body: Body::default(),
+                    status,
+                    why: format!("{why} in the request's head, after {} bytes", begun.len()),
+                }));
+            }
+        }
+    }
+
+    /// Reads the body.
+    fn read_body(&mut self, head: RequestHead) -> Result<(RequestHead, Body), Box<Halt>> {
+        let options = &self.http.options;
+        let mut decoder = BodyDecoder::new(head.framing(), &options.limits, options.keep_body);
+        let outcome = self.decode_body(head.expects_continue(), &mut decoder);
+        let body = decoder.into_body();
+        match outcome {
+            Ok(()) => Ok((head, body)),
+            Err((status, why)) => Err(Box::new(Halt {
+                head,
+                body,
+                status,
+                why,
+            })),
+        }
+    }
+
+    /// Reads what `decoder` asks for, and tells a client that waits for it to go on.
+    fn decode_body(
+        &mut self,
+        expects_continue: bool,
+        decoder: &mut BodyDecoder,
+    ) -> Result<(), Failed> {
+        if expects_continue && !decoder.is_done() && self.conn.buffer().is_empty() {
+            let told = self.conn.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+            told.map_err(|error| (None, format!("sending 100 failed: {error}")))?;
+        }
+        loop {
+            let taken = decoder.decode(self.conn.buffer());
+            self.conn.consume(
+                taken.map_err(|rejection| (Some(rejection.status), rejection.reason.into()))?,
+            );
+            if decoder.is_done() {
+                return Ok(());
+            }
+            self.read_more().map_err(|(status, why)| {
+                let progress = decoder.progress();
+                (
+                    status,
+                    format!("{why} in the request's body, after {progress}"),
+                )
+            })?;
+        }
+    }
+
+    /// Reads more of a request that has begun. On failure, says how to answer, if at all, and why.
+    fn read_more(&mut self) -> Result<(), Failed> {
+        let timeout = self.http.request_timeout(self.session.host);
+        let deadline = *self
+            .deadline
+            .get_or_insert_with(|| Deadline::new(timeout, "the rest of the request"));
+        match self.conn.fill(&deadline) {
+            Ok(0) if self.session.stopping() => Err((None, "the server stopped".into())),
+            Ok(0) => Err((Some(400), "the client closed its side".into())),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Err((Some(408), format!("nothing more came within {timeout:?}")))
+            }
+            Err(error) => Err((None, error.to_string())),
+        }
+    }
+
+    /// Answers a request that was not read to its end, and records it.
+    fn halt(&mut self, halt: Halt, place: Place) -> Flow {
+        let mut exchange = self.exchange_of(&halt.head);
+        exchange.keep_alive = false;
+        let answer = halt
+            .status
+            .map(|status| Response::text(format!("{}\n", halt.why)).status(status));
+        log::debug!(target: Http::TARGET, "{}: refused a request: {}", self.conn.peer(), halt.why);
+        let request = self.request(halt.head, halt.body, Some(halt.why), place);
+        match answer {
+            Some(answer) => self.answer(exchange, Ok(answer.into()), request),
+            None => {
+                self.session.record(request);
+                Flow::Drop
+            }
+        }
+    }
+
+    /// Sends the answer, and records the request when that is done.
+    fn answer(
+        &mut self,
+        mut exchange: Exchange,
+        answer: Result<Answer, HandlerError>,
+        request: Request,
+    ) -> Flow {
+        let answer = answer.unwrap_or_else(|error| {
+            exchange.keep_alive = false;
+            let text = match &error {
+                HandlerError::Panic(message) => format!("the handler panicked: {message}\n"),
+                HandlerError::Error(error) => format!("the handler failed: {error}\n"),
+            };
+            self.session.fail(error);
+            Response::text(text).status(500).into()
+        });
+        let response = answer.response();
+        self.conn.set_activity("sending the response");
+        let sent = send(
+            &mut self.conn,
+            &mut self.out,
+            exchange,
+            response,
+            self.http.options.pace(),
+        );
+        log::debug!(
+            target: Http::TARGET,
+            "{}: {} {} {}", self.conn.peer(), request.method(), request.target(), response.status
+        );
+        let flow = match sent {
+            Ok(_) if response.takeover.is_some() => Flow::HandOver(answer),
+            Ok(true) => Flow::Keep,
+            Ok(false) | Err(Cut::Close) => Flow::Close,
+            Err(Cut::Reset) => Flow::Reset,
+            Err(Cut::Lost(error)) => {
+                log::debug!(target: Http::TARGET, "{}: the answer was cut: {error}", self.conn.peer());
+                Flow::Drop
+            }
+            Err(Cut::NoBody(error)) => {
+                self.session.fail(error);
+                Flow::Drop
+            }
+        };
+        self.session.record(request);
+        flow
+    }
+
+    /// Leaves the connection to the response's own handler.
+    fn hand_over(self, answer: &Answer) {
+        let Some(takeover) = &answer.response().takeover else {
+            return;
+        };
+        let conn = self.conn;
+        let outcome = self.session.run(|| takeover(conn));
+        if let Err(error) = outcome.and_then(|outcome| outcome.map_err(HandlerError::Error)) {
+            self.session.fail(error);
+        }
+    }
+
+    /// Closes our side and waits for the client to close its own.
+    fn close(mut self) {
+        self.conn.set_activity("closing the connection");
+        if self.conn.shutdown_write().is_err() {
+            return;
+        }
+        let deadline = Deadline::new(CLOSING_TIME, "the client to close");
+        let mut left = CLOSING_BYTES;
+        loop {
+            let ahead = self.conn.buffer().len();
+            self.conn.consume(ahead);
+            left = left.saturating_sub(ahead);
+            if left == 0 || !matches!(self.conn.fill(&deadline), Ok(1..)) {
+                return;
+            }
+        }
+    }
+
+    fn exchange_of(&self, head: &RequestHead) -> Exchange {
+        let more = self
+            .http
+            .options
+            .max_requests
+            .is_none_or(|max| self.conn.exchanges < max);
+        Exchange {
+            version: head.version,
+            head: head.method() == "HEAD",
+            connect: head.method() == "CONNECT",
+            keep_alive: head.keep_alive() && more && !self.session.stopping(),
+        }
+    }
+
+    fn request(
+        &self,
+        head: RequestHead,
+        body: Body,
+        error: Option<String>,
+        place: Place,
+    ) -> Request {
+        Request::new(head, body, error, self.conn.peer().clone(), place)
+    }
+}
+
+impl Halt {
+    fn rejected(head: RequestHead, rejection: Rejection) -> Box<Halt> {
+        Box::new(Halt {
+            head,
+            body: Body::default(),
+            status: Some(rejection.status),
+            why: rejection.reason.into_owned(),
+        })
+    }
+}
+
+/// What the handler of a server makes of a request.
+pub(super) type Outcome = Result<Answer, BoxError>;
