@@ -20,7 +20,7 @@ use crate::server::address::ListenOn;
 use crate::server::host::Run;
 use crate::server::options::Builder;
 use crate::server::protocol::{Next, Protocol, Serve, Session};
-use crate::server::socket::SocketKind;
+use crate::server::wake::Streams;
 use crate::server::{Bound, TestServer, streams};
 
 /// An HTTP/1.0 and HTTP/1.1 server whose handler gets each [`Request`] and returns a [`Response`], or text, or
@@ -119,7 +119,7 @@ impl<A> TestServer<Http, A> {
         self.host.record.take(timeout)
     }
 
-    /// The requests that were answered, without those that were taken, in the order of their answers.
+    /// The requests that came and were not taken, answered or not, in the order in which they came.
     pub fn requests(&self) -> Vec<Request> {
         self.host.record.all()
     }
@@ -136,7 +136,7 @@ impl Protocol for Http {
     const NAME: &'static str = "http";
     const TARGET: &'static str = "loopback::http";
     const NOUN: &'static str = "a request";
-    const SOCKET: SocketKind = SocketKind::Stream;
+    type Kind = Streams;
     type Options = HttpOptions;
     type Item = Request;
 

@@ -14,6 +14,7 @@ use crate::proto::http1::{
 };
 use crate::server::failure::HandlerError;
 use crate::server::protocol::{Next, Protocol, Session};
+use crate::server::record::Unanswered;
 use crate::server::streams::FIRST_PARKED;
 
 /// A worker waits so long for the next request before it leaves the connection to the poll loop: long enough for a
@@ -112,7 +113,8 @@ impl Served<'_> {
             if let Some(answer) = early.transpose() {
                 // The body is not read, so where the next request begins is not known.
                 exchange.keep_alive &= head.framing() == Framing::Length(0);
-                return self.answer(exchange, answer, request);
+                let listed = self.session.list(request.clone());
+                return self.answer(exchange, answer, &request, listed);
             }
         }
         let (head, body) = match self.read_body(head) {
@@ -120,10 +122,11 @@ impl Served<'_> {
             Err(halt) => return self.halt(*halt, place),
         };
         let request = self.request(head, body, None, place);
+        let listed = self.session.list(request.clone());
         let handler = &self.http.handler;
         let outcome = self.session.run(|| handler(request.clone()));
         let answer = outcome.and_then(|answer| answer.map_err(HandlerError::Error));
-        self.answer(exchange, answer, request)
+        self.answer(exchange, answer, &request, listed)
     }
 
     /// Reads a head. `None` when the connection ends where no request has begun.
@@ -225,20 +228,24 @@ impl Served<'_> {
         log::debug!(target: Http::TARGET, "{}: refused a request: {}", self.conn.peer(), halt.why);
         let request = self.request(halt.head, halt.body, Some(halt.why), place);
         match answer {
-            Some(answer) => self.answer(exchange, Ok(answer.into()), request),
+            Some(answer) => {
+                let listed = self.session.list(request.clone());
+                self.answer(exchange, Ok(answer.into()), &request, listed)
+            }
             None => {
-                self.session.record(request);
+                drop(self.session.list(request));
                 Flow::Drop
             }
         }
     }
 
-    /// Sends the answer, and records the request when that is done.
+    /// Sends the answer. The request can be taken from the record when that is done.
     fn answer(
         &mut self,
         mut exchange: Exchange,
         answer: Result<Answer, HandlerError>,
-        request: Request,
+        request: &Request,
+        listed: Unanswered<'_, Request>,
     ) -> Flow {
         let answer = answer.unwrap_or_else(|error| {
             exchange.keep_alive = false;
@@ -276,7 +283,7 @@ impl Served<'_> {
                 Flow::Drop
             }
         };
-        self.session.record(request);
+        drop(listed);
         flow
     }
 

@@ -1,6 +1,8 @@
 //! The crate through its public face, one binary.
 
 mod failures;
+#[cfg(feature = "http")]
+mod http;
 mod lifecycle;
 mod support;
 mod tcp;

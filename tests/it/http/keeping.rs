@@ -1,0 +1,181 @@
+//! Connections: kept, pipelined, parked, ended.
+
+use std::time::{Duration, Instant};
+
+use loopback::{Response, TestHttpServer, Version};
+
+use super::{Client, get, start};
+use crate::support::{LONG, eventually};
+
+fn paths() -> TestHttpServer {
+    TestHttpServer::start("127.0.0.1:0", |request| Response::text(request.path())).unwrap()
+}
+
+#[test]
+fn a_connection_carries_many_requests_and_numbers_them() {
+    let mut server = paths();
+    for connection in 0..2 {
+        let mut client = Client::new(server.local_addr());
+        for exchange in 0..3 {
+            let reply = client.ask(get(&format!("/{connection}/{exchange}")));
+            assert_eq!(reply.text(), format!("/{connection}/{exchange}"));
+            assert_eq!(reply.field("connection"), None);
+            let request = server.take_request(LONG).unwrap();
+            assert_eq!(
+                (request.connection(), request.exchange()),
+                (connection, exchange)
+            );
+        }
+    }
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let mut server = paths();
+    let mut client = Client::new(server.local_addr());
+    let post = start("POST /b") + "Content-Length: 14\r\n\r\nGET / HTTP/1.1";
+    let chunked = start("POST /c") + "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+    client.send(get("/a") + &post + "\r\n" + &chunked + &get("/d"));
+    for path in ["/a", "/b", "/c", "/d"] {
+        assert_eq!(client.reply().text(), path);
+    }
+    let recorded: Vec<_> = server
+        .requests()
+        .iter()
+        .map(|request| request.path().to_owned())
+        .collect();
+    assert_eq!(recorded, ["/a", "/b", "/c", "/d"]);
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn a_request_in_single_bytes_is_one_request() {
+    let mut server = TestHttpServer::echo("127.0.0.1:0").unwrap();
+    let mut client = Client::new(server.local_addr());
+    let request =
+        start("POST /") + "Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nA: b\r\n\r\n";
+    for byte in request.bytes() {
+        client.send([byte]);
+    }
+    assert_eq!(client.reply().text(), "abc");
+    let request = server.take_request(LONG).unwrap();
+    assert_eq!(request.trailers().get("a"), Some("b"));
+    assert!(server.requests().is_empty());
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn close_is_honoured_and_announced() {
+    let mut server = paths();
+    let mut client = Client::new(server.local_addr());
+    let reply = client.ask(start("GET /") + "Connection: close\r\n\r\n");
+    assert!(reply.has("Connection: close"), "{reply:?}");
+    assert_eq!(client.rest(), b"");
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn http_1_0_closes_unless_asked_to_keep() {
+    let mut server = paths();
+    let mut client = Client::new(server.local_addr());
+    let reply = client.ask("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(reply.has("Connection: keep-alive"), "{reply:?}");
+    let reply = client.ask("GET /b HTTP/1.0\r\n\r\n");
+    assert!(
+        reply.has("Connection: close") && reply.text() == "/b",
+        "{reply:?}"
+    );
+    assert_eq!(client.rest(), b"");
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| request.version() == Version::Http10)
+    );
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn an_idle_connection_has_no_thread_and_is_served_again() {
+    let mut server = paths();
+    let mut clients: Vec<_> = (0..50).map(|_| Client::new(server.local_addr())).collect();
+    for round in 0..2 {
+        for client in &mut clients {
+            assert_eq!(client.ask(get("/")).text(), "/", "round {round}");
+        }
+    }
+    let request = server.requests().pop().unwrap();
+    assert_eq!((request.connection(), request.exchange()), (49, 1));
+    assert_eq!(server.connections(), 50);
+    let before = Instant::now();
+    server.stop(LONG).unwrap();
+    assert!(
+        before.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        before.elapsed()
+    );
+    for client in &mut clients {
+        assert_eq!(client.rest(), b"");
+    }
+}
+
+#[test]
+fn the_number_of_requests_on_a_connection_can_be_limited() {
+    let mut server = TestHttpServer::builder()
+        .max_requests(2)
+        .start("127.0.0.1:0", |_| "x")
+        .unwrap();
+    let mut client = Client::new(server.local_addr());
+    assert_eq!(client.ask(get("/")).field("connection"), None);
+    assert_eq!(client.ask(get("/")).field("connection"), Some("close"));
+    assert_eq!(client.rest(), b"");
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn empty_lines_between_requests_are_no_request() {
+    let mut server = paths();
+    let mut client = Client::new(server.local_addr());
+    assert_eq!(client.ask(get("/a") + "\r\n\n").text(), "/a");
+    assert_eq!(client.ask(get("/b") + "\r\n").text(), "/b");
+    drop(client);
+    eventually("the connection is gone", || server.connections() == 0);
+    assert_eq!(server.requests().len(), 2);
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn all_kinds_of_sockets() {
+    let mut server =
+        TestHttpServer::start("[::1]:0", |request| request.peer().to_string()).unwrap();
+    let mut client = Client::new(server.local_addr());
+    let peer = client.ask(get("/")).text().to_owned();
+    assert!(peer.starts_with("[::1]:"), "{peer}");
+    server.stop(LONG).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket() {
+    use std::io::{Read, Write};
+    let mut server =
+        TestHttpServer::start(loopback::UnixAddress::temporary(), |_| "hello").unwrap();
+    let mut client = std::os::unix::net::UnixStream::connect(server.path()).unwrap();
+    client.set_read_timeout(Some(LONG)).unwrap();
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn a_restarted_server_answers_as_before() {
+    let mut server = paths();
+    assert_eq!(Client::new(server.local_addr()).ask(get("/a")).text(), "/a");
+    server.restart().unwrap();
+    assert_eq!(Client::new(server.local_addr()).ask(get("/b")).text(), "/b");
+    server.stop(LONG).unwrap();
+    assert_eq!(server.requests().len(), 2);
+}

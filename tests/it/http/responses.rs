@@ -1,0 +1,199 @@
+//! What a handler can answer.
+
+use std::io::Cursor;
+
+use loopback::{Request, Response, TestHttpServer};
+
+use super::{Client, get, start};
+use crate::support::LONG;
+
+/// The answer of a server with this response to a request line.
+fn answered(response: impl Fn() -> Response + Send + Sync + 'static, line: &str) -> String {
+    let mut server = TestHttpServer::start("127.0.0.1:0", move |_| response()).unwrap();
+    let mut client = Client::new(server.local_addr());
+    client.send(format!("{line}\r\nHost: h\r\nConnection: close\r\n\r\n"));
+    let answer = String::from_utf8(client.rest()).unwrap();
+    server.stop(LONG).unwrap();
+    answer
+        .replace("\r\n", "|")
+        .replace("Connection: close|", "")
+}
+
+const GET: &str = "GET / HTTP/1.1";
+
+#[test]
+fn status_headers_and_body_go_out_as_given() {
+    let response = || {
+        Response::text("hi")
+            .status(418)
+            .reason("I'm a teapot")
+            .header("x-B", "1")
+            .header("X-a", String::from("2"))
+            .header("X-B", "3")
+    };
+    let expected = "HTTP/1.1 418 I'm a teapot|x-B: 1|X-a: 2|X-B: 3|Content-Type: text/plain; charset=utf-8|Content-Length: 2||hi";
+    assert_eq!(answered(response, GET), expected);
+    assert_eq!(
+        answered(|| Response::new(404), GET),
+        "HTTP/1.1 404 Not Found|Content-Length: 0||"
+    );
+    assert_eq!(
+        answered(|| Response::new(599), GET),
+        "HTTP/1.1 599 |Content-Length: 0||"
+    );
+    let bytes = "HTTP/1.1 200 OK|Content-Length: 3||abc";
+    assert_eq!(answered(|| Response::bytes(*b"abc"), GET), bytes);
+    let json = "HTTP/1.1 200 OK|Content-Type: application/json|Content-Length: 2||{}";
+    assert_eq!(answered(|| Response::json("{}"), GET), json);
+}
+
+#[test]
+fn what_has_no_body_gets_none() {
+    let response = || Response::bytes("body");
+    assert_eq!(
+        answered(response, "HEAD / HTTP/1.1"),
+        "HTTP/1.1 200 OK|Content-Length: 4||"
+    );
+    let chunked = || Response::bytes("body").trailer("A", "b");
+    assert_eq!(
+        answered(chunked, "HEAD / HTTP/1.1"),
+        "HTTP/1.1 200 OK|Transfer-Encoding: chunked||"
+    );
+    let reader = || Response::reader(Cursor::new("body")).sized(4);
+    assert_eq!(
+        answered(reader, "HEAD / HTTP/1.1"),
+        "HTTP/1.1 200 OK|Content-Length: 4||"
+    );
+    assert_eq!(
+        answered(|| Response::bytes("body").status(204), GET),
+        "HTTP/1.1 204 No Content||"
+    );
+    assert_eq!(
+        answered(|| Response::bytes("body").status(304), GET),
+        "HTTP/1.1 304 Not Modified||"
+    );
+}
+
+#[test]
+fn a_connection_is_kept_after_head() {
+    let mut server = TestHttpServer::fixed("127.0.0.1:0", "body").unwrap();
+    let mut client = Client::new(server.local_addr());
+    for _ in 0..3 {
+        client.send(start("HEAD /") + "\r\n");
+        assert_eq!(client.head().field("content-length"), Some("4"));
+    }
+    assert_eq!(client.ask(get("/")).text(), "body");
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn chunks_and_trailers() {
+    let response = || {
+        Response::bytes("hello")
+            .chunk_size(2)
+            .trailer("X-Sum", "1")
+            .trailer("x-sum", "2")
+    };
+    let expected =
+        "HTTP/1.1 200 OK|Transfer-Encoding: chunked||2|he|2|ll|1|o|0|X-Sum: 1|x-sum: 2||";
+    assert_eq!(answered(response, GET), expected);
+    let expected = "HTTP/1.1 200 OK|Content-Length: 5||hello";
+    assert_eq!(answered(response, "GET / HTTP/1.0"), expected);
+    let empty = || Response::new(200).chunked();
+    assert_eq!(
+        answered(empty, GET),
+        "HTTP/1.1 200 OK|Transfer-Encoding: chunked||0||"
+    );
+}
+
+#[test]
+fn a_reader_in_chunks_or_sized_or_to_the_end() {
+    let reader = || Response::reader(Cursor::new("hello"));
+    let chunked = "HTTP/1.1 200 OK|Transfer-Encoding: chunked||5|hello|0||";
+    assert_eq!(answered(reader, GET), chunked);
+    assert_eq!(answered(reader, "GET / HTTP/1.0"), "HTTP/1.1 200 OK||hello");
+    let sized = || Response::reader(std::io::repeat(b'x')).sized(5);
+    assert_eq!(
+        answered(sized, GET),
+        "HTTP/1.1 200 OK|Content-Length: 5||xxxxx"
+    );
+}
+
+#[test]
+fn large_bodies_of_every_kind() {
+    const SIZE: usize = 3_000_000;
+    let mut server = TestHttpServer::start("127.0.0.1:0", |request: Request| {
+        let body = vec![b'x'; SIZE];
+        match request.path() {
+            "/sized" => Response::bytes(body),
+            "/chunked" => Response::bytes(body).chunk_size(100_000),
+            "/reader" => Response::reader(Cursor::new(body)),
+            _ => Response::reader(Cursor::new(body)).sized(SIZE as u64),
+        }
+    })
+    .unwrap();
+    let mut client = Client::new(server.local_addr());
+    for path in ["/sized", "/chunked", "/reader", "/reader/sized"] {
+        let reply = client.ask(get(path));
+        assert!(
+            reply.body == [b'x'; SIZE],
+            "{path}: {} bytes",
+            reply.body.len()
+        );
+    }
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn interim_answers_come_first_and_not_to_http_1_0() {
+    let response = || {
+        Response::new(200)
+            .interim(103, &[("Link", "</a>")])
+            .interim(102, &[])
+    };
+    let expected =
+        "HTTP/1.1 103 Early Hints|Link: </a>||HTTP/1.1 102 Processing||HTTP/1.1 200 OK|Content-Length: 0||";
+    assert_eq!(answered(response, GET), expected);
+    assert_eq!(
+        answered(response, "GET / HTTP/1.0"),
+        "HTTP/1.1 200 OK|Content-Length: 0||"
+    );
+}
+
+#[test]
+fn a_field_of_the_callers_is_sent_even_when_it_lies() {
+    let lie = || Response::bytes("body").header("Content-Length", "9");
+    assert_eq!(
+        answered(lie, GET),
+        "HTTP/1.1 200 OK|Content-Length: 9||body"
+    );
+    let own = || Response::bytes("body").header("connection", "x");
+    assert_eq!(
+        answered(own, GET),
+        "HTTP/1.1 200 OK|connection: x|Content-Length: 4||body"
+    );
+}
+
+#[test]
+fn raw_bytes_in_place_of_a_response() {
+    let raw = || Response::raw("HTTP/1.1 200 OK\nBroken\n\n");
+    assert_eq!(answered(raw, GET), "HTTP/1.1 200 OK\nBroken\n\n");
+    assert_eq!(answered(Response::close, GET), "");
+}
+
+#[test]
+fn a_fixed_answer_is_the_same_every_time() {
+    let mut server =
+        TestHttpServer::fixed("127.0.0.1:0", Response::text("same").status(202)).unwrap();
+    let mut client = Client::new(server.local_addr());
+    let first = client.ask(get("/a"));
+    assert_eq!((first.status, first.text()), (202, "same"));
+    assert_eq!(client.ask(get("/b")), first);
+    server.stop(LONG).unwrap();
+    let error =
+        TestHttpServer::fixed("127.0.0.1:0", Response::new(200).header("A\n", "")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"the response cannot be sent: the header name "A\n" is not a token"#
+    );
+}
