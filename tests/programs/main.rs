@@ -3,6 +3,8 @@
 //! A test whose program is not installed is reported as ignored, with the package that has it. With
 //! `LOOPBACK_REQUIRE_PROGRAMS=1` in the environment it fails instead.
 
+#[cfg(feature = "http")]
+mod http;
 mod tcp;
 
 use std::env;
@@ -17,6 +19,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     trials.extend(tcp::trials());
+    #[cfg(feature = "http")]
+    trials.extend(http::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -151,8 +151,7 @@ fn interim_answers_come_first_and_not_to_http_1_0() {
             .interim(103, &[("Link", "</a>")])
             .interim(102, &[])
     };
-    let expected =
-        "HTTP/1.1 103 Early Hints|Link: </a>||HTTP/1.1 102 Processing||HTTP/1.1 200 OK|Content-Length: 0||";
+    let expected = "HTTP/1.1 103 Early Hints|Link: </a>||HTTP/1.1 102 Processing||HTTP/1.1 200 OK|Content-Length: 0||";
     assert_eq!(answered(response, GET), expected);
     assert_eq!(
         answered(response, "GET / HTTP/1.0"),
