@@ -53,6 +53,7 @@ pub struct Connection {
     /// The timeout that the socket has now, so that it is set only when it changes.
     armed: Option<Duration>,
     /// Requests it has carried, counted by the room: they outlast being parked.
+    #[cfg(feature = "http")]
     pub(crate) exchanges: u64,
 }
 
@@ -105,6 +106,7 @@ impl Connection {
             end: 0,
             read_timeout: limits.read_timeout,
             armed: limits.read_timeout,
+            #[cfg(feature = "http")]
             exchanges: 0,
         })
     }
