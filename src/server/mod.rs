@@ -21,9 +21,9 @@ use std::net::{Shutdown, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use self::address::ListenOn;
 #[cfg(unix)]
@@ -275,6 +275,7 @@ impl<P: Protocol, A> TestServer<P, A> {
             crew,
         });
         log::debug!(target: P::TARGET, "{} starts", self.host.name());
+        yield_until(|| self.ready.is_set());
         // The thread sets it before it does anything that could block, so this is only a bound on
         // a machine that gives it no time at all.
         if !self.ready.wait(Duration::from_secs(60)) {
@@ -301,6 +302,9 @@ impl<P: Protocol> Running<P> {
         if let Err(error) = P::Kind::wake(&self.waker) {
             log::debug!(target: P::TARGET, "cannot wake the server's thread: {error}");
         }
+        // Workers end beside the thread; those that it still starts are shut below.
+        self.registry.shut_all(Shutdown::Read);
+        yield_until(|| self.ended.try_recv() == Err(TryRecvError::Disconnected));
         // The thread accepts who has come and closes the listener; a handler of datagrams runs on
         // it, so it may be stuck itself.
         let running = |time| self.ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
@@ -333,6 +337,15 @@ impl<P: Protocol> Running<P> {
             server_stuck,
             panic,
         }
+    }
+}
+
+/// Gives the processor away until it is so, for a fraction of a millisecond: sleeping for something
+/// that is about to happen costs more than it takes, most of all on an idle virtual machine.
+fn yield_until(mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_micros(200);
+    while !is_so() && Instant::now() < end {
+        thread::yield_now();
     }
 }
 
