@@ -256,6 +256,8 @@ impl Served<'_> {
             self.session.fail(error);
             Response::text(text).status(500).into()
         });
+        // Only now, for the stop may have come while the handler ran.
+        exchange.keep_alive &= !self.session.stopping();
         let response = answer.response();
         self.conn.set_activity("sending the response");
         let sent = send(
@@ -327,7 +329,7 @@ impl Served<'_> {
             version: head.version,
             head: head.method() == "HEAD",
             connect: head.method() == "CONNECT",
-            keep_alive: head.keep_alive() && more && !self.session.stopping(),
+            keep_alive: head.keep_alive() && more,
         }
     }
 

@@ -377,6 +377,9 @@ mod tests {
             lie,
             ("Content-Length: 6|Connection: close||".into(), true, false)
         );
+        // The answer to HEAD has no body that it could fail to fit.
+        let head = sent(HEAD, 200, Some(0), false, &[("Content-Length", "6")]);
+        assert_eq!(head, ("Content-Length: 6||".into(), false, true));
         let own = sent(
             GET,
             200,

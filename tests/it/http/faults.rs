@@ -192,15 +192,18 @@ fn a_throttle_takes_as_long_as_its_rate_says() {
 fn all_that_a_server_sends_can_be_cut_in_segments() {
     let mut server = TestHttpServer::builder()
         .segment_size(1)
-        .segment_gap(Duration::ZERO)
+        .segment_gap(MS)
         .start("127.0.0.1:0", |request| request.text().into_owned())
         .unwrap();
     let mut client = Client::new(server.local_addr());
+    let start = Instant::now();
     for _ in 0..3 {
         let post =
             super::start("POST /") + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
         assert_eq!(client.ask(post).text(), "hello");
     }
+    // Each has more than 70 bytes.
+    assert!(start.elapsed() >= 210 * MS, "{:?}", start.elapsed());
     assert_eq!(client.ask("nonsense\r\n\r\n").status, 400);
     server.stop(LONG).unwrap();
 }

@@ -121,6 +121,79 @@ fn an_idle_connection_has_no_thread_and_is_served_again() {
 }
 
 #[test]
+fn an_idle_connection_leaves_its_thread_to_others() {
+    let mut server = TestHttpServer::start("127.0.0.1:0", |_| {
+        std::thread::current().name().unwrap_or_default().to_owned()
+    })
+    .unwrap();
+    let mut idle = Client::new(server.local_addr());
+    let thread = idle.ask(get("/")).text().to_owned();
+    eventually("another connection is served by that thread", || {
+        Client::new(server.local_addr()).ask(get("/")).text() == thread
+    });
+    assert_eq!(idle.ask(get("/")).status, 200);
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn a_request_in_progress_is_answered_while_the_server_stops() {
+    let (go, wait) = std::sync::mpsc::channel();
+    let wait = std::sync::Mutex::new(wait);
+    let mut server = TestHttpServer::start("127.0.0.1:0", move |_| {
+        wait.lock().unwrap().recv_timeout(LONG).unwrap();
+    })
+    .unwrap();
+    let address = server.local_addr();
+    let mut client = Client::new(address);
+    client.send(get("/"));
+    eventually("the request came", || server.requests().len() == 1);
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| server.stop(LONG));
+        eventually("the listener is closed", || {
+            std::net::TcpStream::connect(address).is_err()
+        });
+        go.send(()).unwrap();
+        let reply = client.reply();
+        assert!(
+            reply.status == 200 && reply.has("Connection: close"),
+            "{reply:?}"
+        );
+        assert_eq!(client.rest(), b"");
+        stop.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_request_that_a_stop_cuts_is_recorded_and_not_answered() {
+    let mut server = paths();
+    let mut client = Client::new(server.local_addr());
+    client.send(start("POST /") + "Content-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.head().status, 100);
+    server.stop(LONG).unwrap();
+    assert_eq!(client.rest(), b"");
+    let why = "the server stopped in the request's body, after 0 of 4 bytes";
+    assert_eq!(server.requests()[0].error(), Some(why));
+}
+
+#[test]
+fn each_request_has_the_whole_timeout() {
+    let timeout = Duration::from_secs(1);
+    let mut server = TestHttpServer::builder()
+        .request_timeout(timeout)
+        .start("127.0.0.1:0", |_| ())
+        .unwrap();
+    let mut client = Client::new(server.local_addr());
+    for _ in 0..2 {
+        client.send(start("POST /") + "Content-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+        assert_eq!(client.head().status, 100);
+        assert_eq!(client.ask("body").status, 200);
+        // Not waiting for anything: the timeout has to pass between the two.
+        std::thread::sleep(timeout);
+    }
+    server.stop(LONG).unwrap();
+}
+
+#[test]
 fn the_number_of_requests_on_a_connection_can_be_limited() {
     let mut server = TestHttpServer::builder()
         .max_requests(2)

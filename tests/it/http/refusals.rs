@@ -273,6 +273,7 @@ fn a_client_that_leaves_without_a_request_is_no_request() {
     let mut server = server();
     assert_eq!(exchange(server.local_addr(), b""), b"");
     assert_eq!(exchange(server.local_addr(), b"\r\n\r\n"), b"");
+    assert_eq!(exchange(server.local_addr(), b"\r\n\r"), b"");
     server.stop(LONG).unwrap();
     assert!(server.requests().is_empty());
 }
