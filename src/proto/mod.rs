@@ -2,3 +2,5 @@
 
 #[cfg(feature = "http")]
 pub(crate) mod http1;
+#[cfg(feature = "smtp")]
+pub(crate) mod smtp;

@@ -1,0 +1,448 @@
+//! One session, as a state machine.
+//!
+//! Give it what came with [`Session::advance`] and do what the [`Event`] says; replies gather in its
+//! output until taken, so the replies to pipelined commands leave in one write (RFC 2920).
+
+mod commands;
+mod output;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::Config;
+use super::auth::{Exchange, Login};
+use super::command::{self, Verb};
+use super::data::{DataDecoder, Text};
+use super::line::{Line, LineReader};
+use super::params::{Recipient, Sender};
+use super::reply::{Ending, Reply};
+
+/// Replies are to be written when more than this has gathered, whatever else has come.
+const MAX_HELD: usize = 16 * 1024;
+/// Room made at once for a message that is announced larger.
+const MAX_ROOM: usize = 1024 * 1024;
+
+/// A server's side of one connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    config: Arc<Config>,
+    /// What challenges of this session are made unique with.
+    unique: String,
+    challenges: u32,
+    mode: Mode,
+    lines: LineReader,
+    /// The greeting was a refusal, so only QUIT is left (RFC 5321 section 3.1).
+    refused: bool,
+    hello: Option<Hello>,
+    identity: Option<Arc<str>>,
+    transaction: Option<Transaction>,
+    question: Option<Question>,
+    out: Vec<u8>,
+    log: String,
+    flush: bool,
+    ending: Option<Ending>,
+    /// The size of the last message, for the next is often about as long.
+    last_size: usize,
+}
+
+/// What the caller is to do.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Write what is in the output, then read on: all input is used up.
+    More,
+    /// Write what is in the output: it must not wait for more input.
+    Flush,
+    /// [`Session::question`] is to be answered with [`Session::decide`].
+    Ask,
+    /// A message has come and is to be answered with [`Session::answer`].
+    Message(Box<Incoming>),
+    /// Write what is in the output, then end the connection.
+    Close(Ending),
+}
+
+/// What is to be decided.
+#[derive(Debug)]
+pub(crate) enum Question {
+    Connect,
+    Hello { name: String, extended: bool },
+    Mail(Sender),
+    Rcpt(Recipient),
+    Auth(Login),
+    Data,
+}
+
+/// What a hook decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Accepted, with the usual reply.
+    Accept,
+    /// Refused, with the usual reply.
+    Refuse,
+    /// Answered in other words; the code says whether it is accepted.
+    Answer(Reply),
+}
+
+/// A message with its envelope.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) hello: Arc<str>,
+    pub(crate) identity: Option<Arc<str>>,
+    pub(crate) sender: Sender,
+    pub(crate) recipients: Vec<Recipient>,
+    pub(crate) body: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Mode {
+    Command,
+    Auth(Exchange),
+    Data(DataDecoder),
+    /// Within BDAT; a refused chunk is read all the same, for the next command comes after it.
+    Chunk {
+        size: u64,
+        left: u64,
+        last: bool,
+        refusal: Option<Reply>,
+    },
+}
+
+#[derive(Debug)]
+struct Hello {
+    name: Arc<str>,
+    extended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Transaction {
+    sender: Sender,
+    recipients: Vec<Recipient>,
+    /// A recipient was refused.
+    some_refused: bool,
+    /// The chunks so far.
+    chunks: Option<Vec<u8>>,
+    /// A chunk was refused, so RSET has to come (RFC 3030 section 2).
+    failed: bool,
+}
+
+impl Session {
+    /// A session that has yet to greet. `unique` is a word no other session has, for the challenges
+    /// of CRAM-MD5.
+    pub(crate) fn new(config: Arc<Config>, unique: String) -> Session {
+        Session {
+            config,
+            unique,
+            challenges: 0,
+            mode: Mode::Command,
+            lines: LineReader::default(),
+            refused: false,
+            hello: None,
+            identity: None,
+            transaction: None,
+            question: Some(Question::Connect),
+            out: Vec::new(),
+            log: String::new(),
+            flush: false,
+            ending: None,
+            last_size: 0,
+        }
+    }
+
+    /// Goes on with `input`, up to the next event; returns how many octets it took.
+    pub(crate) fn advance(&mut self, input: &[u8]) -> (usize, Event) {
+        let mut used = 0;
+        loop {
+            if self.question.is_some() {
+                return (used, Event::Ask);
+            }
+            if let Some(ending) = self.ending {
+                return (used, Event::Close(ending));
+            }
+            if std::mem::take(&mut self.flush) || self.out.len() > MAX_HELD {
+                return (used, Event::Flush);
+            }
+            let rest = &input[used..];
+            if let Mode::Chunk { left: 0, .. } = self.mode {
+                if let Some(message) = self.end_chunk() {
+                    return (used, Event::Message(message));
+                }
+                continue;
+            }
+            if rest.is_empty() {
+                return (used, Event::More);
+            }
+            used += match &mut self.mode {
+                Mode::Command | Mode::Auth(_) => self.read_line(rest),
+                Mode::Data(decoder) => {
+                    let taken = decoder.decode(rest);
+                    if decoder.ended()
+                        && let Some(message) = self.end_data()
+                    {
+                        return (used + taken, Event::Message(message));
+                    }
+                    taken
+                }
+                Mode::Chunk { .. } => self.read_chunk(rest),
+            };
+        }
+    }
+
+    /// What is to be decided after [`Event::Ask`].
+    pub(crate) fn question(&self) -> Option<&Question> {
+        self.question.as_ref()
+    }
+
+    /// Answers the question.
+    pub(crate) fn decide(&mut self, decision: Decision) {
+        let Some(question) = self.question.take() else {
+            return;
+        };
+        let (reply, accepted) = match decision {
+            Decision::Accept => (None, true),
+            Decision::Refuse => (Some(question.refusal()), false),
+            Decision::Answer(reply) => {
+                let accepted = question.accepts(&reply);
+                (Some(reply), accepted)
+            }
+        };
+        match question {
+            Question::Connect => self.connected(reply, accepted),
+            Question::Hello { name, extended } => {
+                self.hello_decided(name, extended, reply, accepted);
+            }
+            Question::Mail(sender) => {
+                if accepted {
+                    self.transaction = Some(Transaction {
+                        sender,
+                        ..Transaction::default()
+                    });
+                }
+                self.say_or(reply, 250, "2.1.0 ", "sender ok");
+            }
+            Question::Rcpt(recipient) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.some_refused |= !accepted;
+                    if accepted {
+                        transaction.recipients.push(recipient);
+                    }
+                }
+                self.say_or(reply, 250, "2.1.5 ", "recipient ok");
+            }
+            Question::Auth(login) => {
+                if accepted {
+                    self.identity = Some(login.user().into());
+                }
+                self.say_or(reply, 235, "2.7.0 ", "logged in");
+            }
+            Question::Data => self.data_decided(reply, accepted),
+        }
+    }
+
+    /// Answers the message.
+    pub(crate) fn answer(&mut self, reply: &Reply) {
+        self.reply(reply, true);
+    }
+
+    /// Says that the client has been waited for too long, and ends the session.
+    pub(crate) fn time_out(&mut self) {
+        self.say(421, "4.4.2 ", "timed out waiting for the client");
+        self.ending = Some(Ending::Close);
+    }
+
+    /// Says that the server stops, and ends the session (RFC 5321 section 3.8).
+    pub(crate) fn shut_down(&mut self) {
+        self.say(421, "4.3.2 ", "shutting down");
+        self.ending = Some(Ending::Close);
+    }
+
+    /// What is to be written; the caller clears it when it is.
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// What both sides said since the caller cleared it, a line each.
+    pub(crate) fn log(&mut self) -> &mut String {
+        &mut self.log
+    }
+
+    /// What the client is to send next.
+    pub(crate) fn awaited(&self) -> &'static str {
+        match self.mode {
+            Mode::Command if self.lines.is_partial() => "the end of a command",
+            Mode::Command => "a command",
+            Mode::Auth(_) => "the answer to a challenge",
+            Mode::Data(_) => "the end of the message",
+            Mode::Chunk { .. } => "the end of a chunk",
+        }
+    }
+
+    /// Whether a message is coming, not a command.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.mode, Mode::Data(_) | Mode::Chunk { .. })
+    }
+
+    /// The envelope so far: sender and recipients of the transaction.
+    pub(crate) fn envelope(&self) -> Option<(&Sender, &[Recipient])> {
+        let transaction = self.transaction.as_ref()?;
+        Some((&transaction.sender, &transaction.recipients))
+    }
+
+    /// The name the client gave itself, and who it has logged in as.
+    pub(crate) fn client(&self) -> (Option<&str>, Option<&str>) {
+        let name = self.hello.as_ref().map(|hello| &*hello.name);
+        (name, self.identity.as_deref())
+    }
+
+    // Reading.
+
+    fn read_line(&mut self, input: &[u8]) -> usize {
+        // Taken out, for a line may borrow from it while `self` acts on the line.
+        let mut lines = std::mem::take(&mut self.lines);
+        let longest = command::MAX_AUTH_LINE + self.config.max_command;
+        let (taken, line) = lines.read(input, longest);
+        match line {
+            Line::Partial => {}
+            Line::Whole(line) => self.line(line),
+            Line::TooLong => {
+                self.log_line("C: ", b"(a line that is too long)");
+                self.line_too_long();
+            }
+        }
+        self.lines = lines;
+        taken
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        self.log_line("C: ", line);
+        if let Mode::Auth(_) = self.mode {
+            return self.auth_response(line);
+        }
+        let split = command::split(line);
+        let verb = split.map_or(Verb::Unknown, |(verb, _)| verb);
+        if line.len() + 2 > command::max_line(verb, &self.config) {
+            return self.line_too_long();
+        }
+        match split {
+            Some((verb, argument)) => self.command(verb, argument),
+            None => self.say(
+                500,
+                "5.5.2 ",
+                "not a command: a stray CR, LF or NUL, or not UTF-8",
+            ),
+        }
+    }
+
+    fn line_too_long(&mut self) {
+        match std::mem::replace(&mut self.mode, Mode::Command) {
+            Mode::Auth(_) => self.say(500, "5.5.6 ", "response too long"),
+            _ => self.say(500, "5.5.2 ", "line too long"),
+        }
+    }
+
+    fn read_chunk(&mut self, input: &[u8]) -> usize {
+        let Mode::Chunk { left, refusal, .. } = &mut self.mode else {
+            return 0;
+        };
+        let taken = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+        *left -= taken as u64;
+        if refusal.is_none()
+            && let Some(transaction) = &mut self.transaction
+        {
+            let chunks = transaction.chunks.get_or_insert_default();
+            if chunks.len() + taken > self.config.max_message {
+                *chunks = Vec::new();
+                *refusal = Some(Reply::new(552, "message too large").enhanced(3, 4));
+            } else {
+                chunks.extend_from_slice(&input[..taken]);
+            }
+        }
+        taken
+    }
+
+    fn end_data(&mut self) -> Option<Box<Incoming>> {
+        let Mode::Data(decoder) = std::mem::replace(&mut self.mode, Mode::Command) else {
+            return None;
+        };
+        match decoder.finish() {
+            Text::Whole(body) => return self.incoming(body),
+            Text::TooLarge => self.say(552, "5.3.4 ", "message too large"),
+            Text::LongLine => {
+                let limit = self.config.max_text_line;
+                let text = format!("a line of the message is longer than {limit} octets");
+                self.say(500, "5.6.0 ", &text);
+            }
+        }
+        self.transaction = None;
+        None
+    }
+
+    fn end_chunk(&mut self) -> Option<Box<Incoming>> {
+        let chunk = std::mem::replace(&mut self.mode, Mode::Command);
+        let Mode::Chunk {
+            size,
+            last,
+            refusal,
+            ..
+        } = chunk
+        else {
+            return None;
+        };
+        let transaction = self.transaction.as_mut();
+        if let Some(refusal) = refusal {
+            if let Some(transaction) = transaction {
+                // Without a recipient there was no message to fail.
+                transaction.failed = !transaction.recipients.is_empty();
+                transaction.chunks = None;
+            }
+            self.reply(&refusal, true);
+            return None;
+        }
+        if last {
+            let body = transaction.and_then(|transaction| transaction.chunks.take());
+            return self.incoming(body.unwrap_or_default());
+        }
+        if let Some(transaction) = transaction {
+            transaction.chunks.get_or_insert_default();
+        }
+        self.say(250, "2.0.0 ", &format!("{size} octets taken"));
+        None
+    }
+
+    fn incoming(&mut self, mut body: Vec<u8>) -> Option<Box<Incoming>> {
+        if body.capacity() / 2 > body.len() {
+            body.shrink_to_fit();
+        }
+        let _ = writeln!(self.log, "C: ({} octets of message)", body.len());
+        self.last_size = body.len();
+        let transaction = self.transaction.take()?;
+        Some(Box::new(Incoming {
+            hello: Arc::clone(&self.hello.as_ref()?.name),
+            identity: self.identity.clone(),
+            sender: transaction.sender,
+            recipients: transaction.recipients,
+            body,
+        }))
+    }
+}
+
+impl Question {
+    /// The reply to a refusal without a reply of its own.
+    fn refusal(&self) -> Reply {
+        match self {
+            Question::Connect => Reply::new(554, "no service here"),
+            Question::Hello { .. } => Reply::new(550, "refused"),
+            Question::Mail(_) => Reply::new(550, "sender refused").enhanced(7, 1),
+            Question::Rcpt(_) => Reply::new(550, "no such recipient").enhanced(1, 1),
+            Question::Auth(_) => Reply::new(535, "wrong credentials").enhanced(7, 8),
+            Question::Data => Reply::new(554, "message refused").enhanced(7, 1),
+        }
+    }
+
+    /// Whether `reply` means yes: its class is that of the usual reply.
+    fn accepts(&self, reply: &Reply) -> bool {
+        let class = if let Question::Data = self { 3 } else { 2 };
+        reply.ending().is_none() && reply.code() / 100 == class
+    }
+}
+
+#[cfg(test)]
+mod tests;

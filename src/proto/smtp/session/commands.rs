@@ -1,0 +1,376 @@
+//! What each command does, and what follows a decision.
+
+use std::fmt::Write as _;
+
+use super::{Hello, MAX_ROOM, Mode, Question, Session};
+use crate::proto::smtp::auth::{Exchange, Mechanism, Step};
+use crate::proto::smtp::command::{self, Verb};
+use crate::proto::smtp::data::DataDecoder;
+use crate::proto::smtp::params::{BadParameter, BodyType, Recipient, Sender};
+use crate::proto::smtp::path::{self, Kind};
+use crate::proto::smtp::reply::{Ending, Reply};
+use crate::proto::smtp::{Extension, Extensions};
+
+impl Session {
+    pub(super) fn command(&mut self, verb: Verb, argument: &str) {
+        if self.refused && verb != Verb::Quit {
+            return self.say(503, "5.5.1 ", "there is no service here; only QUIT is left");
+        }
+        match verb {
+            Verb::Ehlo | Verb::Helo => self.hello(argument, verb == Verb::Ehlo),
+            Verb::Mail => self.mail(argument),
+            Verb::Rcpt => self.rcpt(argument),
+            Verb::Data => self.data(argument),
+            Verb::Bdat => self.bdat(argument),
+            Verb::Auth => self.auth(argument),
+            Verb::StartTls => self.start_tls(argument),
+            Verb::Rset if argument.is_empty() => {
+                self.transaction = None;
+                self.say(250, "2.0.0 ", "reset");
+            }
+            Verb::Quit if argument.is_empty() => {
+                self.say(221, "2.0.0 ", "bye");
+                self.ending = Some(Ending::Close);
+            }
+            Verb::Rset | Verb::Quit => self.say(501, "5.5.4 ", "no argument allowed"),
+            Verb::Noop => self.say_now(250, "2.0.0 ", "OK"),
+            Verb::Help => self.say_now(214, "2.0.0 ", command::HELP),
+            Verb::Vrfy if argument.is_empty() => self.say_now(501, "5.5.4 ", "VRFY needs a name"),
+            Verb::Vrfy => self.say_now(252, "2.5.0 ", "not verified; try to send something"),
+            Verb::NotImplemented => self.say_now(502, "5.5.1 ", "command not implemented"),
+            Verb::Unknown => self.say(500, "5.5.2 ", "unknown command"),
+        }
+    }
+
+    fn hello(&mut self, argument: &str, extended: bool) {
+        if command::is_host(argument) {
+            self.question = Some(Question::Hello {
+                name: argument.to_owned(),
+                extended,
+            });
+        } else {
+            let verb = if extended { "EHLO" } else { "HELO" };
+            self.say_now(501, "", &format!("{verb} needs the client's host name"));
+        }
+    }
+
+    fn mail(&mut self, argument: &str) {
+        if self.hello.is_none() {
+            return self.say(503, "5.5.1 ", "EHLO or HELO first");
+        }
+        if self.transaction.is_some() {
+            return self.say(
+                503,
+                "5.5.1 ",
+                "there is a transaction already; RSET ends it",
+            );
+        }
+        if self.config.require_auth && self.identity.is_none() {
+            return self.say(530, "5.7.0 ", "authentication required");
+        }
+        let Some(text) = command::after_word(argument, "FROM:") else {
+            return self.say(501, "5.5.4 ", "MAIL FROM:<address> expected");
+        };
+        let Some((address, parameters)) = path::parse(text, Kind::Reverse) else {
+            return self.say(501, "5.1.7 ", "not a sender's address in angle brackets");
+        };
+        let sender = match Sender::parse(address, parameters, self.offered()) {
+            Ok(sender) => sender,
+            Err(error) => return self.bad_parameter(&error),
+        };
+        if sender.size() > Some(self.config.max_message as u64) {
+            let limit = self.config.max_message;
+            return self.say(552, "5.3.4 ", &format!("at most {limit} octets are taken"));
+        }
+        if !address.is_ascii() && !sender.smtp_utf8() {
+            return self.say(553, "5.6.7 ", "an address in UTF-8 needs SMTPUTF8");
+        }
+        self.question = Some(Question::Mail(sender));
+    }
+
+    fn rcpt(&mut self, argument: &str) {
+        let offered = self.offered();
+        let Some(transaction) = &mut self.transaction else {
+            return self.say(503, "5.5.1 ", "MAIL first");
+        };
+        if transaction.chunks.is_some() || transaction.failed {
+            return self.say(503, "5.5.1 ", "the message has begun");
+        }
+        let Some(text) = command::after_word(argument, "TO:") else {
+            return self.say(501, "5.5.4 ", "RCPT TO:<address> expected");
+        };
+        let Some((address, parameters)) = path::parse(text, Kind::Forward) else {
+            return self.say(501, "5.1.3 ", "not a recipient's address in angle brackets");
+        };
+        let recipient = match Recipient::parse(address, parameters, offered) {
+            Ok(recipient) => recipient,
+            Err(error) => return self.bad_parameter(&error),
+        };
+        if !address.is_ascii() && !transaction.sender.smtp_utf8() {
+            return self.say(553, "5.6.7 ", "an address in UTF-8 needs SMTPUTF8 in MAIL");
+        }
+        if transaction.recipients.len() >= self.config.max_recipients {
+            transaction.some_refused = true;
+            return self.say(452, "4.5.3 ", "too many recipients");
+        }
+        self.question = Some(Question::Rcpt(recipient));
+    }
+
+    fn data(&mut self, argument: &str) {
+        if !argument.is_empty() {
+            return self.say_now(501, "5.5.4 ", "no argument allowed");
+        }
+        if let Some(refusal) = self.not_ready() {
+            self.flush = true;
+            return self.reply(&refusal, true);
+        }
+        let transaction = self.transaction.as_ref();
+        if transaction.is_some_and(|transaction| transaction.chunks.is_some()) {
+            return self.say_now(503, "5.5.1 ", "no DATA after BDAT");
+        }
+        let body = transaction.and_then(|transaction| transaction.sender.body());
+        if body == Some(BodyType::BinaryMime) {
+            return self.say_now(503, "5.5.1 ", "BODY=BINARYMIME needs BDAT");
+        }
+        self.question = Some(Question::Data);
+    }
+
+    fn bdat(&mut self, argument: &str) {
+        if !self.config.extensions.has(Extension::Chunking) {
+            return self.say(502, "5.5.1 ", "command not implemented");
+        }
+        let Some((size, last)) = command::chunk(argument) else {
+            return self.say(501, "5.5.4 ", "BDAT size or BDAT size LAST expected");
+        };
+        let refusal = self.not_ready();
+        let begun = self
+            .transaction
+            .as_ref()
+            .is_some_and(|t| t.chunks.is_some());
+        if refusal.is_none() && !begun {
+            self.question = Some(Question::Data);
+        }
+        self.mode = Mode::Chunk {
+            size,
+            left: size,
+            last,
+            refusal,
+        };
+    }
+
+    /// Why no message can come now, if so.
+    fn not_ready(&self) -> Option<Reply> {
+        let reply = match &self.transaction {
+            None => Reply::new(503, "MAIL and RCPT first"),
+            Some(transaction) if transaction.failed => {
+                Reply::new(503, "a chunk failed; RSET first")
+            }
+            Some(transaction) if !transaction.recipients.is_empty() => return None,
+            Some(transaction) if transaction.some_refused => Reply::new(554, "no valid recipients"),
+            Some(_) => Reply::new(503, "RCPT first"),
+        };
+        Some(reply.enhanced(5, 1))
+    }
+
+    fn start_tls(&mut self, argument: &str) {
+        // Never offered. What follows in the same write is read as the clear text it is: there is
+        // no protected session that it could slip into (RFC 3207 section 6).
+        if argument.is_empty() {
+            self.say_now(454, "4.7.0 ", "TLS not available");
+        } else {
+            self.say_now(501, "5.5.4 ", "no argument allowed");
+        }
+    }
+
+    fn auth(&mut self, argument: &str) {
+        if !self.config.extensions.has(Extension::Auth) {
+            return self.say(502, "5.5.1 ", "command not implemented");
+        }
+        if !self.hello.as_ref().is_some_and(|hello| hello.extended) {
+            return self.say(503, "5.5.1 ", "EHLO first");
+        }
+        if self.identity.is_some() {
+            return self.say(503, "5.5.1 ", "already logged in");
+        }
+        if self.transaction.is_some() {
+            return self.say(503, "5.5.1 ", "not within a transaction");
+        }
+        let (name, initial) = match argument.split_once(' ') {
+            Some((name, initial)) => (name, Some(initial)),
+            None => (argument, None),
+        };
+        if name.is_empty() {
+            return self.say(501, "5.5.4 ", "AUTH needs a mechanism");
+        }
+        let Some(mechanism) = Mechanism::from_name(name) else {
+            return self.say(504, "5.5.4 ", "unknown mechanism");
+        };
+        if mechanism.is_plaintext() && !self.config.plaintext_auth {
+            return self.say(538, "5.7.11 ", "encryption required for this mechanism");
+        }
+        self.challenges += 1;
+        let (exchange, step) = Exchange::begin(mechanism, initial, || {
+            format!(
+                "<{}.{}@{}>",
+                self.unique, self.challenges, self.config.hostname
+            )
+        });
+        self.auth_step(exchange, step);
+    }
+
+    pub(super) fn auth_response(&mut self, line: &[u8]) {
+        let Mode::Auth(mut exchange) = std::mem::replace(&mut self.mode, Mode::Command) else {
+            return;
+        };
+        if line.len() + 2 > command::MAX_AUTH_LINE {
+            return self.say(500, "5.5.6 ", "response too long");
+        }
+        let step = match std::str::from_utf8(line) {
+            Ok(line) => exchange.respond(line),
+            Err(_) => Step::Malformed,
+        };
+        self.auth_step(exchange, step);
+    }
+
+    fn auth_step(&mut self, exchange: Exchange, step: Step) {
+        match step {
+            Step::Challenge(text) => {
+                self.mode = Mode::Auth(exchange);
+                self.say_now(334, "", &text);
+            }
+            Step::Done(login) => self.question = Some(Question::Auth(login)),
+            Step::Cancelled => self.say(501, "5.7.0 ", "authentication cancelled"),
+            Step::Malformed => self.say(501, "5.5.2 ", "not what the mechanism expects, in base64"),
+        }
+    }
+
+    // What follows a decision.
+
+    pub(super) fn connected(&mut self, reply: Option<Reply>, accepted: bool) {
+        self.refused = !accepted;
+        self.flush = true;
+        match reply {
+            Some(reply) => self.reply(&reply, false),
+            None => {
+                let text = format!("{} ESMTP loopback", self.config.hostname);
+                self.say(220, "", &text);
+            }
+        }
+    }
+
+    pub(super) fn hello_decided(
+        &mut self,
+        name: String,
+        extended: bool,
+        reply: Option<Reply>,
+        accepted: bool,
+    ) {
+        self.flush = true;
+        if let Some(reply) = reply.as_ref().filter(|_| !accepted || !extended) {
+            self.reply(reply, false);
+        } else {
+            let greeting = match &reply {
+                Some(reply) => reply.text().to_owned(),
+                None => format!("{} greets {name}", self.config.hostname),
+            };
+            let text = if extended {
+                greeting + &self.extension_lines()
+            } else {
+                greeting
+            };
+            self.say(250, "", &text);
+        }
+        if accepted {
+            // As RSET (RFC 5321 section 4.1.4); who is logged in stays so.
+            self.transaction = None;
+            self.hello = Some(Hello {
+                name: name.into(),
+                extended,
+            });
+        }
+    }
+
+    fn extension_lines(&self) -> String {
+        let offered = self.config.extensions;
+        let mut lines = String::new();
+        for (extension, keyword) in [
+            (Extension::Pipelining, "PIPELINING"),
+            (Extension::EightBitMime, "8BITMIME"),
+            (Extension::SmtpUtf8, "SMTPUTF8"),
+            (Extension::Chunking, "CHUNKING"),
+            (Extension::BinaryMime, "BINARYMIME"),
+            (Extension::EnhancedStatusCodes, "ENHANCEDSTATUSCODES"),
+            (Extension::Dsn, "DSN"),
+        ] {
+            if offered.has(extension) {
+                lines.push('\n');
+                lines.push_str(keyword);
+            }
+        }
+        if offered.has(Extension::Size) {
+            let _ = write!(lines, "\nSIZE {}", self.config.max_message);
+        }
+        if offered.has(Extension::Auth) {
+            lines.push_str("\nAUTH");
+            for mechanism in Mechanism::ALL {
+                if self.config.plaintext_auth || !mechanism.is_plaintext() {
+                    lines.push(' ');
+                    lines.push_str(mechanism.name());
+                }
+            }
+        }
+        lines.push_str("\nHELP");
+        lines
+    }
+
+    pub(super) fn data_decided(&mut self, reply: Option<Reply>, accepted: bool) {
+        if let Mode::Chunk { refusal, .. } = &mut self.mode {
+            // The chunk comes whatever is decided, so the refusal waits for its end.
+            *refusal = reply.filter(|_| !accepted);
+            return;
+        }
+        self.flush = true;
+        if accepted {
+            let announced = self.transaction.as_ref().and_then(|t| t.sender.size());
+            let expected = announced.map_or(self.last_size, |size| {
+                usize::try_from(size).unwrap_or(MAX_ROOM)
+            });
+            self.mode = Mode::Data(DataDecoder::new(
+                self.config.max_message,
+                self.config.max_text_line,
+                expected.min(MAX_ROOM),
+            ));
+        }
+        self.say_or(
+            reply,
+            354,
+            "",
+            "end the message with a dot on a line of its own",
+        );
+    }
+
+    fn offered(&self) -> Extensions {
+        match &self.hello {
+            Some(hello) if hello.extended => self.config.extensions,
+            _ => Extensions::none(),
+        }
+    }
+
+    fn bad_parameter(&mut self, error: &BadParameter) {
+        match error {
+            BadParameter::Syntax => {
+                self.say(501, "5.5.4 ", "parameters are KEYWORD or KEYWORD=value")
+            }
+            BadParameter::Value(keyword) => {
+                self.say(
+                    501,
+                    "5.5.4 ",
+                    &format!("bad value of the parameter {keyword}"),
+                );
+            }
+            BadParameter::Unknown(keyword) => {
+                self.say(555, "5.5.4 ", &format!("unknown parameter {keyword}"));
+            }
+        }
+    }
+}
