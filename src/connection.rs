@@ -321,6 +321,14 @@ impl Connection {
         }
     }
 
+    /// Makes the buffer at least `bytes` long, for a client that sends in bulk: one read then brings
+    /// as much.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        if self.buffer.len() < bytes {
+            self.buffer.resize(bytes, 0);
+        }
+    }
+
     /// Waits up to `linger` for a client that need not send anything.
     pub(crate) fn wait_idle(&mut self, linger: Duration) -> io::Result<Idle> {
         if self.start < self.end {

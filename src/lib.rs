@@ -75,6 +75,8 @@ mod fault;
 mod http;
 pub(crate) mod proto;
 mod server;
+#[cfg(feature = "smtp")]
+pub mod smtp;
 mod tcp;
 #[cfg(feature = "tunnel")]
 pub mod tunnel;
@@ -94,5 +96,7 @@ pub use crate::server::failure::{HandlerFailure, HandlerResult, StopError, Stuck
 pub use crate::server::options::Builder;
 pub use crate::server::ready::Ready;
 pub use crate::server::{Bound, TestServer};
+#[cfg(feature = "smtp")]
+pub use crate::smtp::{Smtp, TestSmtpServer};
 pub use crate::tcp::{ConnectionRecord, Tcp, TestTcpServer};
 pub use crate::udp::{Datagram, IntoReplies, Replies, TestUdpServer, Udp};

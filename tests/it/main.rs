@@ -4,6 +4,8 @@ mod failures;
 #[cfg(feature = "http")]
 mod http;
 mod lifecycle;
+#[cfg(feature = "smtp")]
+mod smtp;
 mod support;
 mod tcp;
 mod udp;

@@ -1,0 +1,131 @@
+//! A message as the server got it.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use super::mail::{Attachment, Mail};
+use crate::proto::smtp::{Incoming, Recipient, Reply, Sender};
+use crate::server::address::Address;
+
+/// A message with its envelope, as a [`TestSmtpServer`](crate::TestSmtpServer) got it.
+pub struct Message {
+    peer: Address,
+    hello: Arc<str>,
+    auth_user: Option<Arc<str>>,
+    sender: Sender,
+    recipients: Vec<Recipient>,
+    raw: Vec<u8>,
+    reply: OnceLock<Reply>,
+    mail: OnceLock<Box<Mail>>,
+}
+
+impl Message {
+    pub(crate) fn new(peer: Address, incoming: Incoming) -> Message {
+        Message {
+            peer,
+            hello: incoming.hello,
+            auth_user: incoming.identity,
+            sender: incoming.sender,
+            recipients: incoming.recipients,
+            raw: incoming.body,
+            reply: OnceLock::new(),
+            mail: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn set_reply(&self, reply: Reply) {
+        let _ = self.reply.set(reply);
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> &Address {
+        &self.peer
+    }
+
+    /// The name that the client gave itself in EHLO or HELO.
+    pub fn helo(&self) -> &str {
+        &self.hello
+    }
+
+    /// Who the client has logged in as.
+    pub fn auth_user(&self) -> Option<&str> {
+        self.auth_user.as_deref()
+    }
+
+    /// The envelope's sender; empty for `<>`.
+    pub fn from(&self) -> &str {
+        self.sender.address()
+    }
+
+    /// The envelope's recipients, in their order: those that were not refused.
+    pub fn to(&self) -> Vec<&str> {
+        self.recipients.iter().map(Recipient::address).collect()
+    }
+
+    /// The envelope's sender with the parameters of MAIL.
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// The envelope's recipients with the parameters of RCPT.
+    pub fn recipients(&self) -> &[Recipient] {
+        &self.recipients
+    }
+
+    /// The message as it was sent, without the dots that DATA adds.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// What the handler answered; `None` while it runs.
+    pub fn reply(&self) -> Option<&Reply> {
+        self.reply.get()
+    }
+
+    /// The decoded content. It is read at the first call, so messages nobody looks into cost nothing.
+    pub fn mail(&self) -> &Mail {
+        self.mail.get_or_init(|| Box::new(Mail::parse(&self.raw)))
+    }
+
+    /// The first header field called `name`, as [`Mail::header`].
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.mail().header(name)
+    }
+
+    /// The subject, decoded.
+    pub fn subject(&self) -> Option<&str> {
+        self.mail().subject()
+    }
+
+    /// The text, as [`Mail::text`].
+    pub fn text(&self) -> Option<&str> {
+        self.mail().text()
+    }
+
+    /// The HTML, as [`Mail::html`].
+    pub fn html(&self) -> Option<&str> {
+        self.mail().html()
+    }
+
+    /// The attachments, as [`Mail::attachments`].
+    pub fn attachments(&self) -> &[Attachment] {
+        self.mail().attachments()
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 400;
+        let raw = self.raw.escape_ascii().to_string();
+        let shown = &raw[..raw.len().min(SHOWN)];
+        f.debug_struct("Message")
+            .field("peer", &format_args!("{}", self.peer))
+            .field("helo", &self.hello)
+            .field("auth_user", &self.auth_user)
+            .field("sender", &self.sender)
+            .field("recipients", &self.recipients)
+            .field("octets", &self.raw.len())
+            .field("raw", &format_args!("\"{shown}\""))
+            .finish_non_exhaustive()
+    }
+}

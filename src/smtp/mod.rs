@@ -1,0 +1,134 @@
+//! The SMTP server's own words: messages, replies, and what hooks decide on.
+//!
+//! [`TestSmtpServer`] is the server.
+
+mod answer;
+mod mail;
+mod message;
+mod options;
+mod service;
+mod transcript;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::answer::Answer;
+pub use self::mail::{Attachment, Mail};
+pub use self::message::Message;
+pub use self::options::{Envelope, Stage};
+pub use self::service::Smtp;
+use crate::deadline::Deadline;
+pub use crate::proto::smtp::{
+    BodyType, Decision, Extension, Login, Mechanism, Notify, Recipient, Reply, Ret, Sender,
+};
+use crate::server::TestServer;
+use crate::server::address::ListenOn;
+use crate::server::options::Builder;
+
+/// An SMTP server (RFC 5321, with the extensions of [`Extension`]) whose handler gets each
+/// [`Message`], and whose return value is the reply to it ([`Answer`]).
+///
+/// Every message that was handled is recorded, whatever the reply.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::time::Duration;
+/// use loopback::TestSmtpServer;
+///
+/// let mut server = TestSmtpServer::start("127.0.0.1:0", |message| {
+///     assert_eq!(message.to(), ["bob@example.com"]);
+/// })?;
+/// // A real client would be what is tested; this one knows what the server will say.
+/// let mut client = std::net::TcpStream::connect(server.local_addr())?;
+/// client.write_all(b"EHLO me\r\nMAIL FROM:<alice@example.com>\r\nRCPT TO:<bob@example.com>\r\n\
+///     DATA\r\nSubject: Lunch?\r\n\r\nAt one.\r\n.\r\nQUIT\r\n")?;
+/// client.read_to_string(&mut String::new())?;
+///
+/// let message = server.take_message(Duration::from_secs(1))?;
+/// assert_eq!(message.subject(), Some("Lunch?"));
+/// server.stop(Duration::from_secs(1))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// There is no TLS: STARTTLS is not offered, and answered with 454.
+pub type TestSmtpServer<A = SocketAddr> = TestServer<Smtp, A>;
+
+/// Messages that the record of a sink holds.
+const SINK_RECORD: usize = 1000;
+
+impl<A> TestServer<Smtp, A> {
+    /// Binds, starts the server's thread, and returns once it is ready. Port 0 takes a free port.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the system gives no thread.
+    pub fn start<L, H, R>(address: L, handler: H) -> io::Result<TestServer<Smtp, A>>
+    where
+        L: ListenOn<Address = A>,
+        H: Fn(&Message) -> R + Send + Sync + 'static,
+        R: Answer,
+    {
+        Builder::<Smtp>::default().start(address, handler)
+    }
+
+    /// A server that takes every message, and records the first 1,000 of those that are not taken.
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start).
+    pub fn sink<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Smtp, A>> {
+        let builder = Builder::<Smtp>::default().record_limit(SINK_RECORD);
+        builder.start(address, |_: &Message| {})
+    }
+
+    /// Takes the oldest message, waiting for one at most `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut` when none came, `NotConnected` when the server is stopped; the error shows what
+    /// clients and server said, rejected commands too.
+    pub fn take_message(&self, timeout: Duration) -> io::Result<Arc<Message>> {
+        self.host
+            .record
+            .take(timeout)
+            .map_err(|error| self.with_transcripts(&error))
+    }
+
+    /// Takes the oldest `count` messages, waiting for all of them at most `timeout`.
+    ///
+    /// # Errors
+    /// As [`take_message`](TestServer::take_message); those that came are taken, and lost.
+    pub fn take_messages(&self, count: usize, timeout: Duration) -> io::Result<Vec<Arc<Message>>> {
+        let deadline = Deadline::new(timeout, "messages");
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            messages.push(self.take_message(deadline.remaining())?);
+        }
+        Ok(messages)
+    }
+
+    /// The messages that came and were not taken, in their order; also one whose handler still runs.
+    pub fn messages(&self) -> Vec<Arc<Message>> {
+        self.host.record.all()
+    }
+
+    /// What was said on each of the last 16 connections, the oldest first: `C: ` begins a line of the
+    /// client's, `S: ` one of the server's. Of each, about the last 8 KiB are kept.
+    pub fn transcripts(&self) -> Vec<String> {
+        self.host.protocol.transcripts.all()
+    }
+
+    fn with_transcripts(&self, error: &io::Error) -> io::Error {
+        let said = match &self.transcripts()[..] {
+            [] => "no client connected".to_owned(),
+            said => format!("what was said:\n{}", said.concat()),
+        };
+        io::Error::new(error.kind(), format!("{error}; {said}"))
+    }
+}
+
+impl TestServer<Smtp> {
+    /// Options first.
+    pub fn builder() -> Builder<Smtp> {
+        Builder::default()
+    }
+}

@@ -1,0 +1,315 @@
+//! The SMTP server's own options.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::answer::Answer;
+use super::message::Message;
+use super::service::Smtp;
+use crate::proto::smtp::{
+    Config, Decision, Extension, Extensions, Login, Recipient, Reply, Sender,
+};
+use crate::server::address::{Address, ListenOn};
+use crate::server::options::Builder;
+use crate::server::{Bound, TestServer};
+
+/// What a server decides on: where a hook or a reply of the test's can step in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A client has connected; usually `220`.
+    Connect,
+    /// EHLO or HELO; usually `250`.
+    Helo,
+    /// MAIL; usually `250`.
+    Mail,
+    /// RCPT; usually `250`.
+    Rcpt,
+    /// The credentials of AUTH; usually `235`.
+    Auth,
+    /// DATA, usually `354`, or a transaction's first BDAT.
+    Data,
+    /// The whole message; what the handler answers.
+    Message,
+}
+
+/// The envelope that a message is about to come for.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    pub(crate) peer: &'a Address,
+    pub(crate) helo: &'a str,
+    pub(crate) auth_user: Option<&'a str>,
+    pub(crate) sender: &'a Sender,
+    pub(crate) recipients: &'a [Recipient],
+}
+
+impl<'a> Envelope<'a> {
+    /// The client's address.
+    pub fn peer(&self) -> &'a Address {
+        self.peer
+    }
+
+    /// The name that the client gave itself.
+    pub fn helo(&self) -> &'a str {
+        self.helo
+    }
+
+    /// Who the client has logged in as.
+    pub fn auth_user(&self) -> Option<&'a str> {
+        self.auth_user
+    }
+
+    /// The sender with the parameters of MAIL.
+    pub fn sender(&self) -> &'a Sender {
+        self.sender
+    }
+
+    /// The recipients with the parameters of RCPT.
+    pub fn recipients(&self) -> &'a [Recipient] {
+        self.recipients
+    }
+}
+
+type Hook<T> = Option<Arc<dyn Fn(&T) -> Decision + Send + Sync>>;
+type DataHook = Option<Arc<dyn Fn(&Envelope<'_>) -> Decision + Send + Sync>>;
+
+/// The SMTP server's own options.
+#[derive(Clone)]
+#[allow(unnameable_types, reason = "behind the builder")]
+pub struct SmtpOptions {
+    pub(crate) config: Config,
+    pub(crate) credentials: Vec<(String, String)>,
+    /// Each for the n-th time its stage is reached.
+    pub(crate) replies: Vec<(Stage, u64, Reply)>,
+    pub(crate) on_connect: Hook<Address>,
+    pub(crate) on_helo: Hook<str>,
+    pub(crate) on_mail: Hook<Sender>,
+    pub(crate) on_rcpt: Hook<Recipient>,
+    pub(crate) on_auth: Hook<Login>,
+    pub(crate) on_data: DataHook,
+}
+
+impl Default for SmtpOptions {
+    fn default() -> SmtpOptions {
+        SmtpOptions {
+            config: Config {
+                extensions: Extensions::all(),
+                ..Config::default()
+            },
+            credentials: Vec::new(),
+            replies: Vec::new(),
+            on_connect: None,
+            on_helo: None,
+            on_mail: None,
+            on_rcpt: None,
+            on_auth: None,
+            on_data: None,
+        }
+    }
+}
+
+impl SmtpOptions {
+    /// The configuration, with what depends on other options settled.
+    pub(crate) fn settled(&self) -> Config {
+        let mut config = self.config.clone();
+        if self.credentials.is_empty() && self.on_auth.is_none() {
+            config.extensions = config.extensions.without(Extension::Auth);
+        }
+        if !config.extensions.has(Extension::Chunking) {
+            config.extensions = config.extensions.without(Extension::BinaryMime);
+        }
+        config
+    }
+}
+
+impl fmt::Debug for SmtpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SmtpOptions")
+            .field("config", &self.config)
+            .field("credentials", &self.credentials)
+            .field("replies", &self.replies)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hooks decide in the place of the server. Each returns `()` or `true` to accept, `false` to refuse
+/// with the usual reply, or a [`Reply`] (or `Option<Reply>`, or `Result<(), Reply>`), whose code says
+/// whether it accepts. A hook that panics answers `451`, and its panic is kept as a failure.
+impl Builder<Smtp> {
+    /// Decides whether a client may talk at all; refused it gets `554` and can only QUIT.
+    pub fn on_connect<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Address) -> R + Send + Sync + 'static,
+        R: Into<Decision>,
+    {
+        self.options.on_connect = Some(Arc::new(move |peer: &Address| hook(peer).into()));
+        self
+    }
+
+    /// Decides on EHLO and HELO by the name that the client gives itself.
+    pub fn on_helo<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(&str) -> R + Send + Sync + 'static,
+        R: Into<Decision>,
+    {
+        self.options.on_helo = Some(Arc::new(move |name: &str| hook(name).into()));
+        self
+    }
+
+    /// Decides on the sender.
+    pub fn on_mail<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Sender) -> R + Send + Sync + 'static,
+        R: Into<Decision>,
+    {
+        self.options.on_mail = Some(Arc::new(move |sender: &Sender| hook(sender).into()));
+        self
+    }
+
+    /// Decides on each recipient.
+    ///
+    /// ```
+    /// use loopback::{TestSmtpServer, smtp::Reply};
+    ///
+    /// let builder = TestSmtpServer::builder().on_rcpt(|recipient| {
+    ///     (recipient.address() != "bob@example.com").then(|| Reply::new(550, "5.1.1 who is that?"))
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn on_rcpt<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Recipient) -> R + Send + Sync + 'static,
+        R: Into<Decision>,
+    {
+        self.options.on_rcpt = Some(Arc::new(move |recipient: &Recipient| {
+            hook(recipient).into()
+        }));
+        self
+    }
+
+    /// Offers AUTH, and decides on credentials; those of [`credentials`](Builder::credentials) are
+    /// accepted without asking.
+    pub fn on_auth<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Login) -> R + Send + Sync + 'static,
+        R: Into<Decision>,
+    {
+        self.options.on_auth = Some(Arc::new(move |login: &Login| hook(login).into()));
+        self
+    }
+
+    /// Decides on DATA, or a transaction's first BDAT, before the message comes; a reply of the code
+    /// 354 accepts.
+    pub fn on_data<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Envelope<'_>) -> R + Send + Sync + 'static,
+        R: Into<Decision>,
+    {
+        self.options.on_data = Some(Arc::new(move |envelope: &Envelope<'_>| {
+            hook(envelope).into()
+        }));
+        self
+    }
+
+    /// Offers AUTH, and accepts this user with this password. More calls add more users.
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.options
+            .credentials
+            .push((user.into(), password.into()));
+        self
+    }
+
+    /// Refuses MAIL with `530` until the client has logged in.
+    pub fn require_auth(mut self) -> Self {
+        self.options.config.require_auth = true;
+        self
+    }
+
+    /// Refuses PLAIN and LOGIN with `538`, as servers do without TLS; CRAM-MD5 is left.
+    pub fn refuse_plaintext_auth(mut self) -> Self {
+        self.options.config.plaintext_auth = false;
+        self
+    }
+
+    /// Gives the `nth` client that reaches a stage this reply, once: "the second RCPT gets 451".
+    /// `nth` counts from 1, over all connections. No hook is asked then; a reply to
+    /// [`Stage::Message`] is given without running the handler, and the message is recorded with it.
+    ///
+    /// ```
+    /// use loopback::{TestSmtpServer, smtp::{Reply, Stage}};
+    ///
+    /// let builder = TestSmtpServer::builder()
+    ///     .reply_once(Stage::Rcpt, 2, Reply::new(451, "4.2.1 try again"))
+    ///     .reply_once(Stage::Data, 1, Reply::reset());
+    /// # drop(builder);
+    /// ```
+    pub fn reply_once(mut self, stage: Stage, nth: u64, reply: Reply) -> Self {
+        self.options.replies.push((stage, nth, reply));
+        self
+    }
+
+    /// How the server calls itself, `localhost` unless told.
+    pub fn hostname(mut self, name: impl Into<String>) -> Self {
+        self.options.config.hostname = name.into();
+        self
+    }
+
+    /// Does not offer an extension, and refuses what belongs to it.
+    pub fn without(mut self, extension: Extension) -> Self {
+        let extensions = &mut self.options.config.extensions;
+        *extensions = extensions.without(extension);
+        self
+    }
+
+    /// The largest message in octets, without the dots that DATA adds; 32 MiB unless told.
+    pub fn max_message(mut self, octets: usize) -> Self {
+        self.options.config.max_message = octets;
+        self
+    }
+
+    /// The most recipients of a message, 1,000 unless told.
+    pub fn max_recipients(mut self, count: usize) -> Self {
+        self.options.config.max_recipients = count;
+        self
+    }
+
+    /// The longest command in octets, its CRLF counted, before what extensions add; 512 unless told
+    /// (RFC 5321 section 4.5.3.1.4).
+    pub fn max_command(mut self, octets: usize) -> Self {
+        self.options.config.max_command = octets;
+        self
+    }
+
+    /// The longest line of a message sent by DATA in octets, its CRLF counted; 1,000 unless told
+    /// (RFC 5321 section 4.5.3.1.6).
+    pub fn max_text_line(mut self, octets: usize) -> Self {
+        self.options.config.max_text_line = octets;
+        self
+    }
+
+    /// Binds, without serving yet: the port is known, and clients queue.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn bind<L, H, R>(self, address: L, handler: H) -> io::Result<Bound<Smtp, L::Address>>
+    where
+        L: ListenOn,
+        H: Fn(&Message) -> R + Send + Sync + 'static,
+        R: Answer,
+    {
+        Bound::new(self.common, address, Smtp::new(self.options, handler))
+    }
+
+    /// Binds and starts.
+    ///
+    /// # Errors
+    /// As [`TestSmtpServer::start`](TestServer::start).
+    pub fn start<L, H, R>(self, address: L, handler: H) -> io::Result<TestServer<Smtp, L::Address>>
+    where
+        L: ListenOn,
+        H: Fn(&Message) -> R + Send + Sync + 'static,
+        R: Answer,
+    {
+        self.bind(address, handler)?.start()
+    }
+}

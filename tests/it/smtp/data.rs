@@ -1,0 +1,131 @@
+//! DATA (RFC 5321 sections 3.3, 4.1.1.4 and 4.5.2).
+
+use super::*;
+
+#[test]
+fn s24_one_reply_and_the_next_transaction_needs_no_reset() {
+    let server = sink();
+    let mut client = Client::in_transaction(server.local_addr());
+    client.say("DATA", 354);
+    client.say("one\r\n.", 250);
+    client.say("RCPT TO:<a@b>", 503);
+    client.say("MAIL FROM:<c@d>", 250);
+    client.say("RCPT TO:<e@f>", 250);
+    client.say("DATA", 354);
+    client.say("two\r\n.", 250);
+    assert_eq!(next_text(&server), "one\r\n");
+    let second = server.take_message(LONG).unwrap();
+    assert_eq!((second.from(), second.to()), ("c@d", vec!["e@f"]));
+    assert_eq!(second.raw(), b"two\r\n");
+}
+
+#[test]
+fn s25_dots_are_unstuffed() {
+    let server = sink();
+    let mut client = Client::in_transaction(server.local_addr());
+    client.say("DATA", 354);
+    client.say("..x\r\n.x\r\n..\r\na.\r\n.", 250);
+    assert_eq!(next_text(&server), ".x\r\nx\r\n.\r\na.\r\n");
+}
+
+#[test]
+fn s26_nothing_else_ends_the_data() {
+    let server = sink();
+    for end in ["\n.\r\n", "\n.\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\r.\r\n"] {
+        let mut client = Client::in_transaction(server.local_addr());
+        client.say("DATA", 354);
+        // Had it ended, there would be a 500 for "more" before the 250.
+        client.send(format!("text{end}more\r\n"));
+        client.say("MAIL FROM:<evil@x>\r\n.", 250);
+        client.say("QUIT", 221);
+        let expected = format!("text{end}more\r\nMAIL FROM:<evil@x>\r\n").replace("\r\n.", "\r\n");
+        assert_eq!(next_text(&server), expected, "{end:?}");
+    }
+    assert!(server.messages().is_empty());
+}
+
+#[test]
+fn s27_an_end_in_pieces_is_found() {
+    let server = sink();
+    let mut client = Client::ready(server.local_addr());
+    let text = "x\r\n.\r\n";
+    for at in 0..=text.len() {
+        client.say("MAIL FROM:<a@b>", 250);
+        client.say("RCPT TO:<a@b>", 250);
+        client.say("DATA", 354);
+        client.send(&text[..at]);
+        client.send(&text[at..]);
+        assert_eq!(client.code(), 250, "at {at}");
+        assert_eq!(next_text(&server), "x\r\n");
+    }
+}
+
+#[test]
+fn s28_an_empty_message() {
+    let server = sink();
+    let mut client = Client::in_transaction(server.local_addr());
+    client.say("DATA", 354);
+    client.say(".", 250);
+    assert_eq!(next_text(&server), "");
+}
+
+#[test]
+fn s29_text_lines_of_a_thousand_octets() {
+    let server = sink();
+    let line = "x".repeat(998);
+    for (text, code) in [
+        (line.clone(), 250),
+        (format!("..{}", &line[1..]), 250),
+        (line + "x", 500),
+    ] {
+        let mut client = Client::in_transaction(server.local_addr());
+        client.say("DATA", 354);
+        client.send(format!("{text}\r\n"));
+        // Refused after the end only: this line still belongs to the message.
+        client.say("NOOP\r\n.", code);
+        client.say("NOOP", 250);
+    }
+    assert_eq!(server.messages().len(), 2);
+}
+
+#[test]
+fn s30_a_client_that_goes_in_mid_data() {
+    let server = sink();
+    let mut client = Client::in_transaction(server.local_addr());
+    client.say("DATA", 354);
+    client.say("kept\r\n.", 250);
+    client.say("MAIL FROM:<a@b>", 250);
+    client.say("RCPT TO:<a@b>", 250);
+    client.say("DATA", 354);
+    client.send("lost\r\n");
+    drop(client);
+    let mut client = Client::in_transaction(server.local_addr());
+    client.say("DATA", 354);
+    client.say("later\r\n.", 250);
+    assert_eq!(next_text(&server), "kept\r\n");
+    assert_eq!(next_text(&server), "later\r\n");
+    assert!(server.messages().is_empty());
+}
+
+#[test]
+fn s33_data_after_refused_recipients_only() {
+    let server = sink_with(|builder| builder.on_rcpt(|_| false));
+    let mut client = Client::ready(server.local_addr());
+    client.send("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n");
+    assert_eq!(client.codes(), [250, 550, 554]);
+    client.say("NOOP", 250);
+    assert!(server.messages().is_empty());
+}
+
+#[test]
+fn a_large_message_comes_whole() {
+    let server = sink();
+    let mut client = Client::in_transaction(server.local_addr());
+    client.say("DATA", 354);
+    let text: String = (0..100_000)
+        .map(|number| format!(".line {number}\r\n"))
+        .collect();
+    client.send(text.replace("\r\n.", "\r\n..").replacen('.', "..", 1));
+    client.say(".", 250);
+    assert_eq!(next_text(&server), text);
+}

@@ -1,0 +1,140 @@
+//! Hooks, replies of the test's own, and faults.
+
+use std::io::ErrorKind;
+
+use loopback::smtp::{Reply, Stage};
+
+use super::*;
+
+#[test]
+fn each_stage_can_be_refused_in_the_tests_words() {
+    let server = sink_with(|builder| {
+        builder
+            .on_connect(|peer| {
+                peer.as_inet()
+                    .is_some_and(|address| address.ip().is_loopback())
+            })
+            .on_helo(|name| (name == "bad").then(|| Reply::new(550, "5.7.1 not you")))
+            .on_mail(|sender| sender.address() != "bad@x")
+            .on_rcpt(|recipient| match recipient.address() {
+                "bad@x" => Err(Reply::new(450, "4.2.1 busy")),
+                _ => Ok(()),
+            })
+            .on_data(|envelope| {
+                assert_eq!(envelope.helo(), "good");
+                assert_eq!(envelope.auth_user(), None);
+                envelope.recipients().len() == 1 && envelope.sender().address() == "good@x"
+            })
+    });
+    let mut client = Client::greeted(server.local_addr());
+    // No enhanced code in a reply to EHLO (RFC 2034 section 4).
+    assert_eq!(client.say("EHLO bad", 550), "550 not you");
+    client.say("EHLO good", 250);
+    assert_eq!(
+        client.say("MAIL FROM:<bad@x>", 550),
+        "550 5.7.1 sender refused"
+    );
+    client.say("MAIL FROM:<good@x>", 250);
+    assert_eq!(client.say("RCPT TO:<bad@x>", 450), "450 4.2.1 busy");
+    client.say("RCPT TO:<one@x>", 250);
+    client.say("DATA", 354);
+    client.say(".", 250);
+    client.send("MAIL FROM:<good@x>\r\nRCPT TO:<one@x>\r\nRCPT TO:<two@x>\r\n");
+    assert_eq!(client.codes(), [250, 250, 250]);
+    client.say("DATA", 554);
+    // The transaction goes on after a refused DATA; a chunk of a refused BDAT is consumed.
+    client.send("BDAT 6\r\nQUIT\r\n");
+    assert_eq!(client.code(), 554);
+    client.say("NOOP", 250);
+}
+
+#[test]
+fn a_refused_connection_leaves_quit_only() {
+    let server = sink_with(|builder| builder.on_connect(|_| false));
+    let mut client = Client::connect(server.local_addr());
+    assert_eq!(client.code(), 554);
+    client.say("EHLO c", 503);
+    client.say("QUIT", 221);
+    client.ended();
+}
+
+#[test]
+fn a_421_closes_at_any_stage() {
+    for stage in [
+        Stage::Connect,
+        Stage::Helo,
+        Stage::Mail,
+        Stage::Rcpt,
+        Stage::Data,
+        Stage::Message,
+    ] {
+        let server =
+            sink_with(|builder| builder.reply_once(stage, 1, Reply::new(421, "4.3.2 going down")));
+        let mut client = Client::connect(server.local_addr());
+        client.send("EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\n");
+        while client.code() != 421 {}
+        client.ended();
+    }
+}
+
+#[test]
+fn the_second_rcpt_is_busy_once() {
+    let server =
+        sink_with(|builder| builder.reply_once(Stage::Rcpt, 2, Reply::new(451, "4.2.1 try again")));
+    let mut client = Client::ready(server.local_addr());
+    client.say("MAIL FROM:<a@b>", 250);
+    client.say("RCPT TO:<one@b>", 250);
+    client.say("RCPT TO:<two@b>", 451);
+    client.say("RCPT TO:<two@b>", 250);
+    client.say("DATA", 354);
+    client.say(".", 250);
+    assert_eq!(server.take_message(LONG).unwrap().to(), ["one@b", "two@b"]);
+}
+
+#[test]
+fn a_hang_up_and_a_reset() {
+    let server = sink_with(|builder| {
+        builder
+            .reply_once(Stage::Data, 1, Reply::hang_up())
+            .reply_once(Stage::Data, 2, Reply::reset())
+    });
+    let mut client = Client::in_transaction(server.local_addr());
+    client.send("DATA\r\n");
+    client.ended();
+    let mut client = Client::in_transaction(server.local_addr());
+    client.send("DATA\r\n");
+    let mut rest = Vec::new();
+    let error = client.stream.read_to_end(&mut rest).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_hook_that_panics_is_a_failure() {
+    let mut server = sink_with(|builder| {
+        builder.on_rcpt(|recipient| assert_eq!(recipient.address(), "bob@x", "who is that?"))
+    });
+    let mut client = Client::ready(server.local_addr());
+    client.say("MAIL FROM:<a@b>", 250);
+    client.say("RCPT TO:<eve@x>", 451);
+    client.say("RCPT TO:<bob@x>", 250);
+    let error = server.stop(LONG).unwrap_err();
+    assert!(error.to_string().contains("who is that?"), "{error}");
+    assert!(error.failures()[0].panicked());
+}
+
+#[test]
+fn a_silent_client_is_told_and_let_go() {
+    let server = sink_with(|builder| builder.read_timeout(Duration::from_millis(20)));
+    let mut client = Client::greeted(server.local_addr());
+    assert_eq!(client.code(), 421);
+    client.ended();
+}
+
+#[test]
+fn stopping_tells_an_idle_client() {
+    let mut server = sink();
+    let mut client = Client::in_transaction(server.local_addr());
+    server.stop(LONG).unwrap();
+    assert_eq!(client.reply(), "421 4.3.2 shutting down");
+    client.ended();
+}

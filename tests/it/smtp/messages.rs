@@ -1,0 +1,148 @@
+//! Handlers, the record, and what a failed wait shows.
+
+use std::io;
+
+use loopback::smtp::Reply;
+
+use super::*;
+
+fn deliver(address: SocketAddr) -> u16 {
+    let mut client = Client::in_transaction(address);
+    client.say("DATA", 354);
+    client.send("Subject: x\r\n\r\nhello\r\n.\r\n");
+    client.code()
+}
+
+#[test]
+fn s44_the_reply_is_written_before_a_waiting_test_wakes() {
+    for _ in 0..50 {
+        let mut server = sink();
+        let address = server.local_addr();
+        let client = std::thread::spawn(move || deliver(address));
+        server.take_message(LONG).unwrap();
+        server.stop(LONG).unwrap();
+        assert_eq!(client.join().unwrap(), 250);
+    }
+}
+
+#[test]
+fn the_handlers_value_is_the_reply() {
+    let server = TestSmtpServer::start("127.0.0.1:0", |message| {
+        assert_eq!(message.to(), ["bob@example.com"]);
+    })
+    .unwrap();
+    assert_eq!(deliver(server.local_addr()), 250);
+
+    let server = TestSmtpServer::start("127.0.0.1:0", |_| Reply::new(550, "5.7.1 spam")).unwrap();
+    assert_eq!(deliver(server.local_addr()), 550);
+    let message = server.take_message(LONG).unwrap();
+    assert_eq!(message.reply().map(Reply::code), Some(550));
+
+    let server = TestSmtpServer::start("127.0.0.1:0", |message| {
+        let ok = message.subject() == Some("x");
+        ok.then(|| Reply::new(251, "ok")).ok_or("no subject")
+    })
+    .unwrap();
+    assert_eq!(deliver(server.local_addr()), 251);
+}
+
+#[test]
+fn a_handler_that_fails_is_told_to_the_client_and_to_the_test() {
+    let mut server = TestSmtpServer::start("127.0.0.1:0", |_| {
+        Err::<(), _>(io::Error::other("disk full"))
+    })
+    .unwrap();
+    assert_eq!(deliver(server.local_addr()), 451);
+    let error = server.stop(LONG).unwrap_err();
+    assert!(error.to_string().contains("disk full"), "{error}");
+
+    let mut server = TestSmtpServer::start("127.0.0.1:0", |_| panic!("not this one")).unwrap();
+    assert_eq!(deliver(server.local_addr()), 451);
+    let error = server.stop(LONG).unwrap_err();
+    assert!(error.to_string().contains("not this one"), "{error}");
+}
+
+#[test]
+fn a_wait_in_vain_shows_what_was_said() {
+    let server = sink();
+    let error = server.take_message(Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(
+        error.to_string().ends_with("; no client connected"),
+        "{error}"
+    );
+    let mut client = Client::ready(server.local_addr());
+    client.say("MAIL FROM:alice", 501);
+    client.say("QUIT", 221);
+    let error = server.take_message(Duration::ZERO).unwrap_err().to_string();
+    assert!(
+        error.contains("C: MAIL FROM:alice\nS: 501 5.1.7 "),
+        "{error}"
+    );
+    assert_eq!(server.transcripts().len(), 1);
+}
+
+#[test]
+fn messages_come_in_order_and_are_taken_once() {
+    let server = sink();
+    let mut client = Client::ready(server.local_addr());
+    for number in 0..3 {
+        client.say("MAIL FROM:<a@b>", 250);
+        client.say("RCPT TO:<c@d>", 250);
+        client.say("DATA", 354);
+        client.say(&format!("{number}\r\n."), 250);
+    }
+    assert_eq!(server.messages().len(), 3);
+    let two = server.take_messages(2, LONG).unwrap();
+    assert_eq!((two[0].raw(), two[1].raw()), (&b"0\r\n"[..], &b"1\r\n"[..]));
+    assert_eq!(next_text(&server), "2\r\n");
+    assert!(server.take_messages(1, Duration::ZERO).is_err());
+}
+
+#[test]
+fn the_content_is_decoded() {
+    let server = sink();
+    let mut client = Client::in_transaction(server.local_addr());
+    client.say("DATA", 354);
+    client.send(
+        "Subject: =?utf-8?b?R3LDvMOfZQ==?=\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+         --b\r\n\r\ntext\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>html</p>\r\n\
+         --b\r\nContent-Disposition: attachment; filename=a.txt\r\n\r\ndata\r\n--b--\r\n.\r\n",
+    );
+    assert_eq!(client.code(), 250);
+    let message = server.take_message(LONG).unwrap();
+    assert_eq!(message.subject(), Some("Grüße"));
+    assert_eq!(message.text().map(str::trim_end), Some("text"));
+    assert_eq!(message.html().map(str::trim_end), Some("<p>html</p>"));
+    assert_eq!(message.attachments()[0].file_name(), Some("a.txt"));
+    assert_eq!(
+        message.peer(),
+        &client.stream.get_ref().local_addr().unwrap()
+    );
+    assert!(format!("{message:?}").contains("bob@example.com"));
+}
+
+#[test]
+fn a_server_restarts_on_its_address() {
+    let mut server = sink();
+    let address = server.local_addr();
+    assert_eq!(deliver(address), 250);
+    server.restart().unwrap();
+    assert_eq!((server.local_addr(), deliver(address)), (address, 250));
+    assert_eq!(server.messages().len(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_domain_socket_serves_too() {
+    let server = TestSmtpServer::sink(loopback::UnixAddress::temporary()).unwrap();
+    let mut stream = std::os::unix::net::UnixStream::connect(server.path()).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.write_all(b"QUIT\r\n").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(
+        said.starts_with("220 ") && said.ends_with("221 2.0.0 bye\r\n"),
+        "{said}"
+    );
+}
