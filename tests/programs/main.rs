@@ -5,6 +5,8 @@
 
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "smtp")]
+mod smtp;
 mod tcp;
 
 use std::env;
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
     trials.extend(tcp::trials());
     #[cfg(feature = "http")]
     trials.extend(http::trials());
+    #[cfg(feature = "smtp")]
+    trials.extend(smtp::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
