@@ -4,3 +4,5 @@
 pub(crate) mod http1;
 #[cfg(feature = "smtp")]
 pub(crate) mod smtp;
+#[cfg(feature = "tunnel")]
+pub(crate) mod socks5;
