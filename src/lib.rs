@@ -99,4 +99,6 @@ pub use crate::server::{Bound, TestServer};
 #[cfg(feature = "smtp")]
 pub use crate::smtp::{Smtp, TestSmtpServer};
 pub use crate::tcp::{ConnectionRecord, Tcp, TestTcpServer};
+#[cfg(feature = "tunnel")]
+pub use crate::tunnel::TunnelHarness;
 pub use crate::udp::{Datagram, IntoReplies, Replies, TestUdpServer, Udp};

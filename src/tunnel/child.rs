@@ -1,0 +1,360 @@
+//! The program under test as a child process that leaves nothing behind.
+
+use std::ffi::OsStr;
+use std::io;
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::error::{Error, ErrorKind};
+use super::group;
+use super::output::Output;
+use super::port::SPAWNING;
+use crate::deadline::Deadline;
+
+/// Marks all that a child starts, so that what leaves its process group is found.
+const VARIABLE: &str = "LOOPBACK_TUNNEL_CHILD";
+/// How long a killed process may take to be gone: the kernel's work only.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+/// How long `Drop` lets the program end by itself.
+const DROP_LIMIT: Duration = Duration::from_secs(1);
+
+/// A started program.
+#[derive(Debug)]
+pub(super) struct Child {
+    process: process::Child,
+    command: String,
+    mark: String,
+    output: Output,
+    started: Instant,
+    end: Option<End>,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    /// `None` only if not even KILL ended it in time.
+    pub(super) status: Option<ExitStatus>,
+    /// It had ended before it was told to.
+    pub(super) by_itself: bool,
+    /// TERM did not end it in time, KILL had to.
+    pub(super) killed: bool,
+    /// From TERM to the end.
+    pub(super) elapsed: Duration,
+    /// How many processes had left its group and had to be killed.
+    pub(super) strays: usize,
+}
+
+impl Child {
+    /// Starts `command` in a process group of its own.
+    pub(super) fn spawn(command: Command) -> Result<Child, Error> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let text = render(&command);
+        let fail = |source| {
+            let message = format!("cannot start `{text}`");
+            Error::new(ErrorKind::Program, message, Some(source))
+        };
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("{}-{count}", process::id());
+        let output = Output::capture().map_err(fail)?;
+        let mut command = group::default_signals(command);
+        group::isolate(&mut command);
+        command
+            .env(VARIABLE, &mark)
+            .stdin(Stdio::null())
+            .stdout(output.stdio().map_err(fail)?)
+            .stderr(output.stdio().map_err(fail)?);
+        let started = Instant::now();
+        let spawning = SPAWNING.read().unwrap_or_else(PoisonError::into_inner);
+        let spawned = command.spawn();
+        drop(spawning);
+        let process = spawned.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => fail(not_found(command.get_program())),
+            _ => fail(error),
+        })?;
+        Ok(Child {
+            process,
+            command: text.clone(),
+            mark,
+            output,
+            started,
+            end: None,
+        })
+    }
+
+    /// The command line, for messages.
+    pub(super) fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// How long ago it was started.
+    pub(super) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_exited(&mut self) -> bool {
+        self.end.is_some() || group::has_exited(&mut self.process)
+    }
+
+    /// The last of what it wrote; complete once it is stopped.
+    pub(super) fn output(&self) -> String {
+        self.output.text()
+    }
+
+    /// Ends it and all that it started: TERM, then at `grace` KILL. Takes no longer than that and
+    /// what the kernel needs. A second call only gives the same end again.
+    pub(super) fn stop(&mut self, grace: Duration) -> End {
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        let begun = Instant::now();
+        let by_itself = self.has_exited();
+        if !by_itself {
+            group::terminate(&mut self.process);
+        }
+        let ended = self.wait(grace);
+        let elapsed = begun.elapsed();
+        // What it started may still run, ignore TERM and forward: the group ends now in any case.
+        group::kill_all(&mut self.process);
+        let gone = ended || self.wait(KILL_LIMIT);
+        let strays = group::sweep(VARIABLE, &self.mark, self.process.id());
+        let status = match gone {
+            true => self.process.wait().ok(),
+            false => None,
+        };
+        self.output.finish();
+        let end = End {
+            status,
+            by_itself,
+            killed: !ended,
+            elapsed,
+            strays,
+        };
+        self.end.insert(end).clone()
+    }
+
+    /// Lets it end if it is about to, so that an end of its own is not taken for one by TERM: what it
+    /// had open closes before it can be waited for.
+    pub(super) fn settle(&mut self) {
+        if group::may_be_ending(&self.process) {
+            self.wait(group::SETTLING);
+        }
+    }
+
+    /// Waits until it has ended; `false` at `limit`.
+    fn wait(&mut self, limit: Duration) -> bool {
+        let deadline = Deadline::new(limit, "the program to end");
+        let mut pause = Backoff::new(Duration::from_micros(100));
+        while !self.has_exited() {
+            if deadline.expired() {
+                return false;
+            }
+            pause.sleep(&deadline);
+        }
+        true
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.stop(DROP_LIMIT);
+    }
+}
+
+impl End {
+    /// The end in words: "killed by signal 15 after 1.2ms".
+    pub(super) fn describe(&self) -> String {
+        let how = match self.status {
+            Some(status) => describe(status),
+            None => "still there after KILL".to_owned(),
+        };
+        match (self.by_itself, self.killed) {
+            (true, _) => format!("{how}, by itself"),
+            (_, true) => format!("{how}, as TERM had not ended it after {:.1?}", self.elapsed),
+            _ => format!("{how}, {:.1?} after TERM", self.elapsed),
+        }
+    }
+}
+
+/// An exit status in words, without the core dump remark that depends on the machine.
+pub(super) fn describe(status: ExitStatus) -> String {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return format!("killed by signal {signal}");
+    }
+    match status.code() {
+        Some(code) => format!("exited with status {code}"),
+        None => status.to_string(),
+    }
+}
+
+/// Pauses that double from a first one up to 10 ms: early exits are still noticed at once.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    pub(super) fn new(first: Duration) -> Backoff {
+        Backoff { next: first }
+    }
+
+    /// Sleeps, but not beyond `deadline`.
+    pub(super) fn sleep(&mut self, deadline: &Deadline) {
+        thread::sleep(self.next.min(deadline.remaining()));
+        self.next = (self.next * 2).min(Backoff::LONGEST);
+    }
+}
+
+fn not_found(program: &OsStr) -> io::Error {
+    let message = match program.to_string_lossy() {
+        path if path.contains('/') => format!("there is no program {path}"),
+        name => format!("there is no program {name} in PATH; is it installed?"),
+    };
+    io::Error::new(io::ErrorKind::NotFound, message)
+}
+
+/// The command as one would type it.
+fn render(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted = words.map(|word| {
+        let word = word.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=@%+[]".contains(c);
+        match !word.is_empty() && word.chars().all(plain) {
+            true => word.into_owned(),
+            false => format!("'{}'", word.replace('\'', r"'\''")),
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn shell(script: &str) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Child::spawn(command).unwrap()
+    }
+
+    /// Waits until the output has a line that starts with `start`, and gives the rest of the line.
+    fn line(child: &Child, start: &str) -> String {
+        let deadline = Deadline::new(LIMIT, "a line of output");
+        loop {
+            let output = child.output();
+            let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            if let Some(rest) = whole.lines().find_map(|line| line.strip_prefix(start)) {
+                return rest.to_owned();
+            }
+            deadline.check().unwrap();
+            thread::yield_now();
+        }
+    }
+
+    fn is_running(pid: &str) -> bool {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        // A zombie waits for whoever adopted it, it does not run.
+        state.is_ok_and(|text| !text.contains(") Z "))
+    }
+
+    fn wait_until_gone(pid: &str) {
+        let deadline = Deadline::new(LIMIT, "a killed process to be gone");
+        while is_running(pid) {
+            deadline.check().unwrap();
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named() {
+        let error = Child::spawn(Command::new("no-such-tunnel-program")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Program);
+        assert_eq!(
+            error.to_string(),
+            "cannot start `no-such-tunnel-program`: there is no program no-such-tunnel-program in PATH; is it installed?"
+        );
+    }
+
+    #[test]
+    fn term_ends_a_program_and_its_output_is_kept_in_order() {
+        let mut child = shell("echo out; echo err >&2; echo ready; exec sleep 1000");
+        line(&child, "ready");
+        assert!(!child.has_exited());
+        let end = child.stop(LIMIT);
+        assert!(!end.by_itself && !end.killed, "{end:?}");
+        assert_eq!(describe(end.status.unwrap()), "killed by signal 15");
+        assert_eq!(child.output(), "out\nerr\nready\n");
+    }
+
+    #[test]
+    fn an_end_of_its_own_is_told_apart() {
+        let mut child = shell("echo bye; exit 3");
+        let deadline = Deadline::new(LIMIT, "the exit");
+        while !child.has_exited() {
+            deadline.check().unwrap();
+            thread::yield_now();
+        }
+        let end = child.stop(LIMIT);
+        assert_eq!(end.describe(), "exited with status 3, by itself");
+        assert_eq!(child.output(), "bye\n");
+    }
+
+    #[test]
+    fn a_program_that_ignores_term_is_killed_at_the_deadline() {
+        let mut child = shell("trap '' TERM; echo ready; while :; do sleep 1000; done");
+        line(&child, "ready");
+        let begun = Instant::now();
+        let end = child.stop(Duration::from_millis(50));
+        assert!(end.killed, "{end:?}");
+        assert!(begun.elapsed() < LIMIT);
+        assert_eq!(describe(end.status.unwrap()), "killed by signal 9");
+    }
+
+    #[test]
+    fn a_grandchild_that_ignores_term_and_holds_the_output_does_not_survive() {
+        let mut child = shell("(trap '' TERM; exec sleep 1000) & echo pid=$!; exit 0");
+        let grandchild = line(&child, "pid=");
+        child.stop(LIMIT);
+        wait_until_gone(&grandchild);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_grandchild_that_left_the_group_does_not_survive() {
+        let mut child = shell("setsid sleep 1000 & echo pid=$!; exec sleep 1000");
+        let grandchild = line(&child, "pid=");
+        // It has left once it runs the other program.
+        let deadline = Deadline::new(LIMIT, "setsid");
+        let name = format!("/proc/{grandchild}/comm");
+        while std::fs::read_to_string(&name).unwrap() != "sleep\n" {
+            deadline.check().unwrap();
+            thread::yield_now();
+        }
+        let end = child.stop(LIMIT);
+        assert_eq!(end.strays, 1);
+        wait_until_gone(&grandchild);
+    }
+
+    #[test]
+    fn dropping_ends_it_too() {
+        let child = shell("echo pid=$$; exec sleep 1000");
+        let pid = line(&child, "pid=");
+        drop(child);
+        assert!(!is_running(&pid));
+    }
+
+    #[test]
+    fn the_command_line_can_be_typed_again() {
+        let mut command = Command::new("socat");
+        command.args(["-t", "60", "it's", ""]);
+        assert_eq!(render(&command), r"socat -t 60 'it'\''s' ''");
+    }
+}

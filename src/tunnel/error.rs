@@ -1,0 +1,56 @@
+//! Why nothing could be run.
+
+use std::{error, fmt, io};
+
+/// Nothing could be run at all. A tunnel that ran and failed is not this: it is in the report.
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<io::Error>,
+}
+
+/// What was missing for a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The program could not be started: most often it is not installed.
+    Program,
+    /// No two addresses of this machine can connect to each other.
+    Address,
+    /// No port could be kept for the program, or none bound for the test service.
+    Port,
+}
+
+impl Error {
+    pub(super) fn new(kind: ErrorKind, message: String, source: Option<io::Error>) -> Error {
+        Error {
+            kind,
+            message,
+            source,
+        }
+    }
+
+    /// What was missing.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+// `unwrap` in a test prints Debug; it must be as readable as Display.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl error::Error for Error {}

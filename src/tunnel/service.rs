@@ -1,0 +1,122 @@
+//! The listening end of a route.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+
+use mio::{Events, Interest, Poll, Token};
+
+use crate::deadline::Deadline;
+
+/// How often to try for a port that is free on several addresses.
+const BIND_ATTEMPTS: usize = 20;
+
+/// Listens on one port of one or several addresses and accepts within a deadline.
+#[derive(Debug)]
+pub(super) struct Service {
+    listeners: Vec<TcpListener>,
+    poll: RefCell<Poll>,
+    port: u16,
+}
+
+impl Service {
+    /// Binds to a free port, the same on each of `ips`.
+    pub(super) fn bind(ips: &[IpAddr]) -> io::Result<Service> {
+        let mut last = io::Error::from(io::ErrorKind::InvalidInput);
+        for _ in 0..BIND_ATTEMPTS {
+            match Service::try_bind(ips) {
+                // The port that the kernel gave for the first address is taken on another.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
+                done => return done,
+            }
+        }
+        Err(last)
+    }
+
+    fn try_bind(ips: &[IpAddr]) -> io::Result<Service> {
+        let poll = Poll::new()?;
+        let mut listeners = Vec::new();
+        let mut port = 0;
+        for (token, &ip) in ips.iter().enumerate() {
+            let listener = TcpListener::bind(SocketAddr::new(ip, port))?;
+            listener.set_nonblocking(true)?;
+            port = listener.local_addr()?.port();
+            register(&poll, &listener, Token(token))?;
+            listeners.push(listener);
+        }
+        Ok(Service {
+            listeners,
+            poll: RefCell::new(poll),
+            port,
+        })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Accepts one connection; a [`io::ErrorKind::TimedOut`] error at the deadline.
+    pub(super) fn accept(&self, deadline: &Deadline) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            for listener in &self.listeners {
+                match listener.accept() {
+                    Ok((stream, peer)) => {
+                        // Some systems hand the listener's mode down to what it accepts.
+                        stream.set_nonblocking(false)?;
+                        stream.set_nodelay(true)?;
+                        return Ok((stream, peer));
+                    }
+                    Err(error) if is_passing(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let left = deadline.check()?;
+            let mut events = Events::with_capacity(self.listeners.len());
+            match self.poll.borrow_mut().poll(&mut events, Some(left)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether accepting may go on: nobody there, or someone who has gone again.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted)
+}
+
+#[cfg(unix)]
+fn register(poll: &Poll, listener: &TcpListener, token: Token) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let fd = listener.as_raw_fd();
+    poll.registry()
+        .register(&mut mio::unix::SourceFd(&fd), token, Interest::READABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn accepts_on_each_address_and_times_out_when_nobody_comes() {
+        let ips = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
+        // Only Linux has the second one.
+        let ips = &ips[..if cfg!(target_os = "linux") { 2 } else { 1 }];
+        let service = Service::bind(ips).unwrap();
+        for &ip in ips {
+            let client = TcpStream::connect((ip, service.port())).unwrap();
+            let deadline = Deadline::new(Duration::from_secs(20), "a client");
+            let (_, peer) = service.accept(&deadline).unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+        }
+        let deadline = Deadline::new(Duration::from_millis(5), "a client");
+        let error = service.accept(&deadline).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "timed out after 5ms waiting for a client"
+        );
+    }
+}
