@@ -8,6 +8,8 @@ mod lifecycle;
 mod smtp;
 mod support;
 mod tcp;
+#[cfg(feature = "tunnel")]
+mod tunnel;
 mod udp;
 #[cfg(unix)]
 mod unix;

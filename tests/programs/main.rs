@@ -8,6 +8,8 @@ mod http;
 #[cfg(feature = "smtp")]
 mod smtp;
 mod tcp;
+#[cfg(feature = "tunnel")]
+mod tunnel;
 
 use std::env;
 use std::ffi::OsStr;
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
     trials.extend(http::trials());
     #[cfg(feature = "smtp")]
     trials.extend(smtp::trials());
+    #[cfg(feature = "tunnel")]
+    trials.extend(tunnel::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

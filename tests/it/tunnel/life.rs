@@ -1,0 +1,196 @@
+//! Nothing outlives a run: no process, no port.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use loopback::TunnelHarness;
+use loopback::tunnel::{Outcome, Report};
+
+use super::{PATIENT, combinations, example, fixture, names, run};
+
+/// The command lines of all running processes that have `text` in them.
+#[cfg(target_os = "linux")]
+fn running(text: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").unwrap();
+    let lines = entries.filter_map(|entry| {
+        let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        // One that has ended and waits for its adopted parent has an empty line.
+        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    lines.filter(|line| line.contains(text)).collect()
+}
+
+/// Checks that nothing runs that was told to listen on a port of this report.
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn nothing_runs(report: &Report) {
+    let routes = report.checks().iter().filter_map(|check| check.route());
+    let begun = Instant::now();
+    for route in routes {
+        // What was killed may need a moment to be gone.
+        loop {
+            let left = running(&route.listen.to_string());
+            if left.is_empty() {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENT, "still there: {left:?}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_left_of_good_and_bad_children() {
+    let limit = Duration::from_millis(200);
+    for switch in [
+        "plain",
+        "garbage",
+        "hangs",
+        "never-listens",
+        "exits-in-transfer",
+    ] {
+        let harness = TunnelHarness::new(fixture(switch)).check_deadline(limit);
+        nothing_runs(&harness.run().unwrap());
+    }
+}
+
+#[test]
+fn a_child_that_ignores_term_is_killed_and_fails() {
+    let harness = TunnelHarness::new(fixture("ignores-term")).check_deadline(PATIENT);
+    let harness = harness.stop_deadline(Duration::from_millis(300));
+    let report = harness.run().unwrap();
+    for families in combinations() {
+        assert_eq!(
+            names(&report, families, Outcome::Failed),
+            ["stop"],
+            "{report}"
+        );
+    }
+    let stop = report.check("connectivity/44/stop").unwrap();
+    assert!(
+        stop.message()
+            .starts_with("killed by signal 9, as TERM had not ended it"),
+        "{stop}"
+    );
+    #[cfg(target_os = "linux")]
+    nothing_runs(&report);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_grandchild_that_ignores_term_and_forwards_does_not_survive() {
+    let report = run(fixture("leaves-grandchild"));
+    report.assert_passed();
+    nothing_runs(&report);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_daemon_that_left_the_group_and_forwards_does_not_survive() {
+    let report = run(fixture("leaves-daemon"));
+    report.assert_passed();
+    nothing_runs(&report);
+    let stop = report.check("connectivity/44/stop").unwrap();
+    assert!(
+        stop.notes()
+            .join("\n")
+            .contains("killed 1 process that had left"),
+        "{stop}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_found_and_still_listens_is_a_failure() {
+    let harness = TunnelHarness::new(fixture("leaves-hidden-daemon"));
+    let report = harness
+        .check_deadline(Duration::from_secs(1))
+        .run()
+        .unwrap();
+    for families in combinations() {
+        let failed = names(&report, families, Outcome::Failed);
+        let check = report.check(&format!("connectivity/{families}/port-closed"));
+        let failure = check.unwrap().failure().expect("a failure");
+        let output = failure.output();
+        let pid = output.lines().find_map(|line| line.strip_prefix("pid="));
+        // What this test has started it also ends.
+        let pid = pid.expect("the daemon's process id");
+        Command::new("kill").args(["-KILL", pid]).status().unwrap();
+        assert_eq!(failed, ["port-closed"], "{report}");
+    }
+    nothing_runs(&report);
+}
+
+#[test]
+fn a_crash_on_term_is_a_failure() {
+    let report = run(fixture("crashes-on-term"));
+    for families in combinations() {
+        assert_eq!(
+            names(&report, families, Outcome::Failed),
+            ["stop"],
+            "{report}"
+        );
+    }
+    let stop = report.check("connectivity/44/stop").unwrap();
+    assert!(stop.message().contains("crashed"), "{stop}");
+}
+
+#[test]
+fn runs_side_by_side_do_not_take_each_others_ports() {
+    let threads: Vec<_> = (0..8)
+        .map(|_| std::thread::spawn(|| run(fixture("plain"))))
+        .collect();
+    for thread in threads {
+        thread.join().unwrap().assert_passed();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_and_no_descriptor_is_left_behind() {
+    // In a process of its own, where no other test opens anything.
+    let mut command = Command::new(example("fixture_tunnel"));
+    let output = command.args(["counts-leaks", "-"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// The harness is started with the signals ignored that a background job of a shell ignores; its
+/// children must end on TERM all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn signals_that_our_parent_ignores_are_not_ignored_by_the_child() {
+    let output = Command::new("sh")
+        .args(["-c", "trap '' TERM INT QUIT HUP; exec \"$0\""])
+        .arg(example("tunnel_check"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("stop: killed by signal 15"), "{text}");
+}
+
+/// The command that the README gives for a fresh machine.
+#[test]
+fn the_example_checks_itself_and_any_program() {
+    let output = Command::new(example("tunnel_check")).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("embedded SOCKS5 proxy: "), "{text}");
+
+    let fixture = example("fixture_tunnel");
+    let fixture = fixture.to_str().unwrap();
+    let mut good = Command::new(example("tunnel_check"));
+    good.args(["socks5", fixture, "plain", "{listen}"]);
+    assert!(good.status().unwrap().success());
+    let mut bad = Command::new(example("tunnel_check"));
+    bad.args(["socks5", fixture, "garbage", "{listen}"]);
+    let output = bad.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.starts_with("FAILED connectivity/44/handshake"),
+        "{text}"
+    );
+}

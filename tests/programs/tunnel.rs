@@ -1,0 +1,182 @@
+//! The tunnel harness on real tunnels and proxies.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::thread;
+
+use libtest_mimic::Trial;
+use loopback::TunnelHarness;
+use loopback::tunnel::{Forward, Outcome, Report, Route, Socks5, Suite, Tunnel};
+
+use crate::{find, needs};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let microsocks = |name, test| needs("microsocks", "microsocks", name, test);
+    let socat = |name, test| needs("socat", "socat", name, test);
+    vec![
+        microsocks("tunnel::microsocks", microsocks_plain),
+        microsocks("tunnel::microsocks_bound", microsocks_bound),
+        microsocks("tunnel::microsocks_auth", microsocks_auth),
+        microsocks("tunnel::microsocks_bad_password", microsocks_bad_password),
+        microsocks("tunnel::microsocks_ten_runs", microsocks_ten_runs),
+        microsocks("tunnel::microsocks_twenty_at_once", microsocks_twenty),
+        socat("tunnel::socat", socat_plain),
+        socat("tunnel::socat_bound", socat_bound),
+        socat("tunnel::socat_t_60", socat_t_60),
+        socat("tunnel::socat_ten_runs", socat_ten_runs),
+        socat("tunnel::socat_twenty_at_once", socat_twenty),
+    ]
+}
+
+fn microsocks_plain() {
+    let report = check(Socks5::spawn(|route| microsocks(route, &[])));
+    // It closes both ways as soon as one side has sent all.
+    all_note(&report, "client-half-close", "half-close cut");
+    all_note(&report, "service-half-close", "half-close cut");
+    all_note(&report, "stop", "killed by signal 15");
+}
+
+fn microsocks_bound() {
+    let report = check(bound_microsocks());
+    let ends = |name: &str| {
+        let of = report.checks().iter().filter(|c| c.id().ends_with(name));
+        of.map(|check| check.outcome()).collect::<Vec<_>>()
+    };
+    assert!(
+        ends("/source").iter().all(|o| *o == Outcome::Passed),
+        "{report}"
+    );
+}
+
+fn microsocks_auth() {
+    let tunnel = Socks5::spawn(|route| microsocks(route, &["-u", "me", "-P", "s3cret:"]));
+    check(tunnel.auth("me", "s3cret:"));
+}
+
+fn microsocks_bad_password() {
+    let tunnel = Socks5::spawn(|route| microsocks(route, &["-u", "me", "-P", "secret"]));
+    let report = TunnelHarness::new(tunnel.auth("me", "secre"))
+        .run()
+        .unwrap();
+    let failed = report
+        .checks()
+        .iter()
+        .filter(|c| c.outcome() == Outcome::Failed);
+    for check in failed {
+        let message = check.message();
+        assert!(message.contains("turned user and password down"), "{check}");
+    }
+    assert!(report.failed() > 0, "{report}");
+}
+
+fn microsocks_ten_runs() {
+    for _ in 0..10 {
+        check(bound_microsocks());
+    }
+}
+
+fn microsocks_twenty() {
+    at_once(bound_microsocks);
+}
+
+fn socat_plain() {
+    let report = check(Forward::spawn(|route| socat(route, &[], false)));
+    all_note(&report, "stop", "exited with status 143");
+}
+
+fn socat_bound() {
+    check(Forward::spawn(|route| socat(route, &[], true)).binds_outgoing(true));
+}
+
+fn socat_t_60() {
+    let report = check(patient_socat());
+    all_note(&report, "client-half-close", "half-close carried");
+    all_note(&report, "service-half-close", "half-close carried");
+}
+
+fn socat_ten_runs() {
+    for _ in 0..10 {
+        check(patient_socat());
+    }
+}
+
+fn socat_twenty() {
+    at_once(patient_socat);
+}
+
+fn bound_microsocks() -> Socks5 {
+    let tunnel = Socks5::spawn(|route| {
+        let outgoing = route.outgoing.to_string();
+        microsocks(route, &["-b", &outgoing])
+    });
+    tunnel.binds_outgoing(true)
+}
+
+fn microsocks(route: &Route, options: &[&str]) -> Command {
+    let mut command = Command::new(find("microsocks").unwrap());
+    command.args(["-i", &route.listen.ip().to_string()]);
+    command.args(["-p", &route.listen.port().to_string()]);
+    command.args(options);
+    command
+}
+
+/// Without `-t` socat waits half a second for the other way when one way has ended.
+fn patient_socat() -> Forward {
+    Forward::spawn(|route| socat(route, &["-t", "60"], true)).binds_outgoing(true)
+}
+
+fn socat(route: &Route, options: &[&str], bind: bool) -> Command {
+    let kind = |address: SocketAddr| match address {
+        SocketAddr::V4(_) => "TCP4",
+        SocketAddr::V6(_) => "TCP6",
+    };
+    let bracketed = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let (listen, service) = (route.listen, route.service);
+    let near = format!(
+        "{}-LISTEN:{},bind={},reuseaddr,fork",
+        kind(listen),
+        listen.port(),
+        bracketed(listen.ip())
+    );
+    let mut far = format!("{}:{service}", kind(service));
+    if bind {
+        far += &format!(",bind={}", bracketed(route.outgoing));
+    }
+    let mut command = Command::new(find("socat").unwrap());
+    command.args(options).args([near, far]);
+    command
+}
+
+/// Runs the harness on every combination; all of it must pass.
+fn check(tunnel: impl Tunnel + 'static) -> Report {
+    let harness = TunnelHarness::new(tunnel).suite(Suite::Connectivity);
+    let report = harness.run().unwrap();
+    report.assert_passed();
+    report
+}
+
+/// Twenty harnesses side by side: ports, children and checks must not get into each other's way.
+fn at_once<T: Tunnel + 'static>(tunnel: fn() -> T) {
+    let threads: Vec<_> = (0..20)
+        .map(|_| thread::spawn(move || check(tunnel())))
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// In every combination that ran, the check has a note that begins so.
+fn all_note(report: &Report, name: &str, start: &str) {
+    let suffix = format!("/{name}");
+    let checks = report.checks().iter().filter(|c| c.id().ends_with(&suffix));
+    let mut seen = 0;
+    for check in checks {
+        let notes = check.notes();
+        assert!(notes.iter().any(|note| note.starts_with(start)), "{check}");
+        seen += 1;
+    }
+    assert!(seen > 0, "{report}");
+}
