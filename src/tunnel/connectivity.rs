@@ -283,10 +283,10 @@ impl Combination<'_> {
             }
             if !may_come_later(&error) || deadline.expired() {
                 return Err(Stop::failed(format!(
-                    "cannot connect from {} to {} within {:.1?}: {error}",
-                    self.route.client,
+                    "nothing listens on {} after {:.1?}: connecting from {}: {error}",
                     self.route.listen,
-                    deadline.elapsed()
+                    deadline.elapsed(),
+                    self.route.client
                 )));
             }
             pause.sleep(deadline);

@@ -196,6 +196,10 @@ mod tests {
 
     #[test]
     fn ports_come_from_outside_the_ephemeral_range_and_differ() {
+        if choices(ephemeral_range(), 0).next().is_none() {
+            // On this machine every port is ephemeral; another test covers that.
+            return;
+        }
         let leases: Vec<Lease> = (0..50).map(|_| Lease::take(LOCALHOST).unwrap()).collect();
         let ports: BTreeSet<u16> = leases.iter().map(|l| l.addr().port()).collect();
         assert_eq!(ports.len(), leases.len());

@@ -52,7 +52,10 @@ fn a_child_that_exits_at_once_is_reported_with_its_status_and_output() {
 
 #[test]
 fn a_child_that_never_listens_is_given_up_at_the_deadline() {
-    let check = hangs("never-listens", "start");
+    let limit = Duration::from_millis(200);
+    let harness = TunnelHarness::new(fixture("never-listens")).check_deadline(limit);
+    let check = fails_in(&harness.run().unwrap(), &["start"]).remove(0);
+    says(&check, "nothing listens on 127.0.0.1:");
     says(&check, "Connection refused");
     says(&check, "| fixture never-listens on 127.0.0.1:");
     says(&check, "its end: killed by signal 15");
