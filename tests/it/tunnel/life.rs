@@ -156,19 +156,32 @@ fn no_thread_and_no_descriptor_is_left_behind() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// The harness is started with the signals ignored that a background job of a shell ignores; its
-/// children must end on TERM all the same.
+/// Runs the example as a job whose parent ignores the signals that end programs, as a shell without
+/// job control does for its background jobs.
+#[cfg(target_os = "linux")]
+fn with_ignored_signals(arguments: &[&str]) -> std::process::Output {
+    let script = "trap '' TERM INT QUIT HUP; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(example("tunnel_check"));
+    command.args(arguments).output().unwrap()
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn signals_that_our_parent_ignores_are_not_ignored_by_the_child() {
-    let output = Command::new("sh")
-        .args(["-c", "trap '' TERM INT QUIT HUP; exec \"$0\""])
-        .arg(example("tunnel_check"))
-        .output()
-        .unwrap();
+    let output = with_ignored_signals(&[]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("stop: killed by signal 15"), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_missing_program_is_named_whatever_our_parent_ignores() {
+    let output = with_ignored_signals(&["socks5", "no-such-proxy"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("no program no-such-proxy in PATH"), "{text}");
 }
 
 /// The command that the README gives for a fresh machine.
