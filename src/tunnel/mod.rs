@@ -31,7 +31,8 @@
 //! The program runs in a process group of its own, with nothing on its input, its output captured,
 //! and signals at their defaults. It never outlives the harness, nor does anything that it started:
 //! the group gets TERM, and KILL once the program itself has ended or its time is over. On Linux what
-//! has left the group is found too, by a variable in its environment.
+//! has left the group is found too, by a variable in its environment. Only if the test's own process
+//! is killed, by Ctrl-C for instance, nobody is left to end the program.
 //!
 //! # Implementation notes
 //!
