@@ -73,7 +73,7 @@ mod deadline;
 mod fault;
 #[cfg(feature = "http")]
 mod http;
-pub(crate) mod proto;
+mod proto;
 mod server;
 #[cfg(feature = "smtp")]
 pub mod smtp;
