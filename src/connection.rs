@@ -82,7 +82,8 @@ pub(crate) enum Idle {
 }
 
 const FIRST_BUFFER: usize = 8 * 1024;
-const LARGEST_BUFFER: usize = 256 * 1024;
+/// The most that is set aside for a length that a client only announces.
+const SET_ASIDE: usize = 256 * 1024;
 
 /// Re-arming the socket's timeout is a system call; a wait may be longer by this much to spare it.
 const SLACK: Duration = Duration::from_millis(2);
@@ -137,7 +138,7 @@ impl Connection {
             return Err(self.too_long("a read", count, self.limits.rest, "max_read"));
         }
         // No more is set aside than has come: a wrong count must not cost its size in memory.
-        let mut bytes = Vec::with_capacity(count.min(LARGEST_BUFFER));
+        let mut bytes = Vec::with_capacity(count.min(SET_ASIDE));
         let deadline = Deadline::new(self.timeout(), "bytes");
         while bytes.len() < count {
             if self.start == self.end && self.fill(&deadline)? == 0 {
@@ -186,7 +187,7 @@ impl Connection {
             return Err(self.too_long("a frame", length, self.limits.frame, "max_frame"));
         }
         self.start += 4;
-        let mut frame = Vec::with_capacity(length.min(LARGEST_BUFFER));
+        let mut frame = Vec::with_capacity(length.min(SET_ASIDE));
         while frame.len() < length {
             if self.start == self.end && self.fill(&deadline)? == 0 {
                 let came = frame.len();
@@ -424,9 +425,6 @@ impl Connection {
         if self.end == self.buffer.len() {
             let length = (self.buffer.len() * 2).max(FIRST_BUFFER);
             self.buffer.resize(length, 0);
-        } else if self.end == 0 && self.buffer.len() > LARGEST_BUFFER {
-            self.buffer.truncate(LARGEST_BUFFER);
-            self.buffer.shrink_to_fit();
         }
     }
 

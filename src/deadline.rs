@@ -82,6 +82,9 @@ mod tests {
         assert!(!deadline.expired());
         assert!(deadline.remaining() <= Duration::from_secs(3600));
         assert!(deadline.check().unwrap() > Duration::from_secs(3590));
+        let left = deadline.remaining();
+        while deadline.remaining() == left {}
+        assert!(!deadline.elapsed().is_zero());
         assert!(Deadline::new(Duration::MAX, "ever").remaining() > Duration::from_secs(1 << 40));
     }
 }

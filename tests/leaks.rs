@@ -37,6 +37,24 @@ fn a_thousand_starts_and_stops_leave_nothing() {
         client.recv(&mut [0]).unwrap();
         server.stop(LONG).unwrap();
     });
+    #[cfg(feature = "http")]
+    rounds("http", || {
+        let mut server = loopback::TestHttpServer::fixed("127.0.0.1:0", "hello").unwrap();
+        let mut client = connect(server.local_addr());
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        client.read_exact(&mut [0; 64]).unwrap();
+        // The client is still connected, and its connection kept alive.
+        server.stop(LONG).unwrap();
+    });
+    #[cfg(feature = "smtp")]
+    rounds("smtp", || {
+        let mut server = loopback::TestSmtpServer::sink("127.0.0.1:0").unwrap();
+        let mut client = connect(server.local_addr());
+        client.read_exact(&mut [0; 4]).unwrap();
+        server.stop(LONG).unwrap();
+    });
     rounds("unix streams", || {
         let server = TestTcpServer::echo(loopback::UnixAddress::temporary()).unwrap();
         let mut client = std::os::unix::net::UnixStream::connect(server.path()).unwrap();

@@ -304,6 +304,45 @@ fn servers_are_send_and_sync_and_show_themselves() {
     check(&server.ready());
 }
 
+/// A loop that spun instead of waiting would pass every other test.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_waits_uses_no_processor() {
+    let tcp = TestTcpServer::sink("127.0.0.1:0").unwrap();
+    let udp = TestUdpServer::sink("127.0.0.1:0").unwrap();
+    let (tcp, udp) = (format!("tcp:{}", tcp.port()), format!("udp:{}", udp.port()));
+    let ticks = |name: &str| -> u64 {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let stats = tasks
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+        let stat = stats
+            .into_iter()
+            .find(|stat| stat.contains(&format!("({name})")));
+        let fields = stat.unwrap();
+        let fields: Vec<_> = fields
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        // Fields 14 and 15 of proc(5), user and system time in hundredths of a second.
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    eventually("they have their names", || {
+        let names: Vec<_> = std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+            .collect();
+        [&tcp, &udp]
+            .iter()
+            .all(|name| names.iter().any(|comm| comm.trim() == name.as_str()))
+    });
+    // Nothing is waited for: this is the time that is measured.
+    std::thread::sleep(Duration::from_millis(400));
+    assert!(ticks(&tcp) <= 5, "{} hundredths of a second", ticks(&tcp));
+    assert!(ticks(&udp) <= 5, "{} hundredths of a second", ticks(&udp));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn threads_say_which_server_they_are_of() {

@@ -85,6 +85,18 @@ fn datagrams_of_every_size_come_whole() {
 }
 
 #[test]
+fn a_datagram_reads_as_text() {
+    let server = TestUdpServer::sink("127.0.0.1:0").unwrap();
+    client()
+        .send_to(b"caf\xc3\xa9 \xff", server.local_addr())
+        .unwrap();
+    assert_eq!(
+        server.take_datagram(LONG).unwrap().text(),
+        "caf\u{e9} \u{fffd}"
+    );
+}
+
+#[test]
 fn a_datagram_over_the_limit_is_cut_and_marked() {
     let server = TestUdpServer::builder()
         .max_datagram(4)
