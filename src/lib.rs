@@ -102,3 +102,8 @@ pub use crate::tcp::{ConnectionRecord, Tcp, TestTcpServer};
 #[cfg(feature = "tunnel")]
 pub use crate::tunnel::TunnelHarness;
 pub use crate::udp::{Datagram, IntoReplies, Replies, TestUdpServer, Udp};
+
+/// The README's code compiles, and runs where it can.
+#[cfg(all(doctest, feature = "http", feature = "smtp", feature = "tunnel"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

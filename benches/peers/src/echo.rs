@@ -54,7 +54,6 @@ fn tcp_subjects() -> Vec<Subject> {
             note: "thread per connection, hand-written",
             start: std_servers::tcp_echo,
         },
-        #[cfg(feature = "loopback-tcp")]
         Subject {
             name: "loopback",
             note: "",
@@ -70,7 +69,6 @@ fn udp_subjects() -> Vec<Subject> {
             note: "one thread, hand-written",
             start: std_servers::udp_echo,
         },
-        #[cfg(feature = "loopback-udp")]
         Subject {
             name: "loopback",
             note: "",

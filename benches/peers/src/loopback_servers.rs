@@ -7,7 +7,6 @@ use std::time::Duration;
 const ANY_PORT: &str = "127.0.0.1:0";
 const STOP: Duration = Duration::from_secs(5);
 
-#[cfg(feature = "loopback-http")]
 pub fn http() -> io::Result<Running> {
     use crate::client::BODY;
     use loopback::{Response, TestHttpServer};
@@ -18,7 +17,6 @@ pub fn http() -> io::Result<Running> {
     }))
 }
 
-#[cfg(feature = "loopback-tcp")]
 pub fn tcp_echo() -> io::Result<Running> {
     let mut server = loopback::TestTcpServer::echo(ANY_PORT).map_err(io::Error::other)?;
     Ok(Running::new(server.local_addr(), move || {
@@ -26,7 +24,6 @@ pub fn tcp_echo() -> io::Result<Running> {
     }))
 }
 
-#[cfg(feature = "loopback-udp")]
 pub fn udp_echo() -> io::Result<Running> {
     let mut server = loopback::TestUdpServer::echo(ANY_PORT).map_err(io::Error::other)?;
     Ok(Running::new(server.local_addr(), move || {
@@ -34,7 +31,6 @@ pub fn udp_echo() -> io::Result<Running> {
     }))
 }
 
-#[cfg(feature = "loopback-smtp")]
 pub fn smtp_sink() -> io::Result<Running> {
     let mut server = loopback::TestSmtpServer::sink(ANY_PORT).map_err(io::Error::other)?;
     Ok(Running::new(server.local_addr(), move || {

@@ -6,12 +6,6 @@ mod cold_build;
 mod echo;
 mod http;
 mod idle;
-#[cfg(any(
-    feature = "loopback-tcp",
-    feature = "loopback-udp",
-    feature = "loopback-http",
-    feature = "loopback-smtp"
-))]
 mod loopback_servers;
 mod machine;
 mod measure;

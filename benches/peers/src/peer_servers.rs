@@ -23,7 +23,6 @@ pub fn http() -> Vec<Subject> {
             note: "thread per connection, hand-written: the limit",
             start: std_servers::http,
         },
-        #[cfg(feature = "loopback-http")]
         Subject {
             name: "loopback",
             note: "",

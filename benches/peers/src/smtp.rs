@@ -53,7 +53,6 @@ fn subjects() -> Vec<Subject> {
             note: "",
             start: smtp_sink,
         },
-        #[cfg(feature = "loopback-smtp")]
         Subject {
             name: "loopback",
             note: "",
