@@ -1,5 +1,6 @@
 //! The stream a handler gets.
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -52,6 +53,8 @@ pub struct Connection {
     read_timeout: Option<Duration>,
     /// The timeout that the socket has now, so that it is set only when it changes.
     armed: Option<Duration>,
+    /// What the room keeps of it between turns.
+    kept: Option<Box<dyn Any + Send>>,
     /// Requests it has carried, counted by the room: they outlast being parked.
     #[cfg(feature = "http")]
     pub(crate) exchanges: u64,
@@ -107,6 +110,7 @@ impl Connection {
             end: 0,
             read_timeout: limits.read_timeout,
             armed: limits.read_timeout,
+            kept: None,
             #[cfg(feature = "http")]
             exchanges: 0,
         })
@@ -320,6 +324,40 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Reads what has come into the buffer, from a socket that does not block; `None` when nothing
+    /// has.
+    pub(crate) fn fill_now(&mut self) -> io::Result<Option<usize>> {
+        self.make_room();
+        match receive(&self.stream, &self.live, &mut self.buffer[self.end..]) {
+            Ok(count) => {
+                self.end += count;
+                Ok(Some(count))
+            }
+            Err(error) if is_timeout(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the last read filled the buffer, so that there may be more to read.
+    pub(crate) fn is_full(&self) -> bool {
+        self.end == self.buffer.len()
+    }
+
+    /// Keeps what the room needs at this connection's next turn.
+    pub(crate) fn keep<T: Any + Send>(&mut self, kept: Box<T>) {
+        self.kept = Some(kept);
+    }
+
+    /// What was kept.
+    pub(crate) fn kept<T: Any>(&self) -> Option<&T> {
+        self.kept.as_ref()?.downcast_ref()
+    }
+
+    /// Takes what was kept.
+    pub(crate) fn take_kept<T: Any>(&mut self) -> Option<Box<T>> {
+        self.kept.take()?.downcast().ok()
     }
 
     /// Makes the buffer at least `bytes` long, for a client that sends in bulk: one read then brings

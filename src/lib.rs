@@ -57,6 +57,8 @@
 //! - **The poll loop** of a server of streams is a `mio` poll with the listener, a waker, and the
 //!   connections that are between requests, which need no thread. Accepted connections go to worker
 //!   threads that are kept for reuse and block on their sockets.
+//! - **SMTP's connections** get turns on the poll loop's own thread until the test's code has to run
+//!   or a client sends in bulk: a thread switch a round trip would be most of a short mail's time.
 //! - **A server of datagrams** blocks in its receive instead, with the poll interval as the socket's
 //!   timeout, and is woken by a datagram of its own: a poll would cost two system calls a datagram.
 //! - **Stop** sets a flag and wakes the thread, which accepts who has come, closes the listener and

@@ -37,6 +37,27 @@ pub(crate) trait Serve: Protocol<Kind = Streams> {
     /// Serves a connection, on a worker thread, until it ends or has nothing to do.
     fn serve(&self, conn: Connection, session: &Session<'_, Self>) -> Next;
 
+    /// Whether the poll loop gives connections turns on its own thread, before a worker gets them.
+    ///
+    /// A thread that waits costs its client a thread switch a round trip. For a protocol of many
+    /// short ones that is most of their time, so it pays to serve all clients on one thread for as
+    /// long as no code runs that may block.
+    fn takes_turns(&self) -> bool {
+        false
+    }
+
+    /// Serves what a connection has brought, on the poll loop's thread: the socket does not block, and
+    /// nothing else may. Unless `drain` says that this is needed, a read that does not fill the
+    /// buffer may be taken for all that has come. The first turn is right after the accept.
+    fn turn(&self, _: &mut Connection, _drain: bool, _: &Session<'_, Self>) -> Turn {
+        Turn::Work
+    }
+
+    /// Whether a connection that waits is to have a turn although nothing came.
+    fn is_overdue(&self, _: &Connection) -> bool {
+        false
+    }
+
     /// How many of a connection's first bytes are to be kept for the record.
     fn keeps_received(&self) -> usize {
         0
@@ -50,6 +71,17 @@ pub(crate) enum Next {
     Close,
     /// It is idle: no thread waits for it, and it is served again when it can be read.
     Park(Connection),
+}
+
+/// What becomes of a connection after a turn on the poll loop's thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It waits for its client, and then has another.
+    Wait,
+    /// A worker serves it from here; its socket blocks again.
+    Work,
+    /// It is closed.
+    Close,
 }
 
 /// One connection's view of its server.

@@ -273,6 +273,10 @@ impl Stream {
         either!(self, stream => stream.shutdown(how))
     }
 
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        either!(self, stream => stream.set_nonblocking(nonblocking))
+    }
+
     pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         either!(self, stream => stream.set_read_timeout(timeout))
     }

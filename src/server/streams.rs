@@ -12,7 +12,7 @@ use mio::{Events, Token};
 use super::address::Address;
 use super::failure::HandlerError;
 use super::host::{Host, Run};
-use super::protocol::{Next, Serve, Session};
+use super::protocol::{Next, Serve, Session, Turn};
 use super::registry::{Entry, Live, Registry, StopSignal};
 use super::socket::{BoundSocket, Stream};
 use super::wake::WAKER;
@@ -76,6 +76,7 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         next_id: FIRST_PARKED as u64,
         accepting: Accepting::All,
         parked: HashMap::new(),
+        turning: HashMap::new(),
         parked_in,
         last_sweep: Instant::now(),
         stop,
@@ -88,7 +89,8 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
     ready.set(true);
     while !poll_loop.stop.is_set() {
         let timeout = match poll_loop.accepting {
-            Accepting::All => interval,
+            Accepting::All if poll_loop.turning.is_empty() => interval,
+            Accepting::All => interval.min(poll_loop.patience()),
             Accepting::More => Duration::ZERO,
             Accepting::AtLimit => interval.min(RETRY),
         };
@@ -102,7 +104,10 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         }
     }
     // Who had connected before the stop is still served; who comes later is refused.
-    poll_loop.accept_all();
+    poll_loop.accept_all(&poll);
+    for id in poll_loop.turning.keys().copied().collect::<Vec<_>>() {
+        poll_loop.turn_of(&poll, id, true);
+    }
 }
 
 /// How accepting last ended.
@@ -132,6 +137,8 @@ struct PollLoop<P: Serve> {
     /// Connections that wait for their client without a thread, by their id, which is their token.
     parked: HashMap<u64, (Guest, Instant)>,
     parked_in: Receiver<Guest>,
+    /// Connections that this thread serves itself, by their id, which is their token.
+    turning: HashMap<u64, Guest>,
     last_sweep: Instant,
     stop: StopSignal,
 }
@@ -146,21 +153,24 @@ impl<P: Serve> PollLoop<P> {
             match event.token() {
                 LISTENER => accept = true,
                 WAKER => {}
+                Token(id) if self.turning.contains_key(&(id as u64)) => {
+                    self.turn_of(poll, id as u64, event.is_read_closed());
+                }
                 Token(id) => self.wake(poll, id as u64),
             }
         }
         if accept {
-            self.accept_all();
+            self.accept_all(poll);
         }
         self.sweep(poll);
     }
 
-    fn accept_all(&mut self) {
+    fn accept_all(&mut self, poll: &mio::Poll) {
         let before = self.accepting;
         self.accepting = Accepting::More;
         for _ in 0..MOST_AT_ONCE {
             match self.socket.accept() {
-                Ok((stream, peer)) => self.welcome(stream, peer),
+                Ok((stream, peer)) => self.welcome(poll, stream, peer),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
                         self.accepting = Accepting::All;
@@ -184,7 +194,7 @@ impl<P: Serve> PollLoop<P> {
         }
     }
 
-    fn welcome(&mut self, stream: Stream, peer: Address) {
+    fn welcome(&mut self, poll: &mio::Poll, stream: Stream, peer: Address) {
         let limit = self.host.options.max_connections;
         if self.registry.len() >= limit {
             // It cannot be told in words, so it is told by a RST, and the test by a failure.
@@ -210,7 +220,77 @@ impl<P: Serve> PollLoop<P> {
         };
         log::debug!(target: P::TARGET, "{} accepted {}", self.host.name(), live.peer);
         let entry = self.registry.enter(live);
-        self.dispatch(Guest { conn, entry });
+        let guest = Guest { conn, entry };
+        if self.host.protocol.takes_turns() {
+            self.seat(poll, guest);
+        } else {
+            self.dispatch(guest);
+        }
+    }
+
+    /// Serves a new connection on this thread.
+    fn seat(&mut self, poll: &mio::Poll, guest: Guest) {
+        let id = guest.conn.live().id;
+        let stream = guest.conn.stream();
+        let ready = stream
+            .set_nonblocking(true)
+            .and_then(|()| stream.register(poll.registry(), Token(id as usize)));
+        self.turning.insert(id, guest);
+        match ready {
+            Ok(()) => self.turn_of(poll, id, false),
+            // A worker can serve it just as well.
+            Err(_) => self.give_up(poll, id),
+        }
+    }
+
+    /// Gives a connection its turn on this thread.
+    fn turn_of(&mut self, poll: &mio::Poll, id: u64, drain: bool) {
+        let Some(guest) = self.turning.get_mut(&id) else {
+            return;
+        };
+        let live = Arc::clone(guest.conn.live());
+        let session = Session {
+            host: &self.host,
+            live: &live,
+        };
+        let protocol = &self.host.protocol;
+        let outcome = HandlerError::catch(|| protocol.turn(&mut guest.conn, drain, &session));
+        let turn = outcome.unwrap_or_else(|error| {
+            session.fail(error);
+            Turn::Close
+        });
+        match turn {
+            Turn::Wait => {
+                live.set_activity("idle");
+            }
+            Turn::Work => self.give_up(poll, id),
+            Turn::Close => {
+                self.turning.remove(&id);
+            }
+        }
+    }
+
+    /// Hands a connection that had its turns here to a worker.
+    fn give_up(&mut self, poll: &mio::Poll, id: u64) {
+        let Some(guest) = self.turning.remove(&id) else {
+            return;
+        };
+        let stream = guest.conn.stream();
+        let _ = stream.deregister(poll.registry());
+        match stream.set_nonblocking(false) {
+            Ok(()) => self.dispatch(guest),
+            Err(error) => self
+                .host
+                .fail(Some(guest.conn.peer().clone()), error.into()),
+        }
+    }
+
+    /// How late it may be noticed that a connection is overdue.
+    fn patience(&self) -> Duration {
+        let timeout = self.host.options.limits.read_timeout;
+        timeout
+            .map_or(Duration::MAX, |timeout| timeout / 4)
+            .clamp(RETRY, Duration::from_secs(1))
     }
 
     fn connection(&self, stream: Arc<Stream>, live: &Arc<Live>) -> io::Result<Connection> {
@@ -248,13 +328,21 @@ impl<P: Serve> PollLoop<P> {
         }
     }
 
-    /// Closes connections that have been idle for too long; looks once a second, for there may be
-    /// thousands.
+    /// Closes connections that have been idle for too long; looks once a second or so, for there may
+    /// be thousands.
     fn sweep(&mut self, poll: &mio::Poll) {
-        if self.parked.is_empty() || self.last_sweep.elapsed() < Duration::from_secs(1) {
+        if self.parked.is_empty() && self.turning.is_empty() {
+            return;
+        }
+        if self.last_sweep.elapsed() < self.patience() {
             return;
         }
         self.last_sweep = Instant::now();
+        let turning = self.turning.iter();
+        let overdue = turning.filter(|(_, guest)| self.host.protocol.is_overdue(&guest.conn));
+        for id in overdue.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.turn_of(poll, id, true);
+        }
         let limit = self.host.options.idle_timeout;
         self.parked.retain(|_, (guest, since)| {
             let keep = since.elapsed() < limit;

@@ -23,7 +23,7 @@ pub trait Answer {
 
 impl Answer for () {
     fn into_reply(self) -> Result<Reply, Box<dyn Error + Send + Sync>> {
-        Ok(Reply::new(250, "message taken"))
+        Ok(taken())
     }
 }
 
@@ -43,6 +43,11 @@ impl Answer for Never {
     fn into_reply(self) -> Result<Reply, Box<dyn Error + Send + Sync>> {
         match self {}
     }
+}
+
+/// The usual reply to a message.
+pub(crate) fn taken() -> Reply {
+    Reply::new(250, "message taken")
 }
 
 impl From<()> for Decision {

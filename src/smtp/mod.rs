@@ -78,7 +78,7 @@ impl<A> TestServer<Smtp, A> {
     /// As [`start`](TestServer::start).
     pub fn sink<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Smtp, A>> {
         let builder = Builder::<Smtp>::default().record_limit(SINK_RECORD);
-        builder.start(address, |_: &Message| {})
+        builder.sink(address)
     }
 
     /// Takes the oldest message, waiting for one at most `timeout`.

@@ -287,6 +287,14 @@ impl Builder<Smtp> {
         self
     }
 
+    /// Binds and starts a server that takes every message; hooks can still refuse, before one comes.
+    ///
+    /// # Errors
+    /// As [`TestSmtpServer::start`](TestServer::start).
+    pub fn sink<L: ListenOn>(self, address: L) -> io::Result<TestServer<Smtp, L::Address>> {
+        Bound::new(self.common, address, Smtp::sink(self.options))?.start()
+    }
+
     /// Binds, without serving yet: the port is known, and clients queue.
     ///
     /// # Errors

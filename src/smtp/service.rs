@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::answer::Answer;
+use super::answer::{Answer, taken};
 use super::message::Message;
 use super::options::{Envelope, SmtpOptions, Stage};
 use super::transcript::{Transcript, Transcripts};
@@ -17,7 +17,7 @@ use crate::proto::smtp::{
 };
 use crate::server::failure::HandlerError;
 use crate::server::host::Run;
-use crate::server::protocol::{Next, Protocol, Serve, Session};
+use crate::server::protocol::{Next, Protocol, Serve, Session, Turn};
 use crate::server::streams;
 use crate::server::wake::Streams;
 
@@ -27,12 +27,15 @@ const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGERED: usize = 1024 * 1024;
 /// Reads grow up to this for clients that fill them.
 const LARGEST_READ: usize = 128 * 1024;
+/// A read as large as this fills the buffer that a connection has at first.
+const FULL_READ: usize = 8 * 1024;
 
 type Handler = dyn Fn(&Message) -> Result<Reply, HandlerError> + Send + Sync;
 
 /// The SMTP protocol of a [`TestSmtpServer`](crate::TestSmtpServer).
 pub struct Smtp {
-    handler: Box<Handler>,
+    /// Nothing for a sink.
+    handler: Option<Box<Handler>>,
     options: SmtpOptions,
     config: Arc<Config>,
     pub(crate) transcripts: Transcripts,
@@ -47,16 +50,37 @@ impl Smtp {
         H: Fn(&Message) -> R + Send + Sync + 'static,
         R: Answer,
     {
+        let handler: Box<Handler> =
+            Box::new(move |message| handler(message).into_reply().map_err(HandlerError::Error));
         Smtp {
-            handler: Box::new(move |message| {
-                handler(message).into_reply().map_err(HandlerError::Error)
-            }),
+            handler: Some(handler),
+            ..Smtp::sink(options)
+        }
+    }
+
+    /// Takes every message.
+    pub(crate) fn sink(options: SmtpOptions) -> Smtp {
+        Smtp {
+            handler: None,
             config: Arc::new(options.settled()),
             options,
             transcripts: Transcripts::default(),
             reached: Default::default(),
             sessions: AtomicU64::new(0),
         }
+    }
+
+    /// What is kept of the connection's talk, which begins if there is nothing.
+    fn talk(&self, conn: &mut Connection) -> Box<Talk> {
+        conn.take_kept().unwrap_or_else(|| {
+            Box::new(Talk {
+                machine: Machine::new(Arc::clone(&self.config), self.unique()),
+                transcript: self.transcripts.begin(conn.peer().to_string()),
+                arrived: None,
+                deadline: None,
+                largest_read: 0,
+            })
+        })
     }
 
     /// The reply that the test has set for this time that `stage` is reached.
@@ -104,23 +128,54 @@ impl Protocol for Smtp {
 }
 
 impl Serve for Smtp {
-    fn serve(&self, conn: Connection, session: &Session<'_, Smtp>) -> Next {
+    fn serve(&self, mut conn: Connection, session: &Session<'_, Smtp>) -> Next {
+        let mut talk = self.talk(&mut conn);
         let mut visit = Visit {
-            machine: Machine::new(Arc::clone(&self.config), self.unique()),
-            transcript: self.transcripts.begin(conn.peer().to_string()),
+            smtp: self,
+            session,
+            conn: &mut conn,
+            talk: &mut talk,
+            waits: true,
+            is_clogged: false,
+        };
+        let outcome = match visit.talk() {
+            Ok(Ending::Reset) => conn.reset(),
+            Ok(Ending::Close) => visit.linger(),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            log::debug!(target: Smtp::TARGET, "{} has gone: {error}", session.live.peer);
+        }
+        Next::Close
+    }
+
+    /// Clients are served on the poll loop's thread until code of the test's has to run, or a client
+    /// sends in bulk, which a thread of its own is good for.
+    fn takes_turns(&self) -> bool {
+        true
+    }
+
+    fn turn(&self, conn: &mut Connection, drain: bool, session: &Session<'_, Smtp>) -> Turn {
+        let mut talk = self.talk(conn);
+        let mut visit = Visit {
             smtp: self,
             session,
             conn,
-            deadline: None,
-            largest_read: 0,
+            talk: &mut talk,
+            waits: false,
+            is_clogged: false,
         };
-        match visit.talk() {
-            Ok(ending) => visit.end(ending),
-            Err(error) => {
-                log::debug!(target: Smtp::TARGET, "{} has gone: {error}", visit.conn.peer());
-            }
-        }
-        Next::Close
+        let turn = visit.turn(drain).unwrap_or_else(|error| {
+            log::debug!(target: Smtp::TARGET, "{} has gone: {error}", session.live.peer);
+            Turn::Close
+        });
+        conn.keep(talk);
+        turn
+    }
+
+    fn is_overdue(&self, conn: &Connection) -> bool {
+        let talk = conn.kept::<Talk>();
+        talk.is_some_and(Talk::is_overdue)
     }
 }
 
@@ -132,25 +187,43 @@ impl fmt::Debug for Smtp {
     }
 }
 
+/// What is kept of a connection between its turns.
+struct Talk {
+    machine: Machine,
+    transcript: Arc<Transcript>,
+    /// A message for the handler, which may not run on the poll loop's thread.
+    arrived: Option<Box<Incoming>>,
+    /// Of what is awaited.
+    deadline: Option<Deadline>,
+    largest_read: usize,
+}
+
+impl Talk {
+    fn is_overdue(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline.expired())
+    }
+}
+
 /// A client's connection while it is served.
 struct Visit<'a> {
     smtp: &'a Smtp,
     session: &'a Session<'a, Smtp>,
-    machine: Machine,
-    conn: Connection,
-    transcript: Arc<Transcript>,
-    /// Of the command that is awaited.
-    deadline: Option<Deadline>,
-    largest_read: usize,
+    conn: &'a mut Connection,
+    talk: &'a mut Talk,
+    /// Whether its socket blocks.
+    waits: bool,
+    /// The client does not read, and the socket, which does not block, takes no more.
+    is_clogged: bool,
 }
 
 impl Visit<'_> {
     /// Talks until one side ends it.
     fn talk(&mut self) -> io::Result<Ending> {
+        if let Some(incoming) = self.talk.arrived.take() {
+            self.message(*incoming);
+        }
         loop {
-            let (used, event) = self.machine.advance(self.conn.buffer());
-            self.conn.consume(used);
-            match event {
+            match self.advance() {
                 Event::Ask => self.decide(),
                 Event::Message(incoming) => self.message(*incoming),
                 Event::Flush => self.flush()?,
@@ -166,34 +239,100 @@ impl Visit<'_> {
         }
     }
 
+    /// Talks for as long as nothing has to be waited for.
+    fn turn(&mut self, drain: bool) -> io::Result<Turn> {
+        // A new client has sent nothing yet, and would not before the greeting.
+        let mut all_read = self.talk.machine.is_new() && !drain;
+        while !self.is_clogged {
+            match self.advance() {
+                Event::Ask if self.asks_the_test() => return Ok(Turn::Work),
+                Event::Ask => self.decide(),
+                Event::Message(incoming) if self.smtp.handler.is_some() => {
+                    self.talk.arrived = Some(incoming);
+                    return Ok(Turn::Work);
+                }
+                Event::Message(incoming) => self.message(*incoming),
+                Event::Flush => self.flush()?,
+                Event::More => {
+                    self.flush()?;
+                    if self.is_clogged {
+                        break;
+                    }
+                    self.start_waiting();
+                    if all_read {
+                        return Ok(Turn::Wait);
+                    }
+                    match self.conn.fill_now()? {
+                        Some(0) => self.ended()?,
+                        Some(_) if self.conn.is_full() => return Ok(Turn::Work),
+                        Some(_) => all_read = !drain,
+                        None if self.session.stopping() => self.talk.machine.shut_down(),
+                        None if self.talk.is_overdue() => self.talk.machine.time_out(),
+                        None => return Ok(Turn::Wait),
+                    }
+                }
+                Event::Close(ending) => {
+                    self.flush()?;
+                    let quiet = ending == Ending::Close && self.conn.buffer().is_empty();
+                    return Ok(if quiet && !self.is_clogged {
+                        Turn::Close
+                    } else {
+                        Turn::Work
+                    });
+                }
+            }
+        }
+        Ok(Turn::Work)
+    }
+
+    fn advance(&mut self) -> Event {
+        let (used, event) = self.talk.machine.advance(self.conn.buffer());
+        self.conn.consume(used);
+        event
+    }
+
+    /// Whether the question is one for a hook, which may block.
+    fn asks_the_test(&self) -> bool {
+        let options = &self.smtp.options;
+        match self.talk.machine.question() {
+            Some(Question::Connect) => options.on_connect.is_some(),
+            Some(Question::Hello { .. }) => options.on_helo.is_some(),
+            Some(Question::Mail(_)) => options.on_mail.is_some(),
+            Some(Question::Rcpt(_)) => options.on_rcpt.is_some(),
+            Some(Question::Auth(_)) => options.on_auth.is_some(),
+            Some(Question::Data) => options.on_data.is_some(),
+            None => false,
+        }
+    }
+
     fn decide(&mut self) {
-        let Some(question) = self.machine.question() else {
+        let Some(question) = self.talk.machine.question() else {
             return;
         };
         let decision = match self.smtp.set_reply(stage(question)) {
             Some(reply) => Decision::Answer(reply),
-            None => match self.session.run(|| self.ask(question)) {
-                Ok(decision) => decision,
-                Err(error) => {
+            None => self
+                .session
+                .run(|| self.ask(question))
+                .unwrap_or_else(|error| {
                     self.session.fail(error);
                     Decision::Answer(handler_failed())
-                }
-            },
+                }),
         };
-        self.machine.decide(decision);
+        self.talk.machine.decide(decision);
     }
 
     fn ask(&self, question: &Question) -> Decision {
         let options = &self.smtp.options;
         match question {
-            Question::Connect => ask(&options.on_connect, self.conn.peer()),
-            Question::Hello { name, .. } => ask(&options.on_helo, name.as_str()),
-            Question::Mail(sender) => ask(&options.on_mail, sender),
-            Question::Rcpt(recipient) => ask(&options.on_rcpt, recipient),
+            Question::Connect => ask(options.on_connect.as_deref(), self.conn.peer()),
+            Question::Hello { name, .. } => ask(options.on_helo.as_deref(), name.as_str()),
+            Question::Mail(sender) => ask(options.on_mail.as_deref(), sender),
+            Question::Rcpt(recipient) => ask(options.on_rcpt.as_deref(), recipient),
             Question::Auth(login) => self.smtp.check(login),
-            Question::Data => match (&options.on_data, self.machine.envelope()) {
+            Question::Data => match (&options.on_data, self.talk.machine.envelope()) {
                 (Some(hook), Some((sender, recipients))) => {
-                    let (helo, auth_user) = self.machine.client();
+                    let (helo, auth_user) = self.talk.machine.client();
                     hook(&Envelope {
                         peer: self.conn.peer(),
                         helo: helo.unwrap_or_default(),
@@ -214,7 +353,7 @@ impl Visit<'_> {
             Some(reply) => reply,
             None => self.handle(&message),
         };
-        self.machine.answer(&reply);
+        self.talk.machine.answer(&reply);
         message.set_reply(reply);
         // The client has its reply before a waiting test wakes. One that has gone does not hear it,
         // and the next read finds that out; the message has come all the same.
@@ -225,67 +364,88 @@ impl Visit<'_> {
     }
 
     fn handle(&self, message: &Message) -> Reply {
-        let outcome = self.session.run(|| (self.smtp.handler)(message));
-        outcome.flatten().unwrap_or_else(|error| {
+        let Some(handler) = &self.smtp.handler else {
+            return taken();
+        };
+        let outcome = self.session.run(|| handler(message));
+        outcome.and_then(|outcome| outcome).unwrap_or_else(|error| {
             self.session.fail(error);
             handler_failed()
         })
     }
 
+    /// Writes the replies that have gathered: all of them, or on a socket that does not block as many
+    /// as it takes.
     fn flush(&mut self) -> io::Result<()> {
-        let log = self.machine.log();
+        let log = self.talk.machine.log();
         if !log.is_empty() {
-            self.transcript.add(log);
+            self.talk.transcript.add(log);
             log::trace!(target: Smtp::TARGET, "{}:\n{log}", self.conn.peer());
             log.clear();
         }
-        let output = self.machine.output();
+        let output = self.talk.machine.output();
         if output.is_empty() {
             return Ok(());
         }
         // The client may take its time for its next command from here.
-        self.deadline = None;
-        let written = self.conn.write_all(output);
-        output.clear();
-        written
+        self.talk.deadline = None;
+        if self.waits {
+            let written = self.conn.write_all(output);
+            output.clear();
+            return written;
+        }
+        while !output.is_empty() {
+            match self.conn.write(output) {
+                Ok(count) => drop(output.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    self.is_clogged = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Reads more; at the end of the stream, and when the client takes too long, ends the session.
     fn fill(&mut self) -> io::Result<()> {
-        let timeout = self.conn.read_timeout().unwrap_or(Duration::MAX);
-        if self.machine.is_text() {
-            // A long message may take long, as long as it goes on (RFC 5321 section 4.5.3.2.5).
-            self.deadline = None;
-        }
-        let awaited = self.machine.awaited();
-        let deadline = *self
-            .deadline
-            .get_or_insert_with(|| Deadline::new(timeout, awaited));
+        let deadline = self.start_waiting();
         match self.conn.fill(&deadline) {
-            Ok(0) if self.session.stopping() => self.machine.shut_down(),
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return self.ended(),
             Ok(count) => self.grow(count),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => self.machine.time_out(),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                self.talk.machine.time_out();
+            }
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// Larger reads for a client that sends much: each read costs the same whatever it brings.
-    fn grow(&mut self, count: usize) {
-        if count >= self.largest_read.max(8 * 1024) && self.largest_read < LARGEST_READ {
-            self.largest_read = LARGEST_READ;
-            self.conn.reserve(LARGEST_READ);
+    fn start_waiting(&mut self) -> Deadline {
+        if self.talk.machine.is_text() {
+            // A long message may take long, as long as it goes on (RFC 5321 section 4.5.3.2.5).
+            self.talk.deadline = None;
         }
+        let timeout = self.conn.read_timeout().unwrap_or(Duration::MAX);
+        let awaited = self.talk.machine.awaited();
+        let deadline = &mut self.talk.deadline;
+        *deadline.get_or_insert_with(|| Deadline::new(timeout, awaited))
     }
 
-    fn end(mut self, ending: Ending) {
-        let outcome = match ending {
-            Ending::Reset => self.conn.reset(),
-            Ending::Close => self.linger(),
-        };
-        if let Err(error) = outcome {
-            log::debug!(target: Smtp::TARGET, "a connection ended early: {error}");
+    /// What the end of the stream means: that the server stops, or that the client has gone.
+    fn ended(&mut self) -> io::Result<()> {
+        if !self.session.stopping() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.talk.machine.shut_down();
+        Ok(())
+    }
+
+    /// Larger reads for a client that sends much: each read costs the same whatever it brings.
+    fn grow(&mut self, count: usize) {
+        if count >= FULL_READ && self.talk.largest_read < LARGEST_READ {
+            self.talk.largest_read = LARGEST_READ;
+            self.conn.reserve(LARGEST_READ);
         }
     }
 
@@ -316,8 +476,10 @@ fn stage(question: &Question) -> Stage {
     }
 }
 
-fn ask<T: ?Sized>(hook: &Option<Arc<dyn Fn(&T) -> Decision + Send + Sync>>, about: &T) -> Decision {
-    hook.as_ref().map_or(Decision::Accept, |hook| hook(about))
+type Hook<T> = dyn Fn(&T) -> Decision + Send + Sync;
+
+fn ask<T: ?Sized>(hook: Option<&Hook<T>>, about: &T) -> Decision {
+    hook.map_or(Decision::Accept, |hook| hook(about))
 }
 
 fn handler_failed() -> Reply {

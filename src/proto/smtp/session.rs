@@ -275,6 +275,11 @@ impl Session {
         }
     }
 
+    /// Whether it has yet to greet.
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self.question, Some(Question::Connect))
+    }
+
     /// Whether a message is coming, not a command.
     pub(crate) fn is_text(&self) -> bool {
         matches!(self.mode, Mode::Data(_) | Mode::Chunk { .. })

@@ -221,6 +221,22 @@ fn s32_nothing_is_held_back() {
 }
 
 #[test]
+fn a_client_that_does_not_read_holds_up_nobody_and_loses_nothing() {
+    const COUNT: usize = 100_000;
+    let server = sink();
+    let mut client = Client::greeted(server.local_addr());
+    let mut sender = client.stream.get_ref().try_clone().unwrap();
+    let sending = std::thread::spawn(move || sender.write_all(&b"HELP\r\n".repeat(COUNT)));
+    // Served while the other's replies wait for it to read.
+    Client::greeted(server.local_addr()).say("QUIT", 221);
+    for _ in 0..COUNT {
+        assert_eq!(client.code(), 214);
+    }
+    sending.join().unwrap().unwrap();
+    client.say("QUIT", 221);
+}
+
+#[test]
 fn s34_starttls_is_known_but_not_available() {
     let server = sink();
     let mut client = Client::ready(server.local_addr());
