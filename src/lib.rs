@@ -69,13 +69,25 @@
 //!   connections holds a weak reference, by which stopping shuts it.
 //! - **What arrived** is listed before it is answered and can be taken after.
 
+#[cfg_attr(
+    not(all(feature = "http", feature = "smtp")),
+    allow(dead_code, reason = "a protocol that is off leaves its part unused")
+)]
 mod connection;
+#[cfg_attr(
+    not(all(feature = "http", feature = "smtp")),
+    allow(dead_code, reason = "a protocol that is off leaves its part unused")
+)]
 mod deadline;
 #[cfg(feature = "http")]
 mod fault;
 #[cfg(feature = "http")]
 mod http;
 mod proto;
+#[cfg_attr(
+    not(all(feature = "http", feature = "smtp")),
+    allow(dead_code, reason = "a protocol that is off leaves its part unused")
+)]
 mod server;
 #[cfg(feature = "smtp")]
 pub mod smtp;
