@@ -116,8 +116,7 @@ impl Message {
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 400;
-        let raw = self.raw.escape_ascii().to_string();
-        let shown = &raw[..raw.len().min(SHOWN)];
+        let shown = self.raw[..self.raw.len().min(SHOWN)].escape_ascii();
         f.debug_struct("Message")
             .field("peer", &format_args!("{}", self.peer))
             .field("helo", &self.hello)

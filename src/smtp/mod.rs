@@ -30,7 +30,8 @@ use crate::server::options::Builder;
 /// An SMTP server (RFC 5321, with the extensions of [`Extension`]) whose handler gets each
 /// [`Message`], and whose return value is the reply to it ([`Answer`]).
 ///
-/// Every message that was handled is recorded, whatever the reply.
+/// Every message that was handled is recorded, whatever the reply. A client that lets the server wait
+/// longer than the builder's `read_timeout` for a command, or within a message, gets a 421.
 ///
 /// ```
 /// use std::io::{Read, Write};

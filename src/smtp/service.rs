@@ -41,7 +41,9 @@ pub struct Smtp {
     pub(crate) transcripts: Transcripts,
     /// How often each stage was reached.
     reached: [AtomicU64; 7],
+    /// Connections so far, and a word that no other server has.
     sessions: AtomicU64,
+    unique: String,
 }
 
 impl Smtp {
@@ -67,6 +69,7 @@ impl Smtp {
             transcripts: Transcripts::default(),
             reached: Default::default(),
             sessions: AtomicU64::new(0),
+            unique: unique(),
         }
     }
 
@@ -74,7 +77,7 @@ impl Smtp {
     fn talk(&self, conn: &mut Connection) -> Box<Talk> {
         conn.take_kept().unwrap_or_else(|| {
             Box::new(Talk {
-                machine: Machine::new(Arc::clone(&self.config), self.unique()),
+                machine: Machine::new(Arc::clone(&self.config), self.next_session()),
                 transcript: self.transcripts.begin(conn.peer().to_string()),
                 arrived: None,
                 deadline: None,
@@ -106,11 +109,9 @@ impl Smtp {
     }
 
     /// A word that no other session has.
-    fn unique(&self) -> String {
+    fn next_session(&self) -> String {
         let number = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let since_epoch = SystemTime::UNIX_EPOCH.elapsed();
-        let stamp = since_epoch.map_or(0, |time| time.as_nanos());
-        format!("{}.{number}.{stamp}", std::process::id())
+        format!("{}.{number}", self.unique)
     }
 }
 
@@ -140,7 +141,7 @@ impl Serve for Smtp {
         };
         let outcome = match visit.talk() {
             Ok(Ending::Reset) => conn.reset(),
-            Ok(Ending::Close) => visit.linger(),
+            Ok(Ending::Quit | Ending::Close) => visit.linger(),
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
@@ -258,23 +259,22 @@ impl Visit<'_> {
                     if self.is_clogged {
                         break;
                     }
-                    self.start_waiting();
-                    if all_read {
+                    if all_read || !self.read_now()? {
+                        self.start_waiting();
                         return Ok(Turn::Wait);
                     }
-                    match self.conn.fill_now()? {
-                        Some(0) => self.ended()?,
-                        Some(_) if self.conn.is_full() => return Ok(Turn::Work),
-                        Some(_) => all_read = !drain,
-                        None if self.session.stopping() => self.talk.machine.shut_down(),
-                        None if self.talk.is_overdue() => self.talk.machine.time_out(),
-                        None => return Ok(Turn::Wait),
+                    if self.conn.is_full() {
+                        break;
                     }
+                    all_read = !drain;
                 }
                 Event::Close(ending) => {
                     self.flush()?;
-                    let quiet = ending == Ending::Close && self.conn.buffer().is_empty();
-                    return Ok(if quiet && !self.is_clogged {
+                    // A client that may still be sending has to be listened to for a while, so that
+                    // it can read the last reply; see `linger`.
+                    let quit = ending == Ending::Quit && self.conn.buffer().is_empty();
+                    let over = quit || self.session.stopping() && ending != Ending::Reset;
+                    return Ok(if over && !self.is_clogged {
                         Turn::Close
                     } else {
                         Turn::Work
@@ -412,7 +412,10 @@ impl Visit<'_> {
         let deadline = self.start_waiting();
         match self.conn.fill(&deadline) {
             Ok(0) => return self.ended(),
-            Ok(count) => self.grow(count),
+            Ok(count) => {
+                self.received();
+                self.grow(count);
+            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.talk.machine.time_out();
             }
@@ -421,11 +424,26 @@ impl Visit<'_> {
         Ok(())
     }
 
-    fn start_waiting(&mut self) -> Deadline {
+    /// Reads what has come, or ends a session that has waited for too long; whether it goes on.
+    fn read_now(&mut self) -> io::Result<bool> {
+        match self.conn.fill_now()? {
+            Some(0) => self.ended()?,
+            Some(_) => self.received(),
+            None if self.session.stopping() => self.talk.machine.shut_down(),
+            None if self.talk.is_overdue() => self.talk.machine.time_out(),
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// A long message may take long, as long as it goes on (RFC 5321 section 4.5.3.2.5).
+    fn received(&mut self) {
         if self.talk.machine.is_text() {
-            // A long message may take long, as long as it goes on (RFC 5321 section 4.5.3.2.5).
             self.talk.deadline = None;
         }
+    }
+
+    fn start_waiting(&mut self) -> Deadline {
         let timeout = self.conn.read_timeout().unwrap_or(Duration::MAX);
         let awaited = self.talk.machine.awaited();
         let deadline = &mut self.talk.deadline;
@@ -480,6 +498,14 @@ type Hook<T> = dyn Fn(&T) -> Decision + Send + Sync;
 
 fn ask<T: ?Sized>(hook: Option<&Hook<T>>, about: &T) -> Decision {
     hook.map_or(Decision::Accept, |hook| hook(about))
+}
+
+fn unique() -> String {
+    static SERVERS: AtomicU64 = AtomicU64::new(0);
+    let number = SERVERS.fetch_add(1, Ordering::Relaxed);
+    let since_epoch = SystemTime::UNIX_EPOCH.elapsed();
+    let stamp = since_epoch.map_or(0, |time| time.as_nanos());
+    format!("{}.{stamp}.{number}", std::process::id())
 }
 
 fn handler_failed() -> Reply {

@@ -27,6 +27,8 @@ pub struct Reply {
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
+    /// The client has said its last word: the stream ends.
+    Quit,
     /// What was said is delivered, then the stream ends.
     Close,
     /// The connection is reset.
@@ -126,7 +128,7 @@ impl Reply {
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ending {
-            Some(Ending::Close) => f.write_str("no reply, the connection closed"),
+            Some(Ending::Quit | Ending::Close) => f.write_str("no reply, the connection closed"),
             Some(Ending::Reset) => f.write_str("no reply, the connection reset"),
             None => {
                 write!(f, "{} ", self.code)?;

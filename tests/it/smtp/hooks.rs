@@ -131,6 +131,38 @@ fn a_silent_client_is_told_and_let_go() {
 }
 
 #[test]
+fn a_client_that_falls_silent_midway_is_let_go_too() {
+    let server = sink_with(|builder| builder.read_timeout(Duration::from_millis(20)));
+    for midway in [
+        "NO",
+        "AUTH",
+        "MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\ntext\r\n",
+    ] {
+        let mut client = Client::ready(server.local_addr());
+        client.send(midway);
+        while client.code() != 421 {}
+        client.ended();
+    }
+    assert!(server.messages().is_empty());
+}
+
+#[test]
+fn many_idle_clients_are_held_and_told_of_the_stop() {
+    let mut server = sink();
+    let address = server.local_addr();
+    let mut clients: Vec<Client> = (0..300).map(|_| Client::ready(address)).collect();
+    assert_eq!(server.connections(), 300);
+    for client in &mut clients {
+        client.say("NOOP", 250);
+    }
+    server.stop(LONG).unwrap();
+    for client in &mut clients {
+        assert_eq!(client.code(), 421);
+        client.ended();
+    }
+}
+
+#[test]
 fn stopping_tells_an_idle_client() {
     let mut server = sink();
     let mut client = Client::in_transaction(server.local_addr());

@@ -30,7 +30,7 @@ impl Session {
             }
             Verb::Quit if argument.is_empty() => {
                 self.say(221, "2.0.0 ", "bye");
-                self.ending = Some(Ending::Close);
+                self.ending = Some(Ending::Quit);
             }
             Verb::Rset | Verb::Quit => self.say(501, "5.5.4 ", "no argument allowed"),
             Verb::Noop => self.say_now(250, "2.0.0 ", "OK"),
@@ -271,7 +271,7 @@ impl Session {
         } else {
             let greeting = match &reply {
                 Some(reply) => reply.text().to_owned(),
-                None => format!("{} greets {name}", self.config.hostname),
+                None => format!("{} hello", self.config.hostname),
             };
             let text = if extended {
                 greeting + &self.extension_lines()
