@@ -127,6 +127,22 @@ impl<A> TestServer<Http, A> {
 
 impl TestServer<Http> {
     /// Options first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use loopback::{Response, TestHttpServer};
+    ///
+    /// let server = TestHttpServer::builder()
+    ///     .max_body(1 << 20)
+    ///     .request_timeout(Duration::from_secs(2))
+    ///     .segment_size(100) // every answer in pieces, to see that the client puts them together
+    ///     .before_body(|request| match request.header("Authorization") {
+    ///         Some(_) => None,
+    ///         None => Some(Response::new(401).header("WWW-Authenticate", "Basic")),
+    ///     })
+    ///     .start("127.0.0.1:0", |request| Response::bytes(request.body()))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn builder() -> Builder<Http> {
         Builder::default()
     }

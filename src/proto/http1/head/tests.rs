@@ -258,6 +258,20 @@ fn a_rejected_head_keeps_what_could_be_read() {
 }
 
 #[test]
+fn a_rejected_line_keeps_the_bytes_up_to_its_fault() {
+    for (bytes, kept) in [
+        (&b"\r\nGET /\0x HTTP/1.1\r\n"[..], "GET /\0"),
+        (b"GET /\rx", "GET /\r"),
+        (b"GET / HTTP/9.9\r\nA: b", "GET / HTTP/9.9\r\n"),
+    ] {
+        let Seen::Rejected(_, _, text) = feed(&[bytes]) else {
+            panic!("{} was taken", bytes.escape_ascii());
+        };
+        assert_eq!(text, kept);
+    }
+}
+
+#[test]
 fn early_rejection_of_what_cannot_become_a_request() {
     let (status, reason) = rejected(b"\x16\x03\x01");
     assert_eq!(status, 400);
