@@ -63,7 +63,7 @@ type Handler = dyn Fn(Request) -> serve::Outcome + Send + Sync;
 
 /// A response of one request, or one that all requests get.
 enum Answer {
-    Own(Box<Response>),
+    Own(Response),
     Shared(Arc<Response>),
 }
 
@@ -178,7 +178,7 @@ impl Answer {
 
 impl From<Response> for Answer {
     fn from(response: Response) -> Answer {
-        Answer::Own(Box::new(response))
+        Answer::Own(response)
     }
 }
 

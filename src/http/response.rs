@@ -37,11 +37,18 @@ pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 #[must_use = "a response is sent when the handler returns it"]
 pub struct Response {
     pub(super) status: u16,
-    pub(super) reason: Option<String>,
     pub(super) headers: Headers,
     pub(super) content_type: Option<&'static str>,
     pub(super) content: Content,
     pub(super) chunked: bool,
+    // A response is moved several times on its way out, and few have any of it.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few responses have.
+#[derive(Clone)]
+pub(super) struct Rare {
+    pub(super) reason: Option<String>,
     pub(super) chunk_size: usize,
     pub(super) trailers: Headers,
     pub(super) interims: Vec<(u16, Headers)>,
@@ -53,14 +60,27 @@ pub struct Response {
     invalid: Option<HeaderError>,
 }
 
+/// What most responses have.
+static USUAL: Rare = Rare {
+    reason: None,
+    chunk_size: CHUNK_SIZE,
+    trailers: Headers::new(),
+    interims: Vec::new(),
+    delay: Duration::ZERO,
+    faults: Vec::new(),
+    pace: None,
+    takeover: None,
+    invalid: None,
+};
+
 /// Where the body comes from.
 #[derive(Clone)]
 pub(super) enum Content {
-    Bytes(Arc<Vec<u8>>),
+    Bytes(Vec<u8>),
     /// Gone once it was sent; its size where it is known.
     Reader(Arc<Mutex<Option<Reader>>>, Option<u64>),
     /// In place of head and body.
-    Raw(Arc<Vec<u8>>),
+    Raw(Vec<u8>),
 }
 
 pub(super) type Reader = Box<dyn Read + Send>;
@@ -74,19 +94,11 @@ impl Response {
     pub fn new(status: u16) -> Response {
         Response {
             status: 200,
-            reason: None,
             headers: Headers::new(),
             content_type: None,
-            content: Content::Bytes(Arc::default()),
+            content: Content::Bytes(Vec::new()),
             chunked: false,
-            chunk_size: CHUNK_SIZE,
-            trailers: Headers::new(),
-            interims: Vec::new(),
-            delay: Duration::ZERO,
-            faults: Vec::new(),
-            pace: None,
-            takeover: None,
-            invalid: None,
+            rare: None,
         }
         .status(status)
     }
@@ -126,7 +138,7 @@ impl Response {
     /// These bytes in place of a head and a body, and then the end of the connection.
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Response {
         let mut response = Response::new(200);
-        response.content = Content::Raw(Arc::new(bytes.into()));
+        response.content = Content::Raw(bytes.into());
         response
     }
 
@@ -177,7 +189,7 @@ impl Response {
         handler: impl Fn(Connection) -> R + Send + Sync + 'static,
     ) -> Response {
         let mut response = Response::new(200);
-        response.takeover = Some(Arc::new(move |conn| handler(conn).into_result()));
+        response.rare_mut().takeover = Some(Arc::new(move |conn| handler(conn).into_result()));
         response
     }
 
@@ -200,7 +212,7 @@ impl Response {
         {
             self.refuse(format!("the reason {reason:?} has a control character"));
         }
-        self.reason = Some(reason);
+        self.rare_mut().reason = Some(reason);
         self
     }
 
@@ -215,7 +227,8 @@ impl Response {
 
     /// Adds a trailer field, which makes the body chunked. HTTP/1.0 clients do not get it.
     pub fn trailer(mut self, name: &str, value: impl AsRef<str>) -> Response {
-        if let Err(error) = self.trailers.append(name, value.as_ref()) {
+        let added = self.rare_mut().trailers.append(name, value.as_ref());
+        if let Err(error) = added {
             self.refuse(error.0);
         }
         self.chunked()
@@ -223,7 +236,7 @@ impl Response {
 
     /// Sets the body.
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
-        self.content = Content::Bytes(Arc::new(bytes.into()));
+        self.content = Content::Bytes(bytes.into());
         self
     }
 
@@ -235,7 +248,7 @@ impl Response {
 
     /// Sends the body in chunks of so many bytes at most, 16 KiB unless told; 0 counts as 1.
     pub fn chunk_size(mut self, bytes: usize) -> Response {
-        self.chunk_size = bytes.max(1);
+        self.rare_mut().chunk_size = bytes.max(1);
         self.chunked()
     }
 
@@ -259,31 +272,36 @@ impl Response {
                 self.refuse(error.0);
             }
         }
-        self.interims.push((status, fields));
+        self.rare_mut().interims.push((status, fields));
         self
     }
 
     /// Waits before the first byte. Ends early, with the connection, when the server stops.
     pub fn delay(mut self, delay: Duration) -> Response {
-        self.delay = delay;
+        self.rare_mut().delay = delay;
         self
     }
 
     /// Adds a fault. Several happen in the order of their places.
     pub fn fault(mut self, fault: Fault) -> Response {
-        self.faults.push(fault);
+        self.rare_mut().faults.push(fault);
         self
     }
 
     /// Sets how fast it flows.
     pub fn pace(mut self, pace: Pace) -> Response {
-        self.pace = Some(pace);
+        self.rare_mut().pace = Some(pace);
         self
+    }
+
+    /// What few responses have.
+    pub(super) fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&USUAL)
     }
 
     /// The response, unless a part of it cannot be sent.
     pub(super) fn checked(self) -> Result<Response, BoxError> {
-        match self.invalid {
+        match &self.rare().invalid {
             Some(error) => Err(format!("the response cannot be sent: {error}").into()),
             None => Ok(self),
         }
@@ -296,7 +314,12 @@ impl Response {
     }
 
     fn refuse(&mut self, why: String) {
-        self.invalid.get_or_insert(HeaderError(why));
+        let invalid = &mut self.rare_mut().invalid;
+        invalid.get_or_insert(HeaderError(why));
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| Box::new(USUAL.clone()))
     }
 }
 
@@ -323,15 +346,16 @@ impl fmt::Debug for Response {
             Content::Reader(_, Some(size)) => format!("a reader of {size} bytes").into(),
             Content::Reader(_, None) => "a reader".into(),
         };
-        let reason = self.reason.as_deref().unwrap_or(reason_phrase(self.status));
+        let rare = self.rare();
+        let reason = rare.reason.as_deref().unwrap_or(reason_phrase(self.status));
         f.debug_struct("Response")
             .field("status", &format_args!("{} {reason}", self.status))
             .field("headers", &self.headers)
             .field("body", &body)
-            .field("trailers", &self.trailers)
-            .field("delay", &self.delay)
-            .field("faults", &self.faults)
-            .field("pace", &self.pace)
+            .field("trailers", &rare.trailers)
+            .field("delay", &rare.delay)
+            .field("faults", &rare.faults)
+            .field("pace", &rare.pace)
             .finish_non_exhaustive()
     }
 }

@@ -37,13 +37,13 @@ pub(super) fn send(
     default_pace: Option<Pace>,
 ) -> Result<bool, Cut> {
     // The answer to a request that is handed over is framed like that to CONNECT: not at all.
-    let connect = exchange.connect || response.takeover.is_some();
+    let connect = exchange.connect || response.rare().takeover.is_some();
     let exchange = Exchange {
         connect,
         ..exchange
     };
-    if !response.delay.is_zero() {
-        conn.pause(response.delay).map_err(Cut::Lost)?;
+    if !response.rare().delay.is_zero() {
+        conn.pause(response.rare().delay).map_err(Cut::Lost)?;
     }
     let size = response.content.size();
     let plan = Plan::new(
@@ -60,13 +60,13 @@ pub(super) fn send(
         return outgoing.finish().map(|()| false);
     }
     if exchange.version > Version::Http10 {
-        for (status, headers) in &response.interims {
+        for (status, headers) in &response.rare().interims {
             let plan = Plan::new(exchange, *status, Some(0), false, headers);
             encode_head(out, exchange, plan, *status, None, headers, None);
         }
     }
     let content_type = response.content_type;
-    let reason = response.reason.as_deref();
+    let reason = response.rare().reason.as_deref();
     encode_head(
         out,
         exchange,
@@ -95,11 +95,11 @@ fn send_body(
         Content::Raw(bytes) => outgoing.write(bytes),
         _ if !plan.body => outgoing.write(out),
         Content::Bytes(bytes) if plan.framing == BodyFraming::Chunked => {
-            for data in bytes.chunks(response.chunk_size) {
+            for data in bytes.chunks(response.rare().chunk_size) {
                 encode_chunk(out, data);
                 outgoing.write_if_much(out)?;
             }
-            encode_last_chunk(out, &response.trailers);
+            encode_last_chunk(out, &response.rare().trailers);
             outgoing.write(out)
         }
         Content::Bytes(bytes) if bytes.len() <= SMALL_BODY => {
@@ -133,7 +133,7 @@ fn send_reader(
     response: &Response,
     mut reader: io::Take<Reader>,
 ) -> Result<(), Cut> {
-    let mut data = vec![0; response.chunk_size.min(GATHERED)];
+    let mut data = vec![0; response.rare().chunk_size.min(GATHERED)];
     let mut total = 0;
     loop {
         outgoing.conn.set_activity("reading the body to send");
@@ -165,7 +165,7 @@ fn send_reader(
         }
         (BodyFraming::Chunked, _) => {
             out.clear();
-            encode_last_chunk(out, &response.trailers);
+            encode_last_chunk(out, &response.rare().trailers);
             outgoing.write(out)
         }
         _ => Ok(()),
@@ -185,7 +185,11 @@ impl<'a> Outgoing<'a> {
         default_pace: Option<Pace>,
         head: usize,
     ) -> Outgoing<'a> {
-        let schedule = Schedule::new(&response.faults, response.pace.or(default_pace), head);
+        let schedule = Schedule::new(
+            &response.rare().faults,
+            response.rare().pace.or(default_pace),
+            head,
+        );
         Outgoing { conn, schedule }
     }
 

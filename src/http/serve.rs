@@ -272,7 +272,7 @@ impl Served<'_> {
             "{}: {} {} {}", self.conn.peer(), request.method(), request.target(), response.status
         );
         let flow = match sent {
-            Ok(_) if response.takeover.is_some() => Flow::HandOver(answer),
+            Ok(_) if response.rare().takeover.is_some() => Flow::HandOver(answer),
             Ok(true) => Flow::Keep,
             Ok(false) | Err(Cut::Close) => Flow::Close,
             Err(Cut::Reset) => Flow::Reset,
@@ -291,7 +291,7 @@ impl Served<'_> {
 
     /// Leaves the connection to the response's own handler.
     fn hand_over(self, answer: &Answer) {
-        let Some(takeover) = &answer.response().takeover else {
+        let Some(takeover) = &answer.response().rare().takeover else {
             return;
         };
         let conn = self.conn;

@@ -56,8 +56,11 @@ impl Span {
 impl Headers {
     /// No fields.
     #[must_use]
-    pub fn new() -> Headers {
-        Headers::default()
+    pub const fn new() -> Headers {
+        Headers {
+            text: String::new(),
+            fields: Vec::new(),
+        }
     }
 
     /// The number of fields, each repeated one counted.
