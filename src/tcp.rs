@@ -249,6 +249,10 @@ impl Protocol for Tcp {
     type Options = TcpOptions;
     type Item = Arc<ConnectionRecord>;
 
+    fn size_of(record: &Arc<ConnectionRecord>) -> usize {
+        record.received.len()
+    }
+
     fn run(run: Run<Tcp>) {
         streams::serve(run);
     }

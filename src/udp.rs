@@ -290,6 +290,10 @@ impl Protocol for Udp {
     type Options = UdpOptions;
     type Item = Arc<Datagram>;
 
+    fn size_of(datagram: &Arc<Datagram>) -> usize {
+        datagram.data.len()
+    }
+
     fn run(run: Run<Udp>) {
         serve(run);
     }

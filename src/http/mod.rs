@@ -156,6 +156,10 @@ impl Protocol for Http {
     type Options = HttpOptions;
     type Item = Request;
 
+    fn size_of(request: &Request) -> usize {
+        request.raw_head().len() + request.body().len()
+    }
+
     fn run(run: Run<Http>) {
         streams::serve(run);
     }

@@ -87,7 +87,7 @@ impl<P: Protocol, A> Bound<P, A> {
         let host = Host {
             protocol,
             address: socket.address.clone(),
-            record: Record::new(options.record_limit, P::NOUN),
+            record: Record::new(options.record, P::NOUN),
             options,
             failures: Failures::default(),
         };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::protocol::Protocol;
+use super::record::Limit;
 use crate::connection::Limits;
 
 /// The options that all servers have.
@@ -12,7 +13,7 @@ pub(crate) struct Options {
     pub(crate) drop_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) max_connections: usize,
-    pub(crate) record_limit: usize,
+    pub(crate) record: Limit,
     pub(crate) limits: Limits,
 }
 
@@ -23,7 +24,10 @@ impl Default for Options {
             drop_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(300),
             max_connections: 10_000,
-            record_limit: 10_000,
+            record: Limit {
+                items: 10_000,
+                bytes: 256 << 20,
+            },
             limits: Limits {
                 line: 1 << 20,
                 frame: 64 << 20,
@@ -108,7 +112,14 @@ impl<P: Protocol> Builder<P> {
     /// The most items that the record of what arrived holds, 10,000 unless told. Later ones are
     /// counted but not kept until some are taken; 0 keeps none.
     pub fn record_limit(mut self, limit: usize) -> Self {
-        self.common.record_limit = limit;
+        self.common.record.items = limit;
+        self
+    }
+
+    /// The most bytes that the record of what arrived holds, 256 MiB unless told: of bodies,
+    /// messages, datagrams and what connections received. What does not fit is counted, not kept.
+    pub fn record_bytes(mut self, bytes: usize) -> Self {
+        self.common.record.bytes = bytes;
         self
     }
 

@@ -27,6 +27,9 @@ pub trait Protocol: Send + Sync + Sized + 'static {
     /// What the server's record keeps of each thing that arrives.
     type Item: Send + Sync + 'static;
 
+    /// How many bytes an item weighs in the record.
+    fn size_of(item: &Self::Item) -> usize;
+
     /// The server's thread: serves until it is told to stop. For streams this is
     /// [`streams::serve`](super::streams::serve).
     fn run(run: Run<Self>);
@@ -115,7 +118,8 @@ impl<P: Protocol> Session<'_, P> {
 
     /// Puts what arrived into the server's record. Drop the guard when the answer is written.
     pub(crate) fn list(&self, item: P::Item) -> Unanswered<'_, P::Item> {
-        self.host.record.list(item)
+        let bytes = P::size_of(&item);
+        self.host.record.list(item, bytes)
     }
 
     pub(crate) fn stopping(&self) -> bool {

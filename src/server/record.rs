@@ -19,13 +19,22 @@ use crate::deadline::Deadline;
 pub(crate) struct Record<T> {
     state: Mutex<State<T>>,
     answered: Condvar,
-    limit: usize,
+    limit: Limit,
     /// What one item is called in messages: "a request".
     noun: &'static str,
 }
 
+/// How much a record keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+}
+
 struct State<T> {
     items: VecDeque<Item<T>>,
+    /// The size of the items.
+    bytes: usize,
     /// How many arrived; the next item's number.
     total: u64,
     not_kept: u64,
@@ -37,6 +46,7 @@ struct State<T> {
 struct Item<T> {
     number: u64,
     value: T,
+    bytes: usize,
     answered: bool,
 }
 
@@ -47,10 +57,11 @@ pub(crate) struct Unanswered<'a, T> {
 }
 
 impl<T> Record<T> {
-    pub(crate) fn new(limit: usize, noun: &'static str) -> Record<T> {
+    pub(crate) fn new(limit: Limit, noun: &'static str) -> Record<T> {
         Record {
             state: Mutex::new(State {
                 items: VecDeque::new(),
+                bytes: 0,
                 total: 0,
                 not_kept: 0,
                 stopped: false,
@@ -62,16 +73,19 @@ impl<T> Record<T> {
         }
     }
 
-    /// Lists an item.
+    /// Lists an item of so many bytes.
     #[must_use = "the item is answered when this is dropped"]
-    pub(crate) fn list(&self, value: T) -> Unanswered<'_, T> {
+    pub(crate) fn list(&self, value: T, bytes: usize) -> Unanswered<'_, T> {
         let mut state = self.lock();
         let number = state.total;
         state.total += 1;
-        if state.items.len() < self.limit {
+        let fits = bytes <= self.limit.bytes.saturating_sub(state.bytes);
+        if fits && state.items.len() < self.limit.items {
+            state.bytes += bytes;
             state.items.push_back(Item {
                 number,
                 value,
+                bytes,
                 answered: false,
             });
         } else {
@@ -92,6 +106,7 @@ impl<T> Record<T> {
             if let Some(at) = state.items.iter().position(|item| item.answered)
                 && let Some(item) = state.items.remove(at)
             {
+                state.bytes -= item.bytes;
                 return Ok(item.value);
             }
             let left = deadline.remaining();
@@ -170,7 +185,7 @@ impl<T> fmt::Display for State<T> {
         if self.not_kept > 0 {
             write!(
                 f,
-                ", {} more were not kept because the record was full (builder().record_limit)",
+                ", {} more were not kept because the record was full (builder().record_limit and record_bytes)",
                 self.not_kept
             )?;
         }
@@ -198,11 +213,29 @@ impl<T> fmt::Debug for Unanswered<'_, T> {
 mod tests {
     use super::*;
 
+    fn limit(items: usize) -> Limit {
+        Limit { items, bytes: 100 }
+    }
+
+    #[test]
+    fn bytes_are_limited_too_and_taking_makes_room() {
+        let record = Record::new(limit(10), "a thing");
+        for (value, bytes) in [(1, 60), (2, 41), (3, 40), (4, 1)] {
+            drop(record.list(value, bytes));
+        }
+        assert_eq!(record.all(), [1, 3]);
+        record.take(Duration::ZERO).unwrap();
+        drop(record.list(5, 60));
+        drop(record.list(6, 0));
+        assert_eq!(record.all(), [3, 5, 6]);
+        assert_eq!(record.total(), 6);
+    }
+
     #[test]
     fn items_come_out_in_order_and_once() {
-        let record = Record::new(10, "a thing");
-        drop(record.list(1));
-        drop(record.list(2));
+        let record = Record::new(limit(10), "a thing");
+        drop(record.list(1, 0));
+        drop(record.list(2, 0));
         assert_eq!(record.all(), [1, 2]);
         assert_eq!(record.take(Duration::ZERO).unwrap(), 1);
         assert_eq!(record.all(), [2]);
@@ -212,9 +245,9 @@ mod tests {
 
     #[test]
     fn an_item_is_listed_at_once_and_taken_when_answered() {
-        let record = Record::new(10, "a thing");
-        let slow = record.list(1);
-        let quick = record.list(2);
+        let record = Record::new(limit(10), "a thing");
+        let slow = record.list(1, 0);
+        let quick = record.list(2, 0);
         assert_eq!(record.all(), [1, 2]);
         assert_eq!(
             record.take(Duration::ZERO).unwrap_err().to_string(),
@@ -228,19 +261,19 @@ mod tests {
 
     #[test]
     fn a_take_that_finds_nothing_says_what_came() {
-        let record = Record::new(1, "a thing");
+        let record = Record::new(limit(1), "a thing");
         let message = |record: &Record<i32>| record.take(Duration::ZERO).unwrap_err().to_string();
         assert_eq!(
             message(&record),
             "timed out after 0ns waiting for a thing; none came so far"
         );
-        drop(record.list(1));
-        drop(record.list(2));
+        drop(record.list(1, 0));
+        drop(record.list(2, 0));
         record.take(Duration::ZERO).unwrap();
         assert_eq!(
             message(&record),
             "timed out after 0ns waiting for a thing; 1 came before and were taken, \
-             1 more were not kept because the record was full (builder().record_limit)"
+             1 more were not kept because the record was full (builder().record_limit and record_bytes)"
         );
         record.set_stopped(true);
         assert!(
@@ -250,10 +283,10 @@ mod tests {
 
     #[test]
     fn answering_and_stopping_wake_who_waits() {
-        let record = Record::new(1, "a thing");
+        let record = Record::new(limit(1), "a thing");
         let wait = || record.take(Duration::from_secs(60));
         std::thread::scope(|scope| {
-            let item = record.list(7);
+            let item = record.list(7, 0);
             let waiter = scope.spawn(wait);
             drop(item);
             assert_eq!(waiter.join().unwrap().unwrap(), 7);

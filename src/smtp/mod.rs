@@ -56,9 +56,6 @@ use crate::server::options::Builder;
 /// There is no TLS: STARTTLS is not offered, and answered with 454.
 pub type TestSmtpServer<A = SocketAddr> = TestServer<Smtp, A>;
 
-/// Messages that the record of a sink holds.
-const SINK_RECORD: usize = 1000;
-
 impl<A> TestServer<Smtp, A> {
     /// Binds, starts the server's thread, and returns once it is ready. Port 0 takes a free port.
     ///
@@ -73,13 +70,12 @@ impl<A> TestServer<Smtp, A> {
         Builder::<Smtp>::default().start(address, handler)
     }
 
-    /// A server that takes every message, and records the first 1,000 of those that are not taken.
+    /// A server that takes every message.
     ///
     /// # Errors
     /// As [`start`](TestServer::start).
     pub fn sink<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Smtp, A>> {
-        let builder = Builder::<Smtp>::default().record_limit(SINK_RECORD);
-        builder.sink(address)
+        Builder::<Smtp>::default().sink(address)
     }
 
     /// Takes the oldest message, waiting for one at most `timeout`.

@@ -123,6 +123,10 @@ impl Protocol for Smtp {
     type Options = SmtpOptions;
     type Item = Arc<Message>;
 
+    fn size_of(message: &Arc<Message>) -> usize {
+        message.raw().len()
+    }
+
     fn run(run: Run<Smtp>) {
         streams::serve(run);
     }
