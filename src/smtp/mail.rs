@@ -96,12 +96,11 @@ impl Mail {
         let attached =
             disposition.disposition == DispositionType::Attachment || file_name.is_some();
         let slot = match content_type {
-            "text/plain" if !attached => &mut self.text,
-            "text/html" if !attached => &mut self.html,
-            _ => &mut None,
+            "text/plain" if !attached => Some(&mut self.text),
+            "text/html" if !attached => Some(&mut self.html),
+            _ => None,
         };
-        let wanted = matches!(content_type, "text/plain" | "text/html") && !attached;
-        if wanted
+        if let Some(slot) = slot
             && slot.is_none()
             && let Ok(text) = part.get_body()
         {
@@ -156,6 +155,7 @@ mod tests {
         --inner\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nHall=C3=B6\r\n\
         --inner\r\nContent-Type: text/html\r\n\r\n<p>Hi</p>\r\n--inner--\r\n\
         --outer\r\nContent-Type: text/plain; name=notes.txt\r\n\r\nnotes\r\n\
+        --outer\r\nContent-Type: text/html\r\nContent-Disposition: attachment\r\n\r\n<p>page</p>\r\n\
         --outer\r\nContent-Type: Application/Octet-Stream\r\nContent-Disposition: attachment; filename=\"a.bin\"\r\nContent-Transfer-Encoding: base64\r\n\r\nAAEC\r\n\
         --outer--\r\n";
 
@@ -172,10 +172,10 @@ mod tests {
             .iter()
             .map(Attachment::file_name)
             .collect();
-        assert_eq!(names, [Some("notes.txt"), Some("a.bin")]);
-        assert_eq!(mail.attachments()[1].content(), [0, 1, 2]);
+        assert_eq!(names, [Some("notes.txt"), None, Some("a.bin")]);
+        assert_eq!(mail.attachments()[2].content(), [0, 1, 2]);
         assert_eq!(
-            mail.attachments()[1].content_type(),
+            mail.attachments()[2].content_type(),
             "application/octet-stream"
         );
         assert_eq!(mail.defect(), None);

@@ -1,5 +1,7 @@
 //! DATA (RFC 5321 sections 3.3, 4.1.1.4 and 4.5.2).
 
+use std::time::Instant;
+
 use super::*;
 
 #[test]
@@ -105,6 +107,20 @@ fn s30_a_client_that_goes_in_mid_data() {
     assert_eq!(next_text(&server), "kept\r\n");
     assert_eq!(next_text(&server), "later\r\n");
     assert!(server.messages().is_empty());
+}
+
+#[test]
+fn a_client_that_goes_is_noticed_whatever_it_sent_before() {
+    let server = sink();
+    for _ in 0..100 {
+        let mut client = Client::in_transaction(server.local_addr());
+        client.send("DATA\r\ntext\r\n");
+    }
+    let end = Instant::now() + LONG;
+    while server.connections() > 0 {
+        assert!(Instant::now() < end, "{} are left", server.connections());
+        std::thread::yield_now();
+    }
 }
 
 #[test]

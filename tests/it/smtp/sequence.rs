@@ -237,6 +237,19 @@ fn a_client_that_does_not_read_holds_up_nobody_and_loses_nothing() {
 }
 
 #[test]
+fn a_reply_that_the_client_has_yet_to_read_comes_whole() {
+    // More than the system buffers of both sides hold.
+    let name = "x".repeat(16 * 1024 * 1024);
+    let server = sink_with(|builder| builder.hostname(name.as_str()));
+    let mut client = Client::connect(server.local_addr());
+    // Served while the other's greeting waits for it to be read.
+    Client::connect(server.local_addr());
+    let greeting: String = client.reply().lines().map(|line| &line[4..]).collect();
+    assert!(greeting == name + " ESMTP loopback");
+    client.say("QUIT", 221);
+}
+
+#[test]
 fn s34_starttls_is_known_but_not_available() {
     let server = sink();
     let mut client = Client::ready(server.local_addr());
