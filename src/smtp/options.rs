@@ -287,6 +287,14 @@ impl Builder<Smtp> {
         self
     }
 
+    /// Accepts what many servers accept and RFC 5321 does not: spaces after the colon of `MAIL FROM:`
+    /// and `RCPT TO:`, addresses without angle brackets or without a domain, and text lines of any
+    /// length. Unless told, what a client does wrong is refused, for that is what a test is after.
+    pub fn lenient(mut self) -> Self {
+        self.options.config.lenient = true;
+        self.max_text_line(usize::MAX)
+    }
+
     /// Binds and starts a server that takes every message; hooks can still refuse, before one comes.
     ///
     /// # Errors

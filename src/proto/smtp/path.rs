@@ -26,6 +26,24 @@ pub(crate) fn parse(text: &str, kind: Kind) -> Option<(&str, &str)> {
     Some((address, rest.strip_prefix('>')?))
 }
 
+/// Reads a path as it is written by clients that have not read the RFC: after spaces, without its
+/// brackets, or without a domain.
+pub(crate) fn parse_leniently(text: &str, kind: Kind) -> Option<(&str, &str)> {
+    let text = text.trim_start_matches(' ');
+    if let Some(path) = parse(text, kind) {
+        return Some(path);
+    }
+    let inner = text.strip_prefix('<');
+    let start = source_route(inner.unwrap_or(text))?;
+    let end = mailbox(start).or_else(|| local_part(start))?;
+    let (address, rest) = start.split_at(start.len() - end.len());
+    let rest = match inner {
+        Some(_) => rest.strip_prefix('>')?,
+        None => rest,
+    };
+    (rest.is_empty() || rest.starts_with(' ')).then_some((address, rest))
+}
+
 // Each reader below takes the text from where it is to begin, and returns the text after what it read.
 
 fn source_route(text: &str) -> Option<&str> {
@@ -42,14 +60,17 @@ fn source_route(text: &str) -> Option<&str> {
 }
 
 fn mailbox(text: &str) -> Option<&str> {
-    let rest = match text.strip_prefix('"') {
-        Some(quoted) => quoted_string(quoted)?,
-        None => dotted(text, atom)?,
-    };
-    let rest = rest.strip_prefix('@')?;
+    let rest = local_part(text)?.strip_prefix('@')?;
     match rest.strip_prefix('[') {
         Some(literal) => address_literal(literal),
         None => domain(rest),
+    }
+}
+
+fn local_part(text: &str) -> Option<&str> {
+    match text.strip_prefix('"') {
+        Some(quoted) => quoted_string(quoted),
+        None => dotted(text, atom),
     }
 }
 
@@ -221,12 +242,28 @@ mod tests {
         assert_eq!(forward("<postmasters>"), None);
     }
 
+    #[test]
+    fn lenient_paths() {
+        let lenient = |text| parse_leniently(text, Kind::Reverse);
+        assert_eq!(lenient("  <a@b> X"), Some(("a@b", " X")));
+        assert_eq!(lenient("a@b X=1"), Some(("a@b", " X=1")));
+        assert_eq!(lenient("<bob>"), Some(("bob", "")));
+        assert_eq!(lenient(" bob"), Some(("bob", "")));
+        assert_eq!(lenient(" <>"), Some(("", "")));
+        for text in [
+            "", "<", "<a@b", "a@b>", "<bob", "bob@", "a@b,c", "@", "<bob>x",
+        ] {
+            assert_eq!(lenient(text), None, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in "[<>@\"\\\\\\[\\]:., aé]{0,24}", any in any::<String>()) {
             for text in [text, any] {
                 for kind in [Kind::Forward, Kind::Reverse] {
-                    if let Some((address, rest)) = parse(&text, kind) {
+                    let paths = [parse(&text, kind), parse_leniently(&text, kind)];
+                    for (address, rest) in paths.into_iter().flatten() {
                         prop_assert!(text.contains(address) && text.ends_with(rest));
                     }
                 }

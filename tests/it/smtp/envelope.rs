@@ -60,6 +60,27 @@ fn s20_quoted_names_and_address_literals() {
 }
 
 #[test]
+fn a_lenient_server_takes_what_a_strict_one_refuses() {
+    let long = format!("{}\r\n.", "x".repeat(5000));
+    let strict = sink();
+    let mut client = Client::in_transaction(strict.local_addr());
+    client.say("RCPT TO: <a@b>", 501);
+    client.say("RCPT TO:a@b", 501);
+    client.say("RCPT TO:<bob>", 501);
+    client.say("DATA", 354);
+    client.say(&long, 500);
+    let lenient = sink_with(|builder| builder.lenient());
+    let mut client = Client::ready(lenient.local_addr());
+    client.say("MAIL FROM: a@b SIZE=1", 250);
+    client.say("RCPT TO:  <a@b>", 250);
+    client.say("RCPT TO:<bob>", 250);
+    client.say("DATA", 354);
+    client.say(&long, 250);
+    let message = lenient.take_message(LONG).unwrap();
+    assert_eq!((message.from(), message.to()), ("a@b", vec!["a@b", "bob"]));
+}
+
+#[test]
 fn s21_unknown_parameters() {
     let server = sink();
     let mut client = Client::ready(server.local_addr());

@@ -71,7 +71,7 @@ impl Session {
         let Some(text) = command::after_word(argument, "FROM:") else {
             return self.say(501, "5.5.4 ", "MAIL FROM:<address> expected");
         };
-        let Some((address, parameters)) = path::parse(text, Kind::Reverse) else {
+        let Some((address, parameters)) = self.path(text, Kind::Reverse) else {
             return self.say(501, "5.1.7 ", "not a sender's address in angle brackets");
         };
         let sender = match Sender::parse(address, parameters, self.offered()) {
@@ -90,7 +90,7 @@ impl Session {
 
     fn rcpt(&mut self, argument: &str) {
         let offered = self.offered();
-        let Some(transaction) = &mut self.transaction else {
+        let Some(transaction) = &self.transaction else {
             return self.say(503, "5.5.1 ", "MAIL first");
         };
         if transaction.chunks.is_some() || transaction.failed {
@@ -99,7 +99,7 @@ impl Session {
         let Some(text) = command::after_word(argument, "TO:") else {
             return self.say(501, "5.5.4 ", "RCPT TO:<address> expected");
         };
-        let Some((address, parameters)) = path::parse(text, Kind::Forward) else {
+        let Some((address, parameters)) = self.path(text, Kind::Forward) else {
             return self.say(501, "5.1.3 ", "not a recipient's address in angle brackets");
         };
         let recipient = match Recipient::parse(address, parameters, offered) {
@@ -110,7 +110,6 @@ impl Session {
             return self.say(553, "5.6.7 ", "an address in UTF-8 needs SMTPUTF8 in MAIL");
         }
         if transaction.recipients.len() >= self.config.max_recipients {
-            transaction.some_refused = true;
             return self.say(452, "4.5.3 ", "too many recipients");
         }
         self.question = Some(Question::Rcpt(recipient));
@@ -347,6 +346,14 @@ impl Session {
             "",
             "end the message with a dot on a line of its own",
         );
+    }
+
+    fn path<'a>(&self, text: &'a str, kind: Kind) -> Option<(&'a str, &'a str)> {
+        if self.config.lenient {
+            path::parse_leniently(text, kind)
+        } else {
+            path::parse(text, kind)
+        }
     }
 
     fn offered(&self) -> Extensions {
