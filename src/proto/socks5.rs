@@ -240,6 +240,7 @@ pub(crate) struct Client {
     /// The bytes of the message that is coming in; never longer than the longest reply.
     input: Vec<u8>,
     missing: usize,
+    failed: Option<Error>,
 }
 
 /// What to do next.
@@ -282,6 +283,7 @@ impl Client {
             request: request(CONNECT, host, port)?,
             input: Vec::new(),
             missing: 2,
+            failed: None,
         };
         Ok((client, greeting(&[method])?))
     }
@@ -302,10 +304,22 @@ impl Client {
     }
 
     /// Takes bytes that came, at most [`Client::missing`] of them; more are a mistake of the caller
-    /// and are left out.
+    /// and are left out. After an error no more are wanted, and the error stays.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Step, Error> {
-        self.input
-            .extend_from_slice(&bytes[..bytes.len().min(self.missing)]);
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let wanted = bytes.len().min(self.missing);
+        self.input.extend_from_slice(&bytes[..wanted]);
+        let step = self.step();
+        if let Err(error) = &step {
+            self.failed = Some(error.clone());
+            self.missing = 0;
+        }
+        step
+    }
+
+    fn step(&mut self) -> Result<Step, Error> {
         match self.state {
             State::Method => match method_reply(&self.input)? {
                 Decoded::Partial { missing } => Ok(self.more(missing)),

@@ -243,6 +243,22 @@ fn refusals_say_what_their_code_means() {
     assert_eq!(client.feed(&[1, 9]), Err(Error::Denied(9)));
 }
 
+/// What the client makes of `bytes`, read in pieces of at most these sizes.
+fn events(mut bytes: &[u8], sizes: &mut dyn Iterator<Item = usize>) -> Vec<Result<Step, Error>> {
+    let (mut client, _) = Client::new(Some((b"user", b"pass")), &name("h"), 1).unwrap();
+    let mut events = Vec::new();
+    while !bytes.is_empty() && client.missing() > 0 {
+        let size = sizes.next().unwrap().min(client.missing()).min(bytes.len());
+        let (now, later) = bytes.split_at(size);
+        bytes = later;
+        let step = client.feed(now);
+        if step != Ok(Step::Read) {
+            events.push(step);
+        }
+    }
+    events
+}
+
 fn any_host() -> impl Strategy<Value = Host> {
     prop_oneof![
         any::<[u8; 4]>().prop_map(|o| Host::Ip(Ipv4Addr::from(o).into())),
@@ -266,14 +282,35 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_client_panic_or_grow(
-        pieces in proptest::collection::vec(proptest::collection::vec(0u8..6, 0..9), 0..60)
+        pieces in proptest::collection::vec(proptest::collection::vec(0u8..6, 0..9), 0..200)
     ) {
         let (mut client, _) = Client::new(Some((b"u", b"p")), &name("h"), 1).unwrap();
+        let mut failed = None;
         for piece in pieces {
-            let _ = client.feed(&piece);
+            let step = client.feed(&piece);
             let _ = client.end();
             prop_assert!(client.input.len() <= 262);
+            if let Some(error) = failed {
+                prop_assert_eq!(step.as_ref(), Err(&error), "an error stays");
+            }
+            failed = step.err();
         }
+    }
+
+    #[test]
+    fn any_segmentation_gives_the_same_events(
+        // Mostly right answers, so that each state is reached.
+        bytes in prop_oneof![
+            Just([&[5, 2, 1, 0][..], &reply_bytes(0, &name("abc"), 9)].concat()),
+            Just([&[5, 2, 1, 0][..], &reply_bytes(5, &ip("::1"), 9)].concat()),
+            Just(vec![5, 2, 1, 3]),
+            proptest::collection::vec(0u8..6, 0..40),
+        ],
+        cuts in proptest::collection::vec(1usize..9, 0..40)
+    ) {
+        let whole = events(&bytes, &mut std::iter::repeat(usize::MAX));
+        let mut cuts = cuts.into_iter().chain(std::iter::repeat(1));
+        prop_assert_eq!(events(&bytes, &mut cuts), whole);
     }
 
     #[test]
