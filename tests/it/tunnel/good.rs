@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{ErrorKind, Forward, Outcome, Route, Socks5, Stream, Suite, Target, Tunnel};
@@ -49,6 +50,17 @@ fn a_right_proxy_passes_every_check_of_every_combination() {
 fn answers_that_come_byte_by_byte_or_late_are_right() {
     run(fixture("bytewise")).assert_passed();
     run(fixture("late")).assert_passed();
+}
+
+#[test]
+fn last_words_may_take_their_time() {
+    // More than what is waited for a half-close, which need not be carried.
+    let harness = TunnelHarness::new(fixture("delays-last-words"));
+    let report = harness
+        .check_deadline(Duration::from_secs(2))
+        .run()
+        .unwrap();
+    report.assert_passed();
 }
 
 #[test]
