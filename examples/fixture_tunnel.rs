@@ -234,7 +234,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, fault: &str, up: bool) -> io::Re
             ("swaps-bytes", true) => data.swap(1, 3),
             ("loses-last-words", _) if data.starts_with(b"Last") => continue,
             ("delays-last-words", true) if data.starts_with(b"Last") => {
-                thread::sleep(Duration::from_millis(700));
+                thread::sleep(Duration::from_secs(2));
             }
             ("halves-last-words", _) if data.starts_with(b"Last") => {
                 to.write_all(&data[..5])?;

@@ -15,9 +15,11 @@ const MAX_ADDRESSES: usize = 6;
 const PAIR_LIMIT: Duration = Duration::from_millis(500);
 
 /// An address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
     V4,
+    /// IPv6.
     V6,
 }
 

@@ -28,6 +28,7 @@ const ADDRESSES_LIMIT: Duration = Duration::from_secs(10);
 pub struct TunnelHarness {
     tunnel: Box<dyn Tunnel>,
     suites: Vec<Suite>,
+    families: Vec<(Family, Family)>,
     interfaces: bool,
     check_deadline: Duration,
     stop_deadline: Duration,
@@ -49,6 +50,7 @@ impl TunnelHarness {
         TunnelHarness {
             tunnel: Box::new(tunnel),
             suites: Vec::new(),
+            families: Family::COMBINATIONS.to_vec(),
             interfaces: false,
             check_deadline: CHECK_DEADLINE,
             stop_deadline: STOP_DEADLINE,
@@ -61,6 +63,30 @@ impl TunnelHarness {
     pub fn suite(mut self, suite: Suite) -> TunnelHarness {
         if !self.suites.contains(&suite) {
             self.suites.push(suite);
+        }
+        self
+    }
+
+    /// Runs only these combinations of address families: of the client's half and of the service's.
+    /// All four unless set; one that this machine does not have is skipped with the reason.
+    ///
+    /// ```
+    /// # use loopback::TunnelHarness;
+    /// # use loopback::tunnel::{Family, Forward};
+    /// # fn only_ipv4(tunnel: Forward) -> TunnelHarness {
+    /// TunnelHarness::new(tunnel).families([(Family::V4, Family::V4)])
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn families(
+        mut self,
+        combinations: impl IntoIterator<Item = (Family, Family)>,
+    ) -> TunnelHarness {
+        self.families.clear();
+        for combination in combinations {
+            if !self.families.contains(&combination) {
+                self.families.push(combination);
+            }
         }
         self
     }
@@ -123,7 +149,9 @@ impl TunnelHarness {
         };
         for suite in suites {
             match suite {
-                Suite::Connectivity => connectivity::run(&*self.tunnel, &addresses, &mut book)?,
+                Suite::Connectivity => {
+                    connectivity::run(&*self.tunnel, &self.families, &addresses, &mut book)?;
+                }
             }
         }
         Ok(Report {
@@ -139,6 +167,7 @@ impl fmt::Debug for TunnelHarness {
         f.debug_struct("TunnelHarness")
             .field("tunnel", &self.tunnel.slug())
             .field("suites", &self.suites)
+            .field("families", &self.families)
             .field("interfaces", &self.interfaces)
             .field("check_deadline", &self.check_deadline)
             .field("stop_deadline", &self.stop_deadline)

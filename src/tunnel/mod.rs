@@ -62,6 +62,7 @@ mod service;
 mod socks5;
 mod stream;
 
+pub use address::Family;
 pub use error::{Error, ErrorKind};
 pub use forward::Forward;
 pub use harness::{Suite, TunnelHarness};

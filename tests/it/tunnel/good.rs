@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use loopback::TunnelHarness;
-use loopback::tunnel::{ErrorKind, Forward, Outcome, Route, Socks5, Stream, Suite, Target, Tunnel};
+use loopback::tunnel::{
+    Check, ErrorKind, Family, Forward, Outcome, Route, Socks5, Stream, Suite, Target, Tunnel,
+};
 
 use super::{PATIENT, combinations, example, fixture, names, run};
 
@@ -55,12 +57,10 @@ fn answers_that_come_byte_by_byte_or_late_are_right() {
 #[test]
 fn last_words_may_take_their_time() {
     // More than what is waited for a half-close, which need not be carried.
-    let harness = TunnelHarness::new(fixture("delays-last-words"));
-    let report = harness
-        .check_deadline(Duration::from_secs(2))
-        .run()
-        .unwrap();
-    report.assert_passed();
+    let harness = TunnelHarness::new(fixture("delays-last-words"))
+        .families([(Family::V4, Family::V4)])
+        .check_deadline(Duration::from_secs(6));
+    harness.run().unwrap().assert_passed();
 }
 
 #[test]
@@ -153,6 +153,21 @@ fn a_missing_program_is_an_error_that_names_it() {
         error.to_string().contains("no program no-such-proxy"),
         "{error}"
     );
+}
+
+#[test]
+fn only_the_chosen_families_are_run_and_none_is_no_success() {
+    let harness = || TunnelHarness::new(fixture("plain")).check_deadline(PATIENT);
+    let v4 = (Family::V4, Family::V4);
+    let report = harness().families([v4, v4]).run().unwrap();
+    report.assert_passed();
+    let once = names(&report, "44", Outcome::Passed);
+    assert_eq!(once.iter().filter(|name| *name == "start").count(), 1);
+    let others = |check: &&Check| !check.id().starts_with("connectivity/44/");
+    assert_eq!(report.checks().iter().filter(others).count(), 0, "{report}");
+
+    let report = harness().families([]).run().unwrap();
+    assert!(!report.is_success(), "{report}");
 }
 
 #[test]

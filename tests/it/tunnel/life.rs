@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use loopback::TunnelHarness;
-use loopback::tunnel::{Outcome, Report};
+use loopback::tunnel::{Family, Outcome, Report};
 
 use super::{PATIENT, combinations, example, fixture, names, run};
 
@@ -105,21 +105,20 @@ fn a_daemon_that_left_the_group_and_forwards_does_not_survive() {
 #[test]
 fn what_cannot_be_found_and_still_listens_is_a_failure() {
     let harness = TunnelHarness::new(fixture("leaves-hidden-daemon"));
+    let harness = harness.families([(Family::V4, Family::V4)]);
     let report = harness
-        .check_deadline(Duration::from_secs(1))
+        .check_deadline(Duration::from_secs(4))
         .run()
         .unwrap();
-    for families in combinations() {
-        let failed = names(&report, families, Outcome::Failed);
-        let check = report.check(&format!("connectivity/{families}/port-closed"));
-        let failure = check.unwrap().failure().expect("a failure");
-        let output = failure.output();
-        let pid = output.lines().find_map(|line| line.strip_prefix("pid="));
-        // What this test has started it also ends.
-        let pid = pid.expect("the daemon's process id");
+    let failed = names(&report, "44", Outcome::Failed);
+    let check = report.check("connectivity/44/port-closed").unwrap();
+    let output = check.failure().map_or("", |failure| failure.output());
+    let pid = output.lines().find_map(|line| line.strip_prefix("pid="));
+    // What this test has started it also ends.
+    if let Some(pid) = pid {
         Command::new("kill").args(["-KILL", pid]).status().unwrap();
-        assert_eq!(failed, ["port-closed"], "{report}");
     }
+    assert_eq!(failed, ["port-closed"], "{report}");
     nothing_runs(&report);
 }
 
