@@ -305,6 +305,22 @@ mod tests {
     }
 
     #[test]
+    fn names_of_the_same_length_mean_nothing() {
+        let fields = [
+            ("Host", "h"),
+            ("Date", "a b"),
+            ("Accept", "*/*"),
+            ("Referer", "x"),
+            ("User-Agent", "close, upgrade"),
+            ("Accept-Charset", "x"),
+            ("If-Modified-Since", "x"),
+        ];
+        let plain = judged(Version::Http11, &fields[..1]);
+        assert_eq!(judged(Version::Http11, &fields), plain);
+        assert!(plain.is_ok());
+    }
+
+    #[test]
     fn hosts() {
         assert_eq!(judged(Version::Http11, &[]), Err(400));
         assert!(judged(Version::Http10, &[]).is_ok());

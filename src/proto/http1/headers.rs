@@ -206,6 +206,7 @@ mod tests {
         assert_eq!(headers.get_all("B").collect::<Vec<_>>(), ["1", "3"]);
         assert_eq!(headers.get("A"), Some("2"));
         assert_eq!(headers.len(), 3);
+        assert!(!headers.is_empty());
         assert!(!headers.contains("c"));
         assert_eq!(
             format!("{headers:?}"),

@@ -431,6 +431,37 @@ mod tests {
     }
 
     #[test]
+    fn interim_answers_and_tunnels_do_not_announce_an_end() {
+        let closing = |exchange| Exchange {
+            keep_alive: false,
+            ..exchange
+        };
+        for (exchange, status) in [(GET, 103), (GET, 101), (OLD_KEPT, 103), (CONNECT, 200)] {
+            let sent = sent(closing(exchange), status, Some(0), false, &[]);
+            assert_eq!(sent, ("|".into(), false, false), "{status}");
+        }
+        let refused = sent(closing(CONNECT), 403, Some(0), false, &[]);
+        assert_eq!(refused.0, "Content-Length: 0|Connection: close||");
+    }
+
+    #[test]
+    fn usual_statuses_have_phrases() {
+        assert_eq!(reason_phrase(404), "Not Found");
+        let known = [
+            100..=103,
+            200..=206,
+            300..=304,
+            307..=308,
+            400..=417,
+            500..=505,
+        ];
+        for status in known.into_iter().flatten() {
+            assert!(!reason_phrase(status).is_empty(), "{status}");
+        }
+        assert_eq!(reason_phrase(599), "");
+    }
+
+    #[test]
     fn numbers() {
         for number in [0, 9, 10, 200, u64::MAX] {
             let mut out = Vec::new();

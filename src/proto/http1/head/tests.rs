@@ -149,6 +149,8 @@ fn versions() {
             (other, _) => panic!("{version} gave {other:?}"),
         }
     }
+    let shown = [Version::Http10, Version::Http11].map(|version| version.to_string());
+    assert_eq!(shown, ["HTTP/1.0", "HTTP/1.1"]);
     let (status, _) = rejected(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert_eq!(status, 505);
 }
@@ -286,6 +288,9 @@ fn limits() {
     assert!(matches!(feed(&[line(60).as_bytes()]), Seen::Partial));
     assert_eq!(rejected(line(61).as_bytes()).0, 414);
     assert_eq!(rejected(&[b'G'; 61]).0, 414);
+    // Empty lines before do not count.
+    let late = format!("\r\n\r\n{}", line(60));
+    assert!(matches!(feed(&[late.as_bytes()]), Seen::Partial));
     // Header section: "A: x..\r\n" and the empty line, 200 bytes in all.
     let head = |length: usize| format!("GET / HTTP/1.0\r\nA: {}\r\n\r\n", "x".repeat(length - 7));
     assert!(matches!(feed(&[head(200).as_bytes()]), Seen::Head(..)));
