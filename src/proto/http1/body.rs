@@ -390,6 +390,8 @@ mod tests {
         );
         let extension = [&b"5;"[..], &[b'x'; MAX_EXTENSIONS]].concat();
         assert_eq!(chunked(&extension).unwrap_err(), 400);
+        let (allowed, _) = extension.split_at(extension.len() - 1);
+        assert!(chunked(&[allowed, b"\r\n"].concat()).is_ok());
     }
 
     #[test]
