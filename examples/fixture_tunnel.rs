@@ -233,6 +233,11 @@ fn copy(mut from: TcpStream, mut to: TcpStream, fault: &str, up: bool) -> io::Re
         match (fault, up) {
             ("swaps-bytes", true) => data.swap(1, 3),
             ("loses-last-words", _) if data.starts_with(b"Last") => continue,
+            ("cuts-late-reply", _) if data.starts_with(b"Late") => {
+                to.write_all(&data[..3])?;
+                from.shutdown(Shutdown::Both)?;
+                return to.shutdown(Shutdown::Both);
+            }
             ("delays-last-words", true) if data.starts_with(b"Last") => {
                 thread::sleep(Duration::from_secs(2));
             }

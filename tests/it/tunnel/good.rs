@@ -65,10 +65,14 @@ fn last_words_may_take_their_time() {
 
 #[test]
 fn closing_both_ways_at_the_first_end_is_noted_and_not_a_failure() {
-    let report = run(fixture("no-half-close"));
-    report.assert_passed();
-    let note = notes(&report, "connectivity/44/client-half-close");
-    assert!(note.starts_with("half-close cut"), "{note}");
+    for switch in ["no-half-close", "cuts-late-reply"] {
+        let report = run(fixture(switch));
+        report.assert_passed();
+        for name in ["client-half-close", "service-half-close"] {
+            let note = notes(&report, &format!("connectivity/44/{name}"));
+            assert!(note.starts_with("half-close cut"), "{switch}: {note}");
+        }
+    }
 }
 
 #[test]
