@@ -88,6 +88,9 @@ const FIRST_BUFFER: usize = 8 * 1024;
 /// The most that is set aside for a length that a client only announces.
 const SET_ASIDE: usize = 256 * 1024;
 
+/// What a connection does while it waits for bytes that a handler asked for.
+const READING: &str = "reading";
+
 /// Re-arming the socket's timeout is a system call; a wait may be longer by this much to spare it.
 const SLACK: Duration = Duration::from_millis(2);
 
@@ -315,7 +318,7 @@ impl Connection {
             let left = deadline.check().map_err(|_| self.timed_out(deadline))?;
             self.arm(left, waited)?;
             let (stream, live) = (&self.stream, &self.live);
-            match receive(stream, live, &mut self.buffer[self.end..]) {
+            match receive(stream, live, READING, &mut self.buffer[self.end..]) {
                 Ok(count) => {
                     self.end += count;
                     return Ok(count);
@@ -330,7 +333,12 @@ impl Connection {
     /// has.
     pub(crate) fn fill_now(&mut self) -> io::Result<Option<usize>> {
         self.make_room();
-        match receive(&self.stream, &self.live, &mut self.buffer[self.end..]) {
+        match receive(
+            &self.stream,
+            &self.live,
+            READING,
+            &mut self.buffer[self.end..],
+        ) {
             Ok(count) => {
                 self.end += count;
                 Ok(Some(count))
@@ -378,10 +386,8 @@ impl Connection {
             self.stream.set_read_timeout(Some(linger))?;
             self.armed = Some(linger);
         }
-        let before = self.live.set_activity("idle");
-        let outcome = receive(&self.stream, &self.live, &mut self.buffer[self.end..]);
-        self.live.set_activity(before);
-        match outcome {
+        let (stream, live) = (&self.stream, &self.live);
+        match receive(stream, live, "idle", &mut self.buffer[self.end..]) {
             Ok(0) => Ok(Idle::Ended),
             Ok(count) => {
                 self.end += count;
@@ -533,7 +539,7 @@ impl Read for Connection {
             self.stream.set_read_timeout(self.read_timeout)?;
             self.armed = self.read_timeout;
         }
-        receive(&self.stream, &self.live, into).map_err(|error| {
+        receive(&self.stream, &self.live, READING, into).map_err(|error| {
             if !is_timeout(&error) {
                 return error;
             }
@@ -630,8 +636,13 @@ impl fmt::Debug for Connection {
 }
 
 /// One read of the socket, told to the registry; begun again when a signal interrupts it.
-fn receive(stream: &Stream, live: &Live, into: &mut [u8]) -> io::Result<usize> {
-    let before = live.set_activity("reading");
+fn receive(
+    stream: &Stream,
+    live: &Live,
+    activity: &'static str,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    let before = live.set_activity(activity);
     let outcome = loop {
         match stream.read(into) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -157,15 +157,23 @@ impl<T: Clone> Record<T> {
 impl<T> Drop for Unanswered<'_, T> {
     fn drop(&mut self) {
         let mut state = self.record.lock();
-        // Items are in the order of their numbers, though some may have been taken.
-        let at = state
-            .items
-            .binary_search_by_key(&self.number, |item| item.number);
+        let at = state.find(self.number);
         if let Ok(at) = at {
             state.items[at].answered = true;
             if state.waiting > 0 {
                 self.record.answered.notify_all();
             }
+        }
+    }
+}
+
+impl<T> State<T> {
+    /// Where the item of this number is. Items are in the order of their numbers, though some may
+    /// have been taken; the one that is answered is most often the last that came.
+    fn find(&self, number: u64) -> Result<usize, usize> {
+        match self.items.back() {
+            Some(last) if last.number == number => Ok(self.items.len() - 1),
+            _ => self.items.binary_search_by_key(&number, |item| item.number),
         }
     }
 }

@@ -173,24 +173,26 @@ impl HeadParser {
 
     /// Finds where the request line ends. Rejects by the first bad byte, so that the segmentation does not matter.
     fn find_line_end(&mut self, buffer: &[u8], max: usize) -> Result<Option<usize>, Rejection> {
-        while let Some(&byte) = buffer.get(self.scanned) {
-            match (byte, buffer.get(self.scanned + 1)) {
-                (b'\n', _) => return Ok(Some(self.scanned + 1)),
-                (b'\r', Some(b'\n')) => return Ok(Some(self.scanned + 2)),
-                (b'\r', None) => return Ok(None),
-                _ => {}
-            }
-            let at = self.scanned - self.start;
-            if at >= max {
+        let ahead = &buffer[self.scanned..];
+        let plain = ahead.iter().take_while(|byte| matches!(byte, b' '..=b'~'));
+        self.scanned += plain.count();
+        let length = self.scanned - self.start;
+        let special = match (buffer.get(self.scanned), buffer.get(self.scanned + 1)) {
+            _ if length > max => None,
+            (None, _) | (Some(b'\r'), None) => return Ok(None),
+            (Some(b'\n'), _) => return Ok(Some(self.scanned + 1)),
+            (Some(b'\r'), Some(b'\n')) => return Ok(Some(self.scanned + 2)),
+            (Some(_), _) if length == max => None,
+            (Some(byte), _) => Some(*byte),
+        };
+        match special {
+            Some(byte) => Err(bad_line_byte(byte, length)),
+            None => {
+                self.scanned = self.start + max;
                 let reason = format!("the request line is longer than {max} bytes");
-                return Err(Rejection::new(414, reason));
+                Err(Rejection::new(414, reason))
             }
-            if !matches!(byte, b' '..=b'~') {
-                return Err(bad_line_byte(byte, at));
-            }
-            self.scanned += 1;
         }
-        Ok(None)
     }
 
     /// Finds where the head ends: after the first empty line.
