@@ -101,7 +101,6 @@ impl Connection {
         local: Address,
         limits: Limits,
     ) -> io::Result<Connection> {
-        stream.set_read_timeout(limits.read_timeout)?;
         stream.set_write_timeout(limits.write_timeout)?;
         Ok(Connection {
             live,
@@ -112,7 +111,8 @@ impl Connection {
             start: 0,
             end: 0,
             read_timeout: limits.read_timeout,
-            armed: limits.read_timeout,
+            // The read timeout is set by the first read that waits, for rooms have their own.
+            armed: None,
             kept: None,
             #[cfg(feature = "http")]
             exchanges: 0,

@@ -342,7 +342,7 @@ impl<P: Protocol> Running<P> {
 
 /// Gives the processor away until it is so, for a fraction of a millisecond: sleeping for something
 /// that is about to happen costs more than it takes, most of all on an idle virtual machine.
-fn yield_until(mut is_so: impl FnMut() -> bool) {
+pub(crate) fn yield_until(mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_micros(200);
     while !is_so() && Instant::now() < end {
         thread::yield_now();

@@ -137,8 +137,11 @@ impl<T> Record<T> {
 
     /// No more will come: who waits is woken.
     pub(crate) fn set_stopped(&self, stopped: bool) {
-        self.lock().stopped = stopped;
-        self.answered.notify_all();
+        let mut state = self.lock();
+        state.stopped = stopped;
+        if state.waiting > 0 {
+            self.answered.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::address::Address;
 use super::failure::StuckHandler;
 use super::socket::Stream;
+use super::yield_until;
 use crate::deadline::Deadline;
 
 /// What is known of one connection (or of one datagram being handled) while a handler serves it.
@@ -216,6 +217,7 @@ impl Registry {
 
     /// Waits until none is left, and says whether that is so.
     pub(crate) fn wait_empty(&self, deadline: &Deadline, reserve: Duration) -> bool {
+        yield_until(|| self.len() == 0);
         let mut state = self.lock();
         state.awaited = true;
         while !state.live.is_empty() {

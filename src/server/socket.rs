@@ -42,7 +42,7 @@ pub(crate) enum Listening {
 }
 
 impl BoundSocket {
-    /// Binds the first of `candidates` that can be bound. Non-blocking, close-on-exec, and with the
+    /// Binds the first of `candidates` that can be bound. A listener does not block, and has the
     /// largest backlog the system gives: a short one makes a server crawl under load.
     pub(crate) fn bind(kind: SocketKind, candidates: &[Address]) -> io::Result<BoundSocket> {
         let mut last = None;
@@ -121,20 +121,17 @@ impl BoundSocket {
         }
     }
 
-    /// Makes a socket of datagrams block, and receive for at most `timeout`; sends are bounded by
-    /// five seconds.
+    /// Makes a socket of datagrams receive for at most `timeout`; sends are bounded by five seconds.
     pub(crate) fn set_receive_timeout(&self, timeout: Duration) -> io::Result<()> {
         let timeout = Some(timeout.max(Duration::from_millis(1)));
         let send = Some(Duration::from_secs(5));
         match &self.socket {
             Listening::Udp(socket) => {
-                socket.set_nonblocking(false)?;
                 socket.set_write_timeout(send)?;
                 socket.set_read_timeout(timeout)
             }
             #[cfg(unix)]
             Listening::UnixDatagram(socket) => {
-                socket.set_nonblocking(false)?;
                 socket.set_write_timeout(send)?;
                 socket.set_read_timeout(timeout)
             }
@@ -142,7 +139,7 @@ impl BoundSocket {
         }
     }
 
-    /// Makes a socket of datagrams non-blocking again.
+    /// Makes a socket of datagrams return at once when none is there.
     pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
         match &self.socket {
             Listening::Udp(socket) => socket.set_nonblocking(true),
@@ -152,18 +149,37 @@ impl BoundSocket {
         }
     }
 
-    /// Registers the socket for reading with a poll.
+    /// Registers the socket for reading with a poll, which tells once when it can be read.
     #[cfg(unix)]
     pub(crate) fn register(&self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
+        let fd = self.fd();
+        registry.register(
+            &mut mio::unix::SourceFd(&fd),
+            token,
+            mio::Interest::READABLE,
+        )
+    }
+
+    /// Has the poll tell again, at once if it can be read now.
+    #[cfg(unix)]
+    pub(crate) fn reregister(&self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
+        let fd = self.fd();
+        registry.reregister(
+            &mut mio::unix::SourceFd(&fd),
+            token,
+            mio::Interest::READABLE,
+        )
+    }
+
+    #[cfg(unix)]
+    fn fd(&self) -> std::os::fd::RawFd {
         use std::os::fd::AsRawFd;
-        let fd = match &self.socket {
+        match &self.socket {
             Listening::Tcp(socket) => socket.as_raw_fd(),
             Listening::Udp(socket) => socket.as_raw_fd(),
             Listening::Unix(socket) => socket.as_raw_fd(),
             Listening::UnixDatagram(socket) => socket.as_raw_fd(),
-        };
-        let interest = mio::Interest::READABLE;
-        registry.register(&mut mio::unix::SourceFd(&fd), token, interest)
+        }
     }
 }
 
@@ -193,20 +209,20 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
             if kind == SocketKind::Stream {
                 socket.set_reuse_address(true)?;
             }
-            socket.set_nonblocking(true)?;
             socket.bind(&(*address).into())?;
-            let socket = match kind {
+            let (socket, address) = match kind {
                 SocketKind::Stream => {
                     socket.listen(i32::MAX)?;
-                    Listening::Tcp(socket.into())
+                    let listener = TcpListener::from(socket);
+                    listener.set_nonblocking(true)?;
+                    let address = listener.local_addr()?;
+                    (Listening::Tcp(listener), address)
                 }
-                SocketKind::Datagram => Listening::Udp(socket.into()),
-            };
-            let address = match &socket {
-                Listening::Tcp(listener) => listener.local_addr()?,
-                Listening::Udp(socket) => socket.local_addr()?,
-                #[cfg(unix)]
-                _ => *address,
+                SocketKind::Datagram => {
+                    let socket = UdpSocket::from(socket);
+                    let address = socket.local_addr()?;
+                    (Listening::Udp(socket), address)
+                }
             };
             let address = Address::Inet(address);
             Ok(BoundSocket { socket, address })
@@ -219,16 +235,13 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
             let socket = match kind {
                 SocketKind::Stream => {
                     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                    socket.set_nonblocking(true)?;
                     socket.bind(&socket2::SockAddr::unix(path)?)?;
                     socket.listen(i32::MAX)?;
-                    Listening::Unix(socket.into())
+                    let listener = UnixListener::from(socket);
+                    listener.set_nonblocking(true)?;
+                    Listening::Unix(listener)
                 }
-                SocketKind::Datagram => {
-                    let socket = UnixDatagram::bind(path)?;
-                    socket.set_nonblocking(true)?;
-                    Listening::UnixDatagram(socket)
-                }
+                SocketKind::Datagram => Listening::UnixDatagram(UnixDatagram::bind(path)?),
             };
             let address = candidate.clone();
             Ok(BoundSocket { socket, address })

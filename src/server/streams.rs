@@ -1,7 +1,7 @@
 //! The poll loop of a server of streams: accepts, hands connections to workers, and watches those
 //! that are idle.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,9 +24,10 @@ const LISTENER: Token = Token(0);
 /// How soon accepting is tried again after a limit of the system, such as that of descriptors.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// So many connections are accepted before the loop looks at anything else. Few listeners' queues are
-/// longer than this, so at the end one turn takes all who had connected.
-const MOST_AT_ONCE: usize = 8192;
+/// So many connections are still accepted once the server stops: more than the queues of most systems
+/// hold, and a bound for clients that never cease to come.
+const MOST_AT_THE_END: usize = 8192;
+
 /// The first id of a connection, which is its token when it is parked.
 pub(crate) const FIRST_PARKED: usize = 2;
 
@@ -69,14 +70,14 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         }
     };
     let mut poll_loop = PollLoop {
-        dispatcher: Dispatcher::new(host.thread_name(), crew, work),
+        dispatcher: Dispatcher::new(host.thread_name(), crew, stop.clone(), work),
         host,
         registry,
         socket,
         next_id: FIRST_PARKED as u64,
-        accepting: Accepting::All,
-        parked: HashMap::new(),
-        turning: HashMap::new(),
+        accepting: Accepting::WhenTold,
+        parked: BTreeMap::new(),
+        turning: BTreeMap::new(),
         parked_in,
         last_sweep: Instant::now(),
         stop,
@@ -89,13 +90,14 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
     ready.set(true);
     while !poll_loop.stop.is_set() {
         let timeout = match poll_loop.accepting {
-            Accepting::All if poll_loop.turning.is_empty() => interval,
-            Accepting::All => interval.min(poll_loop.patience()),
-            Accepting::More => Duration::ZERO,
+            Accepting::WhenTold if poll_loop.turning.is_empty() => interval,
+            Accepting::WhenTold => interval.min(poll_loop.patience()),
             Accepting::AtLimit => interval.min(RETRY),
         };
         match poll.poll(&mut events, Some(timeout)) {
-            Ok(()) => poll_loop.turn(&poll, &events),
+            Ok(()) => {
+                poll_loop.turn(&poll, &events);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 poll_loop.host.fail(None, error.into());
@@ -104,7 +106,12 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         }
     }
     // Who had connected before the stop is still served; who comes later is refused.
-    poll_loop.accept_all(&poll);
+    for _ in 0..MOST_AT_THE_END {
+        let polled = poll.poll(&mut events, Some(Duration::ZERO));
+        if polled.is_err() || !poll_loop.turn(&poll, &events) {
+            break;
+        }
+    }
     for id in poll_loop.turning.keys().copied().collect::<Vec<_>>() {
         poll_loop.turn_of(&poll, id, true);
     }
@@ -113,11 +120,9 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
 /// How accepting last ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Accepting {
-    /// Nobody waits: the poll tells when somebody does.
-    All,
-    /// There may be more, of which the poll does not tell again.
-    More,
-    /// At a limit of the system.
+    /// The poll tells when somebody waits.
+    WhenTold,
+    /// At a limit of the system: to be tried again.
     AtLimit,
 }
 
@@ -135,20 +140,21 @@ struct PollLoop<P: Serve> {
     next_id: u64,
     accepting: Accepting,
     /// Connections that wait for their client without a thread, by their id, which is their token.
-    parked: HashMap<u64, (Guest, Instant)>,
+    parked: BTreeMap<u64, (Guest, Instant)>,
     parked_in: Receiver<Guest>,
     /// Connections that this thread serves itself, by their id, which is their token.
-    turning: HashMap<u64, Guest>,
+    turning: BTreeMap<u64, Guest>,
     last_sweep: Instant,
     stop: StopSignal,
 }
 
 impl<P: Serve> PollLoop<P> {
-    fn turn(&mut self, poll: &mio::Poll, events: &Events) {
+    /// Deals with what the poll told, and says whether a connection was accepted.
+    fn turn(&mut self, poll: &mio::Poll, events: &Events) -> bool {
         while let Ok(guest) = self.parked_in.try_recv() {
             self.park(poll, guest);
         }
-        let mut accept = self.accepting != Accepting::All;
+        let mut accept = self.accepting == Accepting::AtLimit;
         for event in events {
             match event.token() {
                 LISTENER => accept = true,
@@ -159,39 +165,39 @@ impl<P: Serve> PollLoop<P> {
                 Token(id) => self.wake(poll, id as u64),
             }
         }
-        if accept {
-            self.accept_all(poll);
-        }
         self.sweep(poll);
+        accept && self.accept(poll)
     }
 
-    fn accept_all(&mut self, poll: &mio::Poll) {
+    /// Accepts one connection, and has the poll tell of the next: to try for it would cost more where
+    /// there is none, for the system makes a socket before it looks.
+    fn accept(&mut self, poll: &mio::Poll) -> bool {
         let before = self.accepting;
-        self.accepting = Accepting::More;
-        for _ in 0..MOST_AT_ONCE {
-            match self.socket.accept() {
-                Ok((stream, peer)) => self.welcome(poll, stream, peer),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        self.accepting = Accepting::All;
-                        return;
+        self.accepting = Accepting::WhenTold;
+        match self.socket.accept() {
+            Ok((stream, peer)) => self.welcome(poll, stream, peer),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => return false,
+                // The client has gone already, or a signal came.
+                io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::Interrupted => {}
+                _ => {
+                    // Out of descriptors, most often. The clients wait in the backlog.
+                    if before != Accepting::AtLimit {
+                        let error = format!("cannot accept a connection: {error}");
+                        self.host.fail(None, error.into());
                     }
-                    // The client has gone already, or a signal came.
-                    io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::Interrupted => {}
-                    _ => {
-                        // Out of descriptors, most often. The clients wait in the backlog.
-                        if before != Accepting::AtLimit {
-                            let error = format!("cannot accept a connection: {error}");
-                            self.host.fail(None, error.into());
-                        }
-                        self.accepting = Accepting::AtLimit;
-                        return;
-                    }
-                },
-            }
+                    self.accepting = Accepting::AtLimit;
+                    return false;
+                }
+            },
         }
+        if let Err(error) = self.socket.reregister(poll.registry(), LISTENER) {
+            self.host.fail(None, error.into());
+            self.accepting = Accepting::AtLimit;
+        }
+        true
     }
 
     fn welcome(&mut self, poll: &mio::Poll, stream: Stream, peer: Address) {

@@ -1,23 +1,22 @@
 //! The threads that handlers run on: started when none is free, kept for reuse, joined at the end.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-
+use super::registry::StopSignal;
+use super::yield_until;
 use crate::deadline::Deadline;
 
 /// A worker that has had nothing to do for so long ends, so that a burst of connections does not
 /// leave its threads behind.
 const KEPT_IDLE: Duration = Duration::from_secs(10);
 
-/// Hands jobs to workers. Only one thread does, the poll loop; dropping it lets idle workers end.
+/// Hands jobs to workers. Dropping it lets idle workers end.
 pub(crate) struct Dispatcher<J> {
-    jobs: Sender<J>,
-    inbox: Receiver<J>,
+    queue: Arc<Queue<J>>,
     crew: Arc<Crew>,
     work: Arc<dyn Fn(J) + Send + Sync>,
     /// Threads are named after it: "http:8080".
@@ -25,11 +24,25 @@ pub(crate) struct Dispatcher<J> {
     started: usize,
 }
 
+/// Jobs on their way to idle workers. A plain queue: a channel would spin before it sleeps, which on
+/// one core takes the time from those who have work.
+struct Queue<J> {
+    state: Mutex<QueueState<J>>,
+    /// A job has come, or none will come any more.
+    changed: Condvar,
+    stop: StopSignal,
+}
+
+struct QueueState<J> {
+    jobs: VecDeque<J>,
+    /// Workers that wait for a job and that no job is on its way to.
+    idle: usize,
+    closed: bool,
+}
+
 /// The workers of one run of a server, for those who wait for their end.
 #[derive(Debug, Default)]
 pub(crate) struct Crew {
-    /// Workers that wait for a job and that no job is on its way to.
-    idle: AtomicUsize,
     alive: Mutex<usize>,
     ended: Condvar,
     handles: Mutex<Vec<JoinHandle<()>>>,
@@ -39,12 +52,20 @@ impl<J: Send + 'static> Dispatcher<J> {
     pub(crate) fn new(
         name: String,
         crew: Arc<Crew>,
+        stop: StopSignal,
         work: impl Fn(J) + Send + Sync + 'static,
     ) -> Dispatcher<J> {
-        let (jobs, inbox) = crossbeam_channel::unbounded();
+        let queue = Queue {
+            state: Mutex::new(QueueState {
+                jobs: VecDeque::new(),
+                idle: 0,
+                closed: false,
+            }),
+            changed: Condvar::new(),
+            stop,
+        };
         Dispatcher {
-            jobs,
-            inbox,
+            queue: Arc::new(queue),
             crew,
             work: Arc::new(work),
             name,
@@ -57,23 +78,19 @@ impl<J: Send + 'static> Dispatcher<J> {
     /// # Errors
     /// The system gives no more threads; the job is dropped.
     pub(crate) fn dispatch(&mut self, job: J) -> io::Result<()> {
-        if self.crew.claim_idle() {
-            // A claimed worker receives exactly once more, so this job is taken at once.
-            return self
-                .jobs
-                .send(job)
-                .map_err(|_| io::Error::other("no worker takes jobs"));
+        match self.queue.offer(job) {
+            None => Ok(()),
+            Some(job) => self.start_worker(job),
         }
-        self.start_worker(job)
     }
 
     fn start_worker(&mut self, first: J) -> io::Result<()> {
         self.crew.reap();
         self.started += 1;
         let name = format!("{} w{}", self.name, self.started);
-        let (crew, inbox, work) = (
+        let (crew, queue, work) = (
             Arc::clone(&self.crew),
-            self.inbox.clone(),
+            Arc::clone(&self.queue),
             Arc::clone(&self.work),
         );
         *self.crew.alive() += 1;
@@ -82,7 +99,7 @@ impl<J: Send + 'static> Dispatcher<J> {
             let mut job = first;
             loop {
                 work(job);
-                job = match crew.next_job(&inbox) {
+                job = match queue.next() {
                     Some(next) => next,
                     None => break,
                 };
@@ -104,31 +121,66 @@ impl<J: Send + 'static> Dispatcher<J> {
     }
 }
 
-impl Crew {
-    fn claim_idle(&self) -> bool {
-        self.idle
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |idle| {
-                idle.checked_sub(1)
-            })
-            .is_ok()
+impl<J> Drop for Dispatcher<J> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.closed = true;
+        // As the stop is known, workers that are not idle yet end by themselves.
+        if state.idle > 0 || !state.jobs.is_empty() {
+            self.queue.changed.notify_all();
+        }
+    }
+}
+
+impl<J> Queue<J> {
+    /// Takes the job if a worker is idle, and gives it back if none is.
+    fn offer(&self, job: J) -> Option<J> {
+        let mut state = self.lock();
+        if state.idle == 0 {
+            return Some(job);
+        }
+        state.idle -= 1;
+        state.jobs.push_back(job);
+        drop(state);
+        self.changed.notify_one();
+        None
     }
 
     /// Waits for the next job; `None` when this worker is to end.
-    fn next_job<J>(&self, inbox: &Receiver<J>) -> Option<J> {
-        self.idle.fetch_add(1, Ordering::AcqRel);
+    fn next(&self) -> Option<J> {
+        let end = Instant::now() + KEPT_IDLE;
+        let mut state = self.lock();
+        if state.closed || self.stop.is_set() {
+            return None;
+        }
+        state.idle += 1;
         loop {
-            match inbox.recv_timeout(KEPT_IDLE) {
-                Ok(job) => return Some(job),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                // A worker may leave only if it was not claimed in the meantime.
-                Err(RecvTimeoutError::Timeout) if self.claim_idle() => return None,
-                Err(RecvTimeoutError::Timeout) => {}
+            // As many workers have been taken from the idle ones as there are jobs.
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
             }
+            let left = end.saturating_duration_since(Instant::now());
+            if state.closed || left.is_zero() {
+                state.idle -= 1;
+                return None;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, QueueState<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Crew {
     /// Waits for the workers' end and joins them; those that still run at the deadline are left.
     pub(crate) fn join(&self, deadline: &Deadline) -> bool {
+        yield_until(|| *self.alive() == 0);
         let mut alive = self.alive();
         while *alive > 0 {
             let left = deadline.remaining();
@@ -199,13 +251,15 @@ mod tests {
     fn workers_are_reused_and_joined() {
         let crew = Arc::new(Crew::default());
         let (done, dones) = crossbeam_channel::unbounded();
-        let mut dispatcher = Dispatcher::new("t".into(), Arc::clone(&crew), move |job: u32| {
-            done.send((job, thread::current().id())).unwrap();
-        });
+        let (_switch, stop) = StopSignal::new();
+        let mut dispatcher =
+            Dispatcher::new("t".into(), Arc::clone(&crew), stop, move |job: u32| {
+                done.send((job, thread::current().id())).unwrap();
+            });
         dispatcher.dispatch(1).unwrap();
         let (_, first) = dones.recv_timeout(LONG).unwrap();
         let deadline = Deadline::new(LONG, "an idle worker");
-        while crew.idle.load(Ordering::Acquire) == 0 {
+        while dispatcher.queue.lock().idle == 0 {
             assert!(!deadline.expired());
             thread::yield_now();
         }
@@ -221,7 +275,8 @@ mod tests {
         let crew = Arc::new(Crew::default());
         let barrier = Arc::new(std::sync::Barrier::new(8));
         let meet = Arc::clone(&barrier);
-        let mut dispatcher = Dispatcher::new("t".into(), Arc::clone(&crew), move |_: u32| {
+        let (_switch, stop) = StopSignal::new();
+        let mut dispatcher = Dispatcher::new("t".into(), Arc::clone(&crew), stop, move |_: u32| {
             meet.wait();
         });
         for job in 0..8 {
@@ -235,7 +290,8 @@ mod tests {
     fn a_worker_that_does_not_end_is_left_at_the_deadline() {
         let crew = Arc::new(Crew::default());
         let (release, held) = crossbeam_channel::bounded::<()>(0);
-        let mut dispatcher = Dispatcher::new("t".into(), Arc::clone(&crew), move |_: u32| {
+        let (_switch, stop) = StopSignal::new();
+        let mut dispatcher = Dispatcher::new("t".into(), Arc::clone(&crew), stop, move |_: u32| {
             let _ = held.recv();
         });
         dispatcher.dispatch(0).unwrap();
