@@ -192,6 +192,17 @@ mod tests {
     }
 
     #[test]
+    fn an_attached_text_is_not_the_text() {
+        for kind in ["text/plain", "text/html"] {
+            let letter =
+                format!("Content-Type: {kind}\r\nContent-Disposition: attachment\r\n\r\nx\r\n");
+            let mail = Mail::parse(letter.as_bytes());
+            assert_eq!((mail.text(), mail.html()), (None, None));
+            assert_eq!(mail.attachments()[0].content_type(), kind);
+        }
+    }
+
+    #[test]
     fn content_that_is_not_what_it_claims_is_kept() {
         let mail = Mail::parse(
             b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n!!!\r\n",

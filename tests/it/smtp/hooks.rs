@@ -109,6 +109,30 @@ fn a_hang_up_and_a_reset() {
 }
 
 #[test]
+fn a_hook_or_a_handler_that_waits_holds_up_nobody_else() {
+    let (release, released) = std::sync::mpsc::channel();
+    let released = std::sync::Arc::new(std::sync::Mutex::new(released));
+    let (hook, handler) = (released.clone(), released);
+    let server = TestSmtpServer::builder()
+        .on_rcpt(move |_| hook.lock().unwrap().recv_timeout(LONG).unwrap())
+        .start("127.0.0.1:0", move |_| {
+            handler.lock().unwrap().recv_timeout(LONG).unwrap();
+        })
+        .unwrap();
+    let mut client = Client::ready(server.local_addr());
+    client.say("MAIL FROM:<a@b>", 250);
+    for step in ["RCPT TO:<c@d>\r\n", "DATA\r\n.\r\n"] {
+        client.send(step);
+        Client::ready(server.local_addr()).say("MAIL FROM:<a@b>", 250);
+        release.send(()).unwrap();
+        if step.starts_with("DATA") {
+            assert_eq!(client.code(), 354);
+        }
+        assert_eq!(client.code(), 250);
+    }
+}
+
+#[test]
 fn a_hook_that_panics_is_a_failure() {
     let mut server = sink_with(|builder| {
         builder.on_rcpt(|recipient| assert_eq!(recipient.address(), "bob@x", "who is that?"))

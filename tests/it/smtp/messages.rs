@@ -25,6 +25,24 @@ fn s44_the_reply_is_written_before_a_waiting_test_wakes() {
     }
 }
 
+/// A Unix-domain socket has what was written to it at once, so that nothing has to be waited for.
+#[cfg(unix)]
+#[test]
+fn s44_the_reply_is_there_when_the_message_is_taken() {
+    for _ in 0..50 {
+        let server = TestSmtpServer::sink(loopback::UnixAddress::temporary()).unwrap();
+        let mut client = std::os::unix::net::UnixStream::connect(server.path()).unwrap();
+        let session = "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n.\r\n";
+        client.write_all(session.as_bytes()).unwrap();
+        server.take_message(LONG).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let mut said = [0; 4096];
+        let length = client.read(&mut said).unwrap();
+        let said = str::from_utf8(&said[..length]).unwrap();
+        assert!(said.ends_with("250 2.0.0 message taken\r\n"), "{said}");
+    }
+}
+
 #[test]
 fn the_handlers_value_is_the_reply() {
     let server = TestSmtpServer::start("127.0.0.1:0", |message| {
