@@ -28,6 +28,10 @@ const RETRY: Duration = Duration::from_millis(10);
 /// hold, and a bound for clients that never cease to come.
 const MOST_AT_THE_END: usize = 8192;
 
+/// How often the loop looks for the next round trip of a client that it serves itself before it
+/// sleeps. Waking up takes longer than most clients need to go on.
+const MOST_LOOKS: u32 = 20;
+
 /// The first id of a connection, which is its token when it is parked.
 pub(crate) const FIRST_PARKED: usize = 2;
 
@@ -78,6 +82,7 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         accepting: Accepting::WhenTold,
         parked: BTreeMap::new(),
         turning: BTreeMap::new(),
+        looks: MOST_LOOKS,
         parked_in,
         last_sweep: Instant::now(),
         stop,
@@ -89,12 +94,7 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
     }
     ready.set(true);
     while !poll_loop.stop.is_set() {
-        let timeout = match poll_loop.accepting {
-            Accepting::WhenTold if poll_loop.turning.is_empty() => interval,
-            Accepting::WhenTold => interval.min(poll_loop.patience()),
-            Accepting::AtLimit => interval.min(RETRY),
-        };
-        match poll.poll(&mut events, Some(timeout)) {
+        match poll.poll(&mut events, Some(poll_loop.timeout(interval))) {
             Ok(()) => {
                 poll_loop.turn(&poll, &events);
             }
@@ -144,13 +144,30 @@ struct PollLoop<P: Serve> {
     parked_in: Receiver<Guest>,
     /// Connections that this thread serves itself, by their id, which is their token.
     turning: BTreeMap<u64, Guest>,
+    /// How often nothing had come for them since something did.
+    looks: u32,
     last_sweep: Instant,
     stop: StopSignal,
 }
 
 impl<P: Serve> PollLoop<P> {
+    fn timeout(&self, interval: Duration) -> Duration {
+        match self.accepting {
+            Accepting::AtLimit => interval.min(RETRY),
+            Accepting::WhenTold if self.turning.is_empty() => interval,
+            Accepting::WhenTold if self.looks < MOST_LOOKS => Duration::ZERO,
+            Accepting::WhenTold => interval.min(self.patience()),
+        }
+    }
+
     /// Deals with what the poll told, and says whether a connection was accepted.
     fn turn(&mut self, poll: &mio::Poll, events: &Events) -> bool {
+        if !events.is_empty() {
+            self.looks = 0;
+        } else if self.looks < MOST_LOOKS {
+            self.looks += 1;
+            std::thread::yield_now();
+        }
         while let Ok(guest) = self.parked_in.try_recv() {
             self.park(poll, guest);
         }
