@@ -1,7 +1,7 @@
 //! The connections that are open, and what each is doing: who to shut when the server stops, and
 //! whom to name when it cannot.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -179,7 +179,7 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct State {
-    live: HashMap<u64, Arc<Live>>,
+    live: BTreeMap<u64, Arc<Live>>,
     /// Whether a stop waits for all to end; waking nobody would still cost a system call.
     awaited: bool,
 }

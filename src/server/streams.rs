@@ -88,7 +88,7 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         stop,
     };
     let interval = poll_loop.host.options.poll_interval;
-    let mut events = Events::with_capacity(256);
+    let mut events = Events::with_capacity(128);
     if let Err(error) = poll_loop.socket.register(poll.registry(), LISTENER) {
         poll_loop.host.fail(None, error.into());
     }

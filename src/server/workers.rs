@@ -150,9 +150,6 @@ impl<J> Queue<J> {
     fn next(&self) -> Option<J> {
         let end = Instant::now() + KEPT_IDLE;
         let mut state = self.lock();
-        if state.closed || self.stop.is_set() {
-            return None;
-        }
         state.idle += 1;
         loop {
             // As many workers have been taken from the idle ones as there are jobs.
@@ -160,7 +157,7 @@ impl<J> Queue<J> {
                 return Some(job);
             }
             let left = end.saturating_duration_since(Instant::now());
-            if state.closed || left.is_zero() {
+            if state.closed || self.stop.is_set() || left.is_zero() {
                 state.idle -= 1;
                 return None;
             }
