@@ -284,16 +284,16 @@ fn judge(
 /// Splits a request line: method, target, version, with one space between (RFC 9112, section 3).
 fn request_line(line: &[u8]) -> Result<(&str, &str, Version), Rejection> {
     let text = str::from_utf8(line).map_err(|_| Rejection::bad("the request line is not ASCII"))?;
-    let mut parts = text.split(' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
+    let spaces = line.iter().filter(|byte| **byte == b' ').count();
+    let parts = text.split_once(' ').zip(text.rsplit_once(' '));
+    let (2, Some(((method, _), (rest, version)))) = (spaces, parts) else {
         let line = quoted(line);
         let parts = "method, target and version with one space between";
         return Err(Rejection::bad(format!(
             "the request line {line} is not {parts}"
         )));
     };
+    let target = &rest[method.len() + 1..];
     if !is_token(method) {
         let method = quoted(method.as_bytes());
         return Err(Rejection::bad(format!(

@@ -1,6 +1,6 @@
 //! The four forms of a request target (RFC 9112, section 3.2) and what may stand in a Host field.
 
-use super::Rejection;
+use super::{Rejection, table};
 
 /// The form of a request target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,14 +126,15 @@ fn split_port(value: &str) -> (&str, Option<&str>) {
 
 fn is_uri_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[') {
-        let inside = |byte: u8| byte.is_ascii_alphanumeric() || b":.-_~%".contains(&byte);
+        const INSIDE: [bool; 256] = table(b":.-_~%");
+        let inside = |byte: u8| INSIDE[byte as usize];
         return address
             .strip_suffix(']')
             .is_some_and(|address| !address.is_empty() && address.bytes().all(inside));
     }
     // reg-name of RFC 3986, section 3.2.2.
-    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
-    host.bytes().all(inside)
+    const INSIDE: [bool; 256] = table(b"-._~%!$&'()*+,;=");
+    host.bytes().all(|byte| INSIDE[byte as usize])
 }
 
 #[cfg(test)]
