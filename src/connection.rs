@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::server::address::Address;
-use crate::server::registry::Live;
+use crate::server::registry::{Activity, Live};
 use crate::server::socket::Stream;
 
 /// A client's connection, as a handler gets it: [`Read`], [`Write`], [`BufRead`] and helpers.
@@ -87,9 +87,6 @@ pub(crate) enum Idle {
 const FIRST_BUFFER: usize = 8 * 1024;
 /// The most that is set aside for a length that a client only announces.
 const SET_ASIDE: usize = 256 * 1024;
-
-/// What a connection does while it waits for bytes that a handler asked for.
-const READING: &str = "reading";
 
 /// Re-arming the socket's timeout is a system call; a wait may be longer by this much to spare it.
 const SLACK: Duration = Duration::from_millis(2);
@@ -236,7 +233,7 @@ impl Connection {
     /// Waits, as a handler that is slow would. Ends at once when the server stops, with an error of
     /// kind `ConnectionAborted`.
     pub fn pause(&self, duration: Duration) -> io::Result<()> {
-        let before = self.live.set_activity("pausing");
+        let before = self.live.set_activity(Activity::Pausing);
         let stopped = self.live.stop.wait(duration);
         self.live.set_activity(before);
         if stopped {
@@ -318,7 +315,12 @@ impl Connection {
             let left = deadline.check().map_err(|_| self.timed_out(deadline))?;
             self.arm(left, waited)?;
             let (stream, live) = (&self.stream, &self.live);
-            match receive(stream, live, READING, &mut self.buffer[self.end..]) {
+            match receive(
+                stream,
+                live,
+                Activity::Reading,
+                &mut self.buffer[self.end..],
+            ) {
                 Ok(count) => {
                     self.end += count;
                     return Ok(count);
@@ -336,7 +338,7 @@ impl Connection {
         match receive(
             &self.stream,
             &self.live,
-            READING,
+            Activity::Reading,
             &mut self.buffer[self.end..],
         ) {
             Ok(count) => {
@@ -387,7 +389,7 @@ impl Connection {
             self.armed = Some(linger);
         }
         let (stream, live) = (&self.stream, &self.live);
-        match receive(stream, live, "idle", &mut self.buffer[self.end..]) {
+        match receive(stream, live, Activity::Idle, &mut self.buffer[self.end..]) {
             Ok(0) => Ok(Idle::Ended),
             Ok(count) => {
                 self.end += count;
@@ -413,8 +415,8 @@ impl Connection {
         }
     }
 
-    /// Sets the text by which `stop` names what this connection's handler is doing.
-    pub(crate) fn set_activity(&self, activity: &'static str) {
+    /// Says what the handler is doing, for `stop` to name it by.
+    pub(crate) fn set_activity(&self, activity: Activity) {
         self.live.set_activity(activity);
     }
 
@@ -539,7 +541,7 @@ impl Read for Connection {
             self.stream.set_read_timeout(self.read_timeout)?;
             self.armed = self.read_timeout;
         }
-        receive(&self.stream, &self.live, READING, into).map_err(|error| {
+        receive(&self.stream, &self.live, Activity::Reading, into).map_err(|error| {
             if !is_timeout(&error) {
                 return error;
             }
@@ -636,12 +638,7 @@ impl fmt::Debug for Connection {
 }
 
 /// One read of the socket, told to the registry; begun again when a signal interrupts it.
-fn receive(
-    stream: &Stream,
-    live: &Live,
-    activity: &'static str,
-    into: &mut [u8],
-) -> io::Result<usize> {
+fn receive(stream: &Stream, live: &Live, activity: Activity, into: &mut [u8]) -> io::Result<usize> {
     let before = live.set_activity(activity);
     let outcome = loop {
         match stream.read(into) {
@@ -659,7 +656,7 @@ fn receive(
 }
 
 fn send(live: &Live, write: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-    let before = live.set_activity("writing");
+    let before = live.set_activity(Activity::Writing);
     let outcome = write();
     live.set_activity(before);
     match outcome {

@@ -9,6 +9,7 @@ use crate::fault::{Pace, Schedule, Step};
 use crate::proto::http1::{
     BodyFraming, Exchange, Plan, Version, encode_chunk, encode_head, encode_last_chunk,
 };
+use crate::server::registry::Activity;
 
 /// A body up to this size goes out with its head in one buffer; copying it is cheaper than a second one.
 const SMALL_BODY: usize = 16 * 1024;
@@ -136,7 +137,7 @@ fn send_reader(
     let mut data = vec![0; response.rare().chunk_size.min(GATHERED)];
     let mut total = 0;
     loop {
-        outgoing.conn.set_activity("reading the body to send");
+        outgoing.conn.set_activity(Activity::ReadingBody);
         let count = match reader.read(&mut data) {
             Ok(0) => break,
             Ok(count) => count,

@@ -15,6 +15,7 @@ use crate::proto::http1::{
 use crate::server::failure::HandlerError;
 use crate::server::protocol::{Next, Protocol, Session};
 use crate::server::record::Unanswered;
+use crate::server::registry::Activity;
 use crate::server::streams::FIRST_PARKED;
 
 /// A worker waits so long for the next request before it leaves the connection to the poll loop: long enough for a
@@ -259,7 +260,7 @@ impl Served<'_> {
         // Only now, for the stop may have come while the handler ran.
         exchange.keep_alive &= !self.session.stopping();
         let response = answer.response();
-        self.conn.set_activity("sending the response");
+        self.conn.set_activity(Activity::Answering);
         let sent = send(
             &mut self.conn,
             &mut self.out,
@@ -303,7 +304,7 @@ impl Served<'_> {
 
     /// Closes our side and waits for the client to close its own.
     fn close(mut self) {
-        self.conn.set_activity("closing the connection");
+        self.conn.set_activity(Activity::Closing);
         if self.conn.shutdown_write().is_err() {
             return;
         }

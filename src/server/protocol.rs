@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::failure::HandlerError;
 use super::host::{Host, Run};
 use super::record::Unanswered;
-use super::registry::Live;
+use super::registry::{Activity, Live};
 use super::wake::{Kind, Streams};
 use crate::connection::Connection;
 
@@ -97,7 +97,7 @@ pub(crate) struct Session<'a, P: Protocol> {
 impl<P: Protocol> Session<'_, P> {
     /// Runs a handler; its panic becomes an error.
     pub(crate) fn run<T>(&self, handler: impl FnOnce() -> T) -> Result<T, HandlerError> {
-        let before = self.live.set_activity("in the handler's own code");
+        let before = self.live.set_activity(Activity::Handler);
         let outcome = HandlerError::catch(handler);
         self.live.set_activity(before);
         outcome

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,51 @@ pub(crate) struct Live {
     pub(crate) kept: Mutex<Vec<u8>>,
     pub(crate) keep: usize,
     stream: Weak<Stream>,
-    activity: Mutex<&'static str>,
+    /// An [`Activity`].
+    activity: AtomicU8,
+}
+
+/// What a connection's handler is doing, for the one who asks why it does not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Activity {
+    /// In code that we know nothing of.
+    Handler,
+    Idle,
+    Reading,
+    Writing,
+    Pausing,
+    /// Sending a response, between its writes.
+    Answering,
+    /// In the reader that gives a response's body.
+    ReadingBody,
+    Closing,
+}
+
+impl Activity {
+    const ALL: [Activity; 8] = [
+        Activity::Handler,
+        Activity::Idle,
+        Activity::Reading,
+        Activity::Writing,
+        Activity::Pausing,
+        Activity::Answering,
+        Activity::ReadingBody,
+        Activity::Closing,
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            Activity::Handler => "in the handler's own code",
+            Activity::Idle => "idle",
+            Activity::Reading => "reading",
+            Activity::Writing => "writing",
+            Activity::Pausing => "pausing",
+            Activity::Answering => "sending the response",
+            Activity::ReadingBody => "reading the body to send",
+            Activity::Closing => "closing the connection",
+        }
+    }
 }
 
 impl Live {
@@ -69,13 +113,16 @@ impl Live {
             kept: Mutex::new(Vec::new()),
             keep,
             stream,
-            activity: Mutex::new("in the handler's own code"),
+            activity: AtomicU8::new(Activity::Handler as u8),
         }
     }
 
-    /// Says what the handler is doing now, and gives back what it was doing.
-    pub(crate) fn set_activity(&self, activity: &'static str) -> &'static str {
-        std::mem::replace(&mut *self.activity(), activity)
+    /// Says what the handler is doing now, and gives back what it was doing. Every read and write does
+    /// this, so it is no more than a load and a store; only the connection's own thread writes it.
+    pub(crate) fn set_activity(&self, activity: Activity) -> Activity {
+        let before = self.activity();
+        self.activity.store(activity as u8, Ordering::Relaxed);
+        before
     }
 
     /// Counts bytes that were received and keeps the first of them.
@@ -105,14 +152,18 @@ impl Live {
         StuckHandler {
             peer: self.peer.clone(),
             age: self.opened.elapsed(),
-            state: *self.activity(),
+            state: self.activity().text(),
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
         }
     }
 
-    fn activity(&self) -> MutexGuard<'_, &'static str> {
-        self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    fn activity(&self) -> Activity {
+        let number = usize::from(self.activity.load(Ordering::Relaxed));
+        Activity::ALL
+            .get(number)
+            .copied()
+            .unwrap_or(Activity::Handler)
     }
 }
 
@@ -243,5 +294,17 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activities_are_listed_by_their_numbers() {
+        for (number, activity) in Activity::ALL.into_iter().enumerate() {
+            assert_eq!(activity as usize, number);
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::address::Address;
 use super::failure::HandlerError;
 use super::host::{Host, Run};
 use super::protocol::{Next, Serve, Session, Turn};
-use super::registry::{Entry, Live, Registry, StopSignal};
+use super::registry::{Activity, Entry, Live, Registry, StopSignal};
 use super::socket::{BoundSocket, Stream};
 use super::wake::WAKER;
 use super::workers::Dispatcher;
@@ -62,7 +62,7 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
             match HandlerError::catch(|| host.protocol.serve(conn, &session)) {
                 Ok(Next::Park(mut conn)) if !live.stop.is_set() => {
                     conn.release_buffer();
-                    live.set_activity("idle");
+                    live.set_activity(Activity::Idle);
                     // Refused once the loop has ended, which closes the connection.
                     if park.send(Guest { conn, entry }).is_ok() {
                         let _ = waker.wake();
@@ -284,7 +284,7 @@ impl<P: Serve> PollLoop<P> {
         });
         match turn {
             Turn::Wait => {
-                live.set_activity("idle");
+                live.set_activity(Activity::Idle);
             }
             Turn::Work => self.give_up(poll, id),
             Turn::Close => {
