@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, prose};
 use crate::server::address::Address;
+use crate::server::failure::CutByStop;
 use crate::server::registry::{Activity, Live};
 use crate::server::socket::Stream;
 
@@ -23,7 +24,9 @@ use crate::server::socket::Stream;
 /// When the server stops, reads end as if the client had closed; what was received before is still
 /// read, and what the handler writes is still sent.
 ///
-/// Dropping it closes the connection.
+/// Dropping it closes the connection: in a handler of a [`TestTcpServer`](crate::TestTcpServer) when
+/// the handler has ended and its outcome is known, so that a client that reads the end finds it
+/// recorded. A connection that a handler gives away lives on; a stop shuts it.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -53,6 +56,9 @@ pub struct Connection {
     read_timeout: Option<Duration>,
     /// The timeout that the socket has now, so that it is set only when it changes.
     armed: Option<Duration>,
+    /// Whether a line reader has been told the end of the stream.
+    end_told: bool,
+    write_timeout: Option<Duration>,
     /// What the room keeps of it between turns.
     kept: Option<Box<dyn Any + Send>>,
     /// Requests it has carried, counted by the room: they outlast being parked.
@@ -85,8 +91,8 @@ pub(crate) enum Idle {
 }
 
 const FIRST_BUFFER: usize = 8 * 1024;
-/// The most that is set aside for a length that a client only announces.
-const SET_ASIDE: usize = 256 * 1024;
+/// A larger buffer is not kept when it is empty.
+const USUAL_BUFFER: usize = 256 * 1024;
 
 /// Re-arming the socket's timeout is a system call; a wait may be longer by this much to spare it.
 const SLACK: Duration = Duration::from_millis(2);
@@ -110,26 +116,44 @@ impl Connection {
             read_timeout: limits.read_timeout,
             // The read timeout is set by the first read that waits, for rooms have their own.
             armed: None,
+            end_told: false,
+            write_timeout: limits.write_timeout,
             kept: None,
             #[cfg(feature = "http")]
             exchanges: 0,
         })
     }
 
-    /// Reads a line of text, its end (`\n` or `\r\n`) included; an empty string at the end of the
-    /// stream, and the last line without an end if there is none.
+    /// Reads a line of text, its end (`\n` or `\r\n`) included; the last line without an end if it
+    /// has none, and an empty string, once, at the end of the stream.
+    ///
+    /// ```
+    /// use std::io::{self, Write};
+    /// use loopback::TestTcpServer;
+    ///
+    /// let server = TestTcpServer::start("127.0.0.1:0", |mut conn| -> io::Result<()> {
+    ///     loop {
+    ///         let line = conn.read_line()?;
+    ///         if line.is_empty() {
+    ///             return Ok(()); // the client has closed its side
+    ///         }
+    ///         conn.write_all(line.to_uppercase().as_bytes())?;
+    ///     }
+    /// })?;
+    /// # drop(server);
+    /// # Ok::<(), io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `TimedOut` after the read timeout, with what had come; `InvalidData` where the line is not
-    /// UTF-8 or longer than the builder's `max_line` (1 MiB unless told).
+    /// UTF-8 or longer than the builder's `max_line` (1 MiB unless told); `UnexpectedEof` when it is
+    /// called again after the end of the stream, for a loop that overlooks the end would never end.
     pub fn read_line(&mut self) -> io::Result<String> {
-        let line = self.read_until(b'\n', "a line", self.limits.line)?;
-        String::from_utf8(line).map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("a line is not UTF-8: {error}"),
-            )
-        })
+        let line = self.line(b'\n', "a line")?;
+        if line.is_empty() && std::mem::replace(&mut self.end_told, true) {
+            return Err(self.ended("the last line, and the end was told by an empty one"));
+        }
+        String::from_utf8(line).map_err(not_utf8)
     }
 
     /// Reads exactly `count` bytes.
@@ -141,18 +165,16 @@ impl Connection {
         if count > self.limits.rest {
             return Err(self.too_long("a read", count, self.limits.rest, "max_read"));
         }
-        // No more is set aside than has come: a wrong count must not cost its size in memory.
-        let mut bytes = Vec::with_capacity(count.min(SET_ASIDE));
         let deadline = Deadline::new(self.timeout(), "bytes");
-        while bytes.len() < count {
-            if self.start == self.end && self.fill(&deadline)? == 0 {
-                return Err(self.ended(&format!("{} of {count} bytes", bytes.len())));
+        // Gathered in the buffer, which grows with what comes: a wrong count costs no memory, and
+        // after an error the bytes are still there.
+        while self.end - self.start < count {
+            if self.fill(&deadline)? == 0 {
+                let came = self.end - self.start;
+                return Err(self.ended(&format!("{came} of {count} bytes")));
             }
-            let ready = (count - bytes.len()).min(self.end - self.start);
-            bytes.extend_from_slice(&self.buffer[self.start..self.start + ready]);
-            self.start += ready;
         }
-        Ok(bytes)
+        Ok(self.take(count))
     }
 
     /// Reads everything until the client closes its side.
@@ -190,18 +212,14 @@ impl Connection {
         if length > self.limits.frame {
             return Err(self.too_long("a frame", length, self.limits.frame, "max_frame"));
         }
-        self.start += 4;
-        let mut frame = Vec::with_capacity(length.min(SET_ASIDE));
-        while frame.len() < length {
-            if self.start == self.end && self.fill(&deadline)? == 0 {
-                let came = frame.len();
+        while self.end - self.start < 4 + length {
+            if self.fill(&deadline)? == 0 {
+                let came = self.end - self.start - 4;
                 return Err(self.ended(&format!("{came} of {length} bytes of a frame")));
             }
-            let ready = (length - frame.len()).min(self.end - self.start);
-            frame.extend_from_slice(&self.buffer[self.start..self.start + ready]);
-            self.start += ready;
         }
-        Ok(Some(frame))
+        self.start += 4;
+        Ok(Some(self.take(length)))
     }
 
     /// Writes a frame: the length of `data` in 4 bytes, big-endian, and `data`, in one segment where
@@ -230,6 +248,11 @@ impl Connection {
         self.stream.set_reset_on_close()
     }
 
+    /// Closes both sides at once, where the drop of the connection waits for the handler's end.
+    pub fn close(self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Both)
+    }
+
     /// Waits, as a handler that is slow would. Ends at once when the server stops, with an error of
     /// kind `ConnectionAborted`.
     pub fn pause(&self, duration: Duration) -> io::Result<()> {
@@ -237,10 +260,9 @@ impl Connection {
         let stopped = self.live.stop.wait(duration);
         self.live.set_activity(before);
         if stopped {
-            self.live.cut_by_stop.store(true, Ordering::Relaxed);
-            return Err(io::Error::new(
+            return Err(cut(
                 io::ErrorKind::ConnectionAborted,
-                "the server stopped during a pause",
+                "the server stopped during a pause".into(),
             ));
         }
         Ok(())
@@ -273,7 +295,9 @@ impl Connection {
     /// # Errors
     /// `InvalidInput` for a timeout of zero.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.stream.set_write_timeout(timeout)
+        self.stream.set_write_timeout(timeout)?;
+        self.write_timeout = timeout;
+        Ok(())
     }
 
     /// The client's address.
@@ -458,6 +482,16 @@ impl Connection {
         Ok(())
     }
 
+    /// Takes bytes that were read ahead; a buffer that had to grow for them is given back.
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        let bytes = self.buffer[self.start..self.start + count].to_vec();
+        self.start += count;
+        if self.buffer.len() > USUAL_BUFFER {
+            self.release_buffer();
+        }
+        bytes
+    }
+
     /// Moves what was read ahead to the front, and grows a buffer that is full of it.
     fn make_room(&mut self) {
         if self.start == self.end {
@@ -474,7 +508,8 @@ impl Connection {
         }
     }
 
-    fn read_until(&mut self, end: u8, what: &'static str, limit: usize) -> io::Result<Vec<u8>> {
+    fn line(&mut self, end: u8, what: &'static str) -> io::Result<Vec<u8>> {
+        let limit = self.limits.line;
         let deadline = Deadline::new(self.timeout(), what);
         let mut searched = 0;
         loop {
@@ -506,13 +541,23 @@ impl Connection {
         ))
     }
 
+    /// A timeout's error for a reader that has taken what came out of the buffer already.
+    fn retold(&self, error: io::Error, deadline: &Deadline, came: &[u8]) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::TimedOut => {
+                let came = came_so_far(came);
+                deadline.error(&format!(" from {}; {came}", self.live.peer))
+            }
+            _ => error,
+        }
+    }
+
     fn ended(&self, came: &str) -> io::Error {
-        let who = if self.is_stopping() {
-            "the server stopped".to_owned()
-        } else {
-            format!("{} closed", self.live.peer)
-        };
-        io::Error::new(io::ErrorKind::UnexpectedEof, format!("{who} after {came}"))
+        let kind = io::ErrorKind::UnexpectedEof;
+        if self.live.is_shut_by_stop() {
+            return cut(kind, format!("the server stopped after {came}"));
+        }
+        prose(kind, format!("{} closed after {came}", self.live.peer))
     }
 
     fn too_long(&self, what: &str, length: usize, limit: usize, option: &str) -> io::Error {
@@ -545,7 +590,7 @@ impl Read for Connection {
             if !is_timeout(&error) {
                 return error;
             }
-            io::Error::new(
+            prose(
                 io::ErrorKind::TimedOut,
                 format!(
                     "timed out after {:?} waiting for bytes from {}; {} came before",
@@ -570,22 +615,29 @@ impl Read for Connection {
             match self.fill(&deadline) {
                 Ok(0) => return Ok(length),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    let peer = &self.live.peer;
-                    let came = came_so_far(&into[before..]);
-                    return Err(deadline.error(&format!(" from {peer}; {came}")));
-                }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.retold(error, &deadline, &into[before..])),
             }
         }
+    }
+
+    fn read_to_string(&mut self, into: &mut String) -> io::Result<usize> {
+        let mut bytes = Vec::new();
+        self.read_to_end(&mut bytes)?;
+        let text = String::from_utf8(bytes).map_err(not_utf8)?;
+        into.push_str(&text);
+        Ok(text.len())
     }
 
     fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
         let deadline = Deadline::new(self.timeout(), "bytes");
         let mut done = 0;
         while done < into.len() {
-            if self.start == self.end && self.fill(&deadline)? == 0 {
-                return Err(self.ended(&format!("{done} of {} bytes", into.len())));
+            if self.start == self.end {
+                match self.fill(&deadline) {
+                    Ok(0) => return Err(self.ended(&format!("{done} of {} bytes", into.len()))),
+                    Ok(_) => {}
+                    Err(error) => return Err(self.retold(error, &deadline, &into[..done])),
+                }
             }
             let ready = (into.len() - done).min(self.end - self.start);
             into[done..done + ready].copy_from_slice(&self.buffer[self.start..self.start + ready]);
@@ -608,6 +660,19 @@ impl BufRead for Connection {
     fn consume(&mut self, count: usize) {
         self.start = self.end.min(self.start + count);
     }
+
+    fn read_until(&mut self, end: u8, into: &mut Vec<u8>) -> io::Result<usize> {
+        let piece = self.line(end, "a delimiter")?;
+        into.extend_from_slice(&piece);
+        Ok(piece.len())
+    }
+
+    fn read_line(&mut self, into: &mut String) -> io::Result<usize> {
+        let line = self.line(b'\n', "a line")?;
+        let line = String::from_utf8(line).map_err(not_utf8)?;
+        into.push_str(&line);
+        Ok(line.len())
+    }
 }
 
 impl Write for Connection {
@@ -619,9 +684,55 @@ impl Write for Connection {
         send(&self.live, || self.stream.write_vectored(data))
     }
 
+    /// Writes all, within the write timeout as a whole.
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        let sent = self.write_some(data)?;
+        if sent == data.len() {
+            return Ok(());
+        }
+        self.write_rest(&data[sent..])
+    }
+
     /// Does nothing: what is written is sent at once.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Connection {
+    /// Writes once, whatever signals interrupt it.
+    fn write_some(&mut self, data: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.write(data) {
+                Ok(0) if !data.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The rest of a write that the client's window cut: each further one waits only for what is left
+    /// of the timeout.
+    fn write_rest(&mut self, mut data: &[u8]) -> io::Result<()> {
+        let timeout = self.write_timeout;
+        let deadline = Deadline::new(timeout.unwrap_or(Duration::MAX), "the client to read");
+        let mut outcome = Ok(());
+        while outcome.is_ok() && !data.is_empty() {
+            if timeout.is_some() {
+                let left = deadline.remaining().max(Duration::from_millis(1));
+                self.stream.set_write_timeout(Some(left))?;
+            }
+            outcome = match self.write_some(data) {
+                Ok(_) if timeout.is_some() && deadline.expired() => Err(not_read(&self.live)),
+                Ok(sent) => {
+                    data = &data[sent..];
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+        }
+        self.stream.set_write_timeout(timeout)?;
+        outcome
     }
 }
 
@@ -649,10 +760,12 @@ fn receive(stream: &Stream, live: &Live, activity: Activity, into: &mut [u8]) ->
     live.set_activity(before);
     match &outcome {
         Ok(count) if *count > 0 => live.note_received(&into[..*count]),
-        Err(error) if is_timeout(error) => {}
-        _ => note_end(live),
+        _ => {}
     }
-    outcome
+    outcome.map_err(|error| match is_timeout(&error) {
+        true => error,
+        false => told(live, "reading from", &error),
+    })
 }
 
 fn send(live: &Live, write: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
@@ -664,27 +777,47 @@ fn send(live: &Live, write: impl FnOnce() -> io::Result<usize>) -> io::Result<us
             live.note_sent(count);
             Ok(count)
         }
-        Err(error) if is_timeout(&error) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!(
-                "timed out writing to {}, which does not read; {} bytes were sent before",
-                live.peer,
-                live.sent.load(Ordering::Relaxed)
-            ),
-        )),
-        Err(error) => {
-            note_end(live);
-            Err(error)
-        }
+        Err(error) if is_timeout(&error) => Err(not_read(live)),
+        Err(error) => Err(told(live, "writing to", &error)),
     }
 }
 
-/// Remembers that a stream ended while the server was stopping: what the handler makes of it is not
-/// the test's failure.
-fn note_end(live: &Live) {
-    if live.stop.is_set() {
-        live.cut_by_stop.store(true, Ordering::Relaxed);
+fn not_read(live: &Live) -> io::Error {
+    prose(
+        io::ErrorKind::TimedOut,
+        format!(
+            "timed out writing to {}, which does not read; {} bytes were sent before",
+            live.peer,
+            live.sent.load(Ordering::Relaxed)
+        ),
+    )
+}
+
+fn not_utf8(error: std::string::FromUtf8Error) -> io::Error {
+    prose(
+        io::ErrorKind::InvalidData,
+        format!("what came is not UTF-8: {error}"),
+    )
+}
+
+/// An error of the socket, with what was tried and how far it had come, or with the mark of a stop
+/// that caused it.
+fn told(live: &Live, doing: &str, error: &io::Error) -> io::Error {
+    let text = format!(
+        "{doing} {}: {error}; {} bytes were received and {} sent before",
+        live.peer,
+        live.received.load(Ordering::Relaxed),
+        live.sent.load(Ordering::Relaxed)
+    );
+    match live.is_shut_by_stop() {
+        true => cut(error.kind(), text),
+        false => prose(error.kind(), text),
     }
+}
+
+/// An error that is the stop's doing, so that the handler that returns it has not failed.
+fn cut(kind: io::ErrorKind, text: String) -> io::Error {
+    io::Error::new(kind, CutByStop(text))
 }
 
 /// A socket's timeout shows as either, by platform.

@@ -3,6 +3,7 @@
 //! Every wait in this crate is bounded by one of these. The end is fixed when the wait begins, so a
 //! wait that wakes up many times still ends on time, and the error of a wait that ran out names it.
 
+use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,11 @@ impl Deadline {
             limit,
             what,
         }
+    }
+
+    /// The time that it had when it began.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
     }
 
     /// The time left, zero when it has passed.
@@ -49,7 +55,7 @@ impl Deadline {
 
     /// The error of this wait having run out; `so_far` says what had come ("; 3 bytes came").
     pub(crate) fn error(&self, so_far: &str) -> io::Error {
-        io::Error::new(
+        prose(
             io::ErrorKind::TimedOut,
             format!(
                 "timed out after {:?} waiting for {}{so_far}",
@@ -57,6 +63,23 @@ impl Deadline {
             ),
         )
     }
+}
+
+/// An error whose text is shown as it is by `Debug` too, for that is what `unwrap` prints.
+pub(crate) fn prose(kind: io::ErrorKind, text: String) -> io::Error {
+    struct Prose(String);
+    impl fmt::Display for Prose {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&self.0)
+        }
+    }
+    impl fmt::Debug for Prose {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&self.0)
+        }
+    }
+    impl std::error::Error for Prose {}
+    io::Error::new(kind, Prose(text))
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ impl<A> TestServer<Tcp, A> {
     }
 
     /// The connections whose handlers have ended, without those that were taken, in the order of
-    /// their ends.
+    /// their ends. A client that has read the end of its connection finds it here.
     pub fn ended_connections(&self) -> Vec<Arc<ConnectionRecord>> {
         self.host.record.all()
     }
@@ -261,12 +261,16 @@ impl Protocol for Tcp {
 impl Serve for Tcp {
     fn serve(&self, conn: Connection, session: &Session<'_, Tcp>) -> Next {
         let local = conn.local().clone();
-        // The handler drops the connection, so the client has its end before a waiting test wakes.
+        // Held until the outcome is known: a client that reads the end finds it recorded.
+        let stream = Arc::clone(conn.stream());
         let outcome = session.run(|| (self.handler)(conn));
         if let Err(error) = outcome.and_then(|outcome| outcome) {
             session.fail(error);
         }
-        drop(session.list(Arc::new(ConnectionRecord::new(session.live, local))));
+        let unanswered = session.list(Arc::new(ConnectionRecord::new(session.live, local)));
+        // And the client has its end before a waiting test wakes.
+        drop(stream);
+        drop(unanswered);
         Next::Close
     }
 

@@ -241,9 +241,9 @@ impl TestServer<Udp> {
 
 impl Builder<Udp> {
     /// The longest datagram that is received whole, 65,536 bytes unless told, which is more than UDP
-    /// can carry (65,507 over IPv4); a longer one is cut and marked as truncated.
+    /// can carry (65,507 over IPv4), and 16 MiB at most; a longer one is cut and marked as truncated.
     pub fn max_datagram(mut self, bytes: usize) -> Self {
-        self.options.max_datagram = bytes;
+        self.options.max_datagram = bytes.min(LARGEST_DATAGRAM);
         self
     }
 
@@ -321,12 +321,25 @@ fn serve(run: Run<Udp>) {
     thread.run.ready.set(true);
     let ended = thread.serve(&mut buffer);
     if let Err(error) = ended {
-        let error = format!("cannot receive: {error}");
+        let error = format!("receiving ended: {error}");
         thread.run.host.fail(None, error.into());
     }
 }
 
 const MOST_WHILE_STOPPING: u64 = 10_000;
+
+/// What a receive brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Datagram,
+    /// The word by which a stop wakes the thread.
+    Wake,
+    /// Nothing, within the socket's timeout.
+    Nothing,
+}
+
+/// The most that is set aside for a datagram.
+const LARGEST_DATAGRAM: usize = 16 << 20;
 
 struct Thread {
     run: Run<Udp>,
@@ -336,20 +349,31 @@ struct Thread {
 impl Thread {
     fn serve(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         while !self.run.stop.is_set() {
-            self.receive_one(buffer)?;
+            if self.receive_one(buffer)? == Came::Wake {
+                // The stop's own: all that had come before it is handled.
+                return Ok(());
+            }
         }
         self.run.socket.set_nonblocking()?;
-        // A sender that never pauses must not keep the server alive: no more is handled than its
-        // queue can have held.
-        let most = self.next_id + MOST_WHILE_STOPPING;
-        while self.next_id < most && !self.receive_one(buffer)? {}
+        // The word is still to come, or was dropped by a full queue. In no case is more handled than
+        // a queue can have held, or than the stop has time for.
+        for _ in 0..MOST_WHILE_STOPPING {
+            if self.receive_one(buffer)? != Came::Datagram {
+                return Ok(());
+            }
+            if self.run.stop.is_nearly_over() {
+                return Err(io::Error::other(
+                    "the stop's time ended before all datagrams that had come were handled",
+                ));
+            }
+        }
         Ok(())
     }
 
-    /// Receives and handles a datagram; true when none came within the socket's timeout.
-    fn receive_one(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+    /// Receives and handles a datagram.
+    fn receive_one(&mut self, buffer: &mut [u8]) -> io::Result<Came> {
         match self.run.socket.receive_from(buffer) {
-            Ok((length, _)) if buffer[..length] == self.run.wait => {}
+            Ok((length, _)) if buffer[..length] == self.run.wait => Ok(Came::Wake),
             Ok((length, peer)) => {
                 self.next_id += 1;
                 let limit = self.run.host.protocol.options.max_datagram;
@@ -359,17 +383,17 @@ impl Thread {
                     truncated: length > limit,
                 };
                 self.handle(datagram);
+                Ok(Came::Datagram)
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Ok(true),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(Came::Nothing),
                 // A reply that reached nobody comes back as an error on some systems.
                 io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::Interrupted => {}
-                _ => return Err(error),
+                | io::ErrorKind::Interrupted => Ok(Came::Datagram),
+                _ => Err(error),
             },
         }
-        Ok(false)
     }
 
     fn handle(&self, datagram: Datagram) {

@@ -73,15 +73,21 @@ impl HandlerError {
         Some(HandlerError::Panic(panic_message(payload)))
     }
 
-    /// Whether it is an input or output error, or was caused by one: what a handler returns when
-    /// stopping shut its connection.
-    pub(crate) fn is_io(&self) -> bool {
+    /// Whether it is, or was caused by, what a connection says when stopping has cut it.
+    pub(crate) fn is_cut_by_stop(&self) -> bool {
         let HandlerError::Error(error) = self else {
             return false;
         };
         let mut cause: Option<&(dyn Error + 'static)> = Some(error.as_ref());
         while let Some(error) = cause {
-            if error.is::<io::Error>() {
+            if error.is::<CutByStop>() {
+                return true;
+            }
+            // An error's source passes over what an input or output error holds.
+            let inner = error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
+            if inner.is_some_and(|inner| inner.is::<CutByStop>()) {
                 return true;
             }
             cause = error.source();
@@ -89,6 +95,18 @@ impl HandlerError {
         false
     }
 }
+
+/// What the errors of a connection hold that stopping has cut.
+#[derive(Debug)]
+pub(crate) struct CutByStop(pub(crate) String);
+
+impl fmt::Display for CutByStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for CutByStop {}
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
     fn from(error: E) -> HandlerError {
@@ -102,6 +120,8 @@ fn panic_message(payload: Box<dyn Any + Send>) -> String {
     } else if let Some(text) = payload.downcast_ref::<String>() {
         text.clone()
     } else {
+        // What it is we do not know, and its drop could panic again, where nobody catches it.
+        std::mem::forget(payload);
         "(a panic whose payload is not text)".to_owned()
     }
 }
@@ -118,7 +138,12 @@ impl HandlerFailure {
     pub(crate) fn new(peer: Option<Address>, error: &HandlerError) -> HandlerFailure {
         let (message, panicked) = match error {
             HandlerError::Panic(message) => (message.clone(), true),
-            HandlerError::Error(error) => (error_chain(error.as_ref()), false),
+            // The text is made by code of the test's, which may fail too.
+            HandlerError::Error(error) => {
+                let text = HandlerError::catch(|| error_chain(error.as_ref()));
+                let untold = "(an error whose text cannot be made: it panicked)";
+                (text.unwrap_or_else(|_| untold.to_owned()), false)
+            }
         };
         HandlerFailure {
             peer,
@@ -391,6 +416,32 @@ mod tests {
     }
 
     #[test]
+    fn payloads_and_errors_that_panic_themselves_do_no_more_harm() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("in the drop");
+            }
+        }
+        let outcome = HandlerError::catch(|| std::panic::panic_any(Bomb));
+        assert!(matches!(outcome, Err::<(), _>(HandlerError::Panic(_))));
+
+        #[derive(Debug)]
+        struct Mute;
+        impl fmt::Display for Mute {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                panic!("in the text");
+            }
+        }
+        impl Error for Mute {}
+        let failure = HandlerFailure::new(None, &HandlerError::from(Mute));
+        assert_eq!(
+            failure.message(),
+            "(an error whose text cannot be made: it panicked)"
+        );
+    }
+
+    #[test]
     fn causes_of_an_error_are_told_once() {
         #[derive(Debug)]
         struct Outer(io::Error);
@@ -405,10 +456,13 @@ mod tests {
             }
         }
         let error = HandlerError::from(Outer(io::Error::other("pipe burst")));
-        assert!(error.is_io());
+        assert!(!error.is_cut_by_stop());
         let failure = HandlerFailure::new(None, &error);
         assert_eq!(failure.message(), "cannot greet: pipe burst");
-        assert!(!HandlerError::from("text").is_io());
+        let cut = || io::Error::other(CutByStop("the server stopped".into()));
+        assert!(HandlerError::from(cut()).is_cut_by_stop());
+        assert!(HandlerError::from(Outer(cut())).is_cut_by_stop());
+        assert!(!HandlerError::from("text").is_cut_by_stop());
     }
 
     #[test]

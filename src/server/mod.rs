@@ -34,7 +34,7 @@ use self::options::Options;
 use self::protocol::Protocol;
 use self::ready::Ready;
 use self::record::Record;
-use self::registry::{Registry, StopSignal, StopSwitch};
+use self::registry::{Registry, StopSignal, StopSwitch, stop_reserve};
 use self::socket::{BoundSocket, SocketKind};
 use self::wake::Kind;
 use self::workers::Crew;
@@ -49,6 +49,7 @@ use crate::deadline::Deadline;
 /// Dropping it stops it, and panics with the failures of handlers that no `stop` has reported, so
 /// that a handler's failed assertion fails the test. While the thread panics already, the failures
 /// are printed instead.
+#[must_use = "dropping a server stops it"]
 pub struct TestServer<P: Protocol, A = SocketAddr> {
     pub(crate) host: Arc<Host<P>>,
     address: A,
@@ -193,7 +194,10 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// The listener is closed. Connections that have come are still served: their reading side is
     /// shut, so that a handler that waits for its client sees the end of the stream, and may finish
     /// what it writes; idle connections close at once. Shortly before the timeout both sides are
-    /// shut. All threads and sockets are gone when it returns, but for handlers that do not end.
+    /// shut. All threads and sockets are gone when it returns, but for handlers that do not end and
+    /// connections that handlers have given away, which are shut. Where no handler runs, the server's
+    /// own threads are waited for up to a second more, which they only need on a machine that gives
+    /// them no time.
     ///
     /// # Errors
     /// The handlers that panicked or returned an error since the last stop, and those that still
@@ -235,10 +239,21 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// Between a stop and a restart the port is free, and another program could take it.
     ///
     /// # Errors
-    /// The address cannot be bound, or the stop found failures (the server is stopped then).
+    /// The address cannot be bound (one in use is tried again for a second), or the stop found
+    /// failures (the server is stopped then).
     pub fn restart(&mut self) -> io::Result<()> {
         self.stop(self.host.options.drop_timeout)?;
-        let socket = BoundSocket::bind(P::Kind::SOCKET, std::slice::from_ref(&self.host.address))?;
+        let address = std::slice::from_ref(&self.host.address);
+        let deadline = Deadline::new(RESTART_TRIES, "the address to be free");
+        let socket = loop {
+            match BoundSocket::bind(P::Kind::SOCKET, address) {
+                // A program that another thread is just starting may hold a copy of the last socket.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && !deadline.expired() => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                outcome => break outcome?,
+            }
+        };
         self.launch(socket)
     }
 
@@ -277,13 +292,27 @@ impl<P: Protocol, A> TestServer<P, A> {
         log::debug!(target: P::TARGET, "{} starts", self.host.name());
         yield_until(|| self.ready.is_set());
         // The thread sets it before it does anything that could block, so this is only a bound on
-        // a machine that gives it no time at all.
-        if !self.ready.wait(Duration::from_secs(60)) {
-            return Err(Deadline::new(Duration::from_secs(60), "the server's thread").error(""));
+        // a machine that gives it no time at all, or for a thread that panics before.
+        let deadline = Deadline::new(Duration::from_secs(60), "the server's thread");
+        while !self
+            .ready
+            .wait(Duration::from_millis(20).min(deadline.check()?))
+        {
+            let ended =
+                |running: &Running<P>| running.ended.try_recv() == Err(TryRecvError::Disconnected);
+            if self.running.as_ref().is_some_and(ended) {
+                self.stop(Duration::from_secs(1))?;
+                return Err(io::Error::other(
+                    "the server's thread ended before it served",
+                ));
+            }
         }
         Ok(())
     }
 }
+
+/// How long a restart tries to bind an address that is in use.
+const RESTART_TRIES: Duration = Duration::from_secs(1);
 
 /// What the server's own threads may take beyond a stop's timeout to end, once no handler runs.
 const OWN_GRACE: Duration = Duration::from_secs(1);
@@ -297,7 +326,7 @@ struct Ended {
 
 impl<P: Protocol> Running<P> {
     fn stop(self, deadline: &Deadline) -> Ended {
-        drop(self.switch);
+        self.switch.stop(deadline);
         // Should waking it fail, the thread still ends, after its poll interval.
         if let Err(error) = P::Kind::wake(&self.waker) {
             log::debug!(target: P::TARGET, "cannot wake the server's thread: {error}");
@@ -319,11 +348,12 @@ impl<P: Protocol> Running<P> {
             false => HandlerError::joined(self.thread),
         };
         self.registry.shut_all(Shutdown::Read);
-        let grace = (deadline.remaining() / 4).min(Duration::from_millis(250));
-        if !self.registry.wait_empty(deadline, grace) {
+        let reserve = stop_reserve(deadline.remaining());
+        if !self.registry.wait_empty(deadline, reserve) {
             self.registry.shut_all(Shutdown::Both);
             self.registry.wait_empty(deadline, Duration::ZERO);
         }
+        self.registry.shut_kept();
         let stuck = self.registry.stuck();
         if stuck.is_empty() {
             // No handler runs: what is left of the workers is their way out.

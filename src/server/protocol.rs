@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::failure::HandlerError;
 use super::host::{Host, Run};
@@ -69,6 +68,10 @@ pub(crate) trait Serve: Protocol<Kind = Streams> {
 
 /// What becomes of a connection that a worker has served.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is moved once a park, and a box would be one more allocation"
+)]
 pub(crate) enum Next {
     /// It is closed, or the handler has kept it.
     Close,
@@ -105,11 +108,11 @@ impl<P: Protocol> Session<'_, P> {
 
     /// Keeps a failure of this connection's handler for `stop` and `Drop` to report.
     ///
-    /// An input or output error on a connection that stopping has cut is the stop's doing, not the
-    /// handler's, and is only logged.
+    /// An error that a connection gave because stopping cut it is not the handler's, and is only
+    /// logged.
     pub(crate) fn fail(&self, error: impl Into<HandlerError>) {
         let error = error.into();
-        if self.live.cut_by_stop.load(Ordering::Relaxed) && error.is_io() {
+        if error.is_cut_by_stop() {
             log::debug!(target: P::TARGET, "{} cut by the stop: {error:?}", self.live.peer);
             return;
         }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, prose};
 
 /// A bounded queue of what arrived.
 ///
@@ -111,7 +111,7 @@ impl<T> Record<T> {
             }
             let left = deadline.remaining();
             if state.stopped {
-                return Err(io::Error::new(
+                return Err(prose(
                     io::ErrorKind::NotConnected,
                     format!("the server stopped before {} came{state}", self.noun),
                 ));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -25,8 +25,8 @@ pub(crate) struct Live {
     pub(crate) opened: Instant,
     pub(crate) received: AtomicU64,
     pub(crate) sent: AtomicU64,
-    /// Set when a read or write ended because the server is stopping.
-    pub(crate) cut_by_stop: AtomicBool,
+    /// Set when a stop has shut a side of the stream that its client had not closed.
+    shut_by_stop: AtomicBool,
     pub(crate) stop: StopSignal,
     /// The first bytes that were received, where the protocol wants them recorded.
     pub(crate) kept: Mutex<Vec<u8>>,
@@ -108,7 +108,7 @@ impl Live {
             opened: Instant::now(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            cut_by_stop: AtomicBool::new(false),
+            shut_by_stop: AtomicBool::new(false),
             stop,
             kept: Mutex::new(Vec::new()),
             keep,
@@ -141,11 +141,26 @@ impl Live {
         self.sent.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn shut(&self, how: Shutdown) {
+    /// Shuts the stream, which is the stop's doing. One that its client has closed already ends by
+    /// itself, and what the handler makes of that end is the handler's.
+    fn shut(&self, how: Shutdown, poll: Option<&mut mio::Poll>) {
         if let Some(stream) = self.stream.upgrade() {
+            if poll.is_some_and(|poll| stream.peer_has_closed(poll)) {
+                return;
+            }
+            self.shut_by_stop.store(true, Ordering::Release);
             // The peer may have gone already; there is nothing left to shut then.
             let _ = stream.shutdown(how);
         }
+    }
+
+    /// Whether an end or an error of the stream is the stop's doing.
+    pub(crate) fn is_shut_by_stop(&self) -> bool {
+        self.shut_by_stop.load(Ordering::Acquire)
+    }
+
+    fn is_open(&self) -> bool {
+        self.stream.strong_count() > 0
     }
 
     fn stuck(&self) -> StuckHandler {
@@ -170,30 +185,42 @@ impl Live {
 /// Tells everything that waits in a server that it stops. Clones watch the same run of the server.
 #[derive(Debug, Clone)]
 pub(crate) struct StopSignal {
-    stopping: Arc<AtomicBool>,
+    /// When the stop has to be done; set when it begins.
+    end: Arc<OnceLock<Deadline>>,
     waits: Receiver<()>,
+}
+
+/// The part of a stop's timeout that is kept for its end: a quarter, and no more than it can need.
+pub(crate) fn stop_reserve(timeout: Duration) -> Duration {
+    (timeout / 4).min(Duration::from_millis(250))
 }
 
 /// The end that stops: dropping it wakes every wait.
 #[derive(Debug)]
 pub(crate) struct StopSwitch {
-    stopping: Arc<AtomicBool>,
+    end: Arc<OnceLock<Deadline>>,
     _wakes_by_its_drop: Sender<()>,
 }
 
 impl StopSignal {
     pub(crate) fn new() -> (StopSwitch, StopSignal) {
         let (sender, waits) = crossbeam_channel::bounded(0);
-        let stopping = Arc::new(AtomicBool::new(false));
+        let end = Arc::new(OnceLock::new());
         let switch = StopSwitch {
-            stopping: Arc::clone(&stopping),
+            end: Arc::clone(&end),
             _wakes_by_its_drop: sender,
         };
-        (switch, StopSignal { stopping, waits })
+        (switch, StopSignal { end, waits })
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.end.get().is_some()
+    }
+
+    /// Whether the stop has no more time than it needs for its own end.
+    pub(crate) fn is_nearly_over(&self) -> bool {
+        let nearly = |end: &Deadline| end.remaining() < stop_reserve(end.limit());
+        self.end.get().is_some_and(nearly)
     }
 
     /// Waits for `duration`, or until the server stops: then true, early.
@@ -202,9 +229,11 @@ impl StopSignal {
     }
 }
 
-impl Drop for StopSwitch {
-    fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Release);
+impl StopSwitch {
+    /// Begins the stop.
+    pub(crate) fn stop(self, deadline: &Deadline) {
+        // It is consumed, so nobody has set it before. The drop wakes who waits.
+        let _ = self.end.set(*deadline);
     }
 }
 
@@ -231,6 +260,8 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     live: BTreeMap<u64, Arc<Live>>,
+    /// Connections that outlive their handlers, in the hands of the test.
+    kept: Vec<Arc<Live>>,
     /// Whether a stop waits for all to end; waking nobody would still cost a system call.
     awaited: bool,
 }
@@ -248,7 +279,12 @@ impl Registry {
 
     fn remove(&self, id: u64) {
         let mut state = self.lock();
-        state.live.remove(&id);
+        if let Some(live) = state.live.remove(&id)
+            && live.is_open()
+        {
+            state.kept.retain(|live| live.is_open());
+            state.kept.push(live);
+        }
         if state.awaited && state.live.is_empty() {
             self.ended.notify_all();
         }
@@ -261,8 +297,19 @@ impl Registry {
     /// Shuts every connection that is still there; `Read` lets handlers finish what they write.
     pub(crate) fn shut_all(&self, how: Shutdown) {
         let all: Vec<_> = self.lock().live.values().cloned().collect();
+        let mut poll = match how {
+            Shutdown::Read if !all.is_empty() => mio::Poll::new().ok(),
+            _ => None,
+        };
         for live in all {
-            live.shut(how);
+            live.shut(how, poll.as_mut());
+        }
+    }
+
+    /// Shuts the connections that handlers have given away. Nobody waits for those.
+    pub(crate) fn shut_kept(&self) {
+        for live in std::mem::take(&mut self.lock().kept) {
+            live.shut(Shutdown::Both, None);
         }
     }
 

@@ -74,7 +74,8 @@ impl BoundSocket {
                 #[cfg(not(target_os = "linux"))]
                 stream.set_nonblocking(false)?;
                 // Replies leave as they are written: a test peer must not wait for Nagle's algorithm.
-                stream.set_nodelay(true)?;
+                // A client that has gone already makes it fail on some systems, which is no matter.
+                let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Address::Inet(peer)))
             }
             #[cfg(unix)]
@@ -185,6 +186,14 @@ impl BoundSocket {
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
+        // A program that another thread is just starting holds a copy of the socket until it runs.
+        // Closing ours would leave the port listening for that long.
+        match &self.socket {
+            Listening::Tcp(listener) => drop(SockRef::from(listener).shutdown(Shutdown::Both)),
+            #[cfg(unix)]
+            Listening::Unix(listener) => drop(SockRef::from(listener).shutdown(Shutdown::Both)),
+            _ => {}
+        }
         #[cfg(unix)]
         if let Some(path) = self.address.as_path()
             && let Err(error) = std::fs::remove_file(path)
@@ -296,6 +305,18 @@ impl Stream {
 
     pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         either!(self, stream => stream.set_write_timeout(timeout))
+    }
+
+    /// Whether the client has closed its side, as far as the system can tell. `poll` is any poll that
+    /// has nothing else to tell.
+    #[cfg(unix)]
+    pub(crate) fn peer_has_closed(&self, poll: &mut mio::Poll) -> bool {
+        let mut events = mio::Events::with_capacity(1);
+        let looked = self
+            .register(poll.registry(), mio::Token(0))
+            .and_then(|()| poll.poll(&mut events, Some(Duration::ZERO)))
+            .and_then(|()| self.deregister(poll.registry()));
+        looked.is_ok() && events.iter().any(mio::event::Event::is_read_closed)
     }
 
     /// Makes the close send a RST (TCP) instead of a FIN.

@@ -28,6 +28,9 @@ const RETRY: Duration = Duration::from_millis(10);
 /// hold, and a bound for clients that never cease to come.
 const MOST_AT_THE_END: usize = 8192;
 
+/// How much the poll tells at once.
+const EVENTS: usize = 128;
+
 /// How often the loop looks for the next round trip of a client that it serves itself before it
 /// sleeps. Waking up takes longer than most clients need to go on.
 const MOST_LOOKS: u32 = 20;
@@ -88,7 +91,7 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         stop,
     };
     let interval = poll_loop.host.options.poll_interval;
-    let mut events = Events::with_capacity(128);
+    let mut events = Events::with_capacity(EVENTS);
     if let Err(error) = poll_loop.socket.register(poll.registry(), LISTENER) {
         poll_loop.host.fail(None, error.into());
     }
@@ -108,7 +111,12 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
     // Who had connected before the stop is still served; who comes later is refused.
     for _ in 0..MOST_AT_THE_END {
         let polled = poll.poll(&mut events, Some(Duration::ZERO));
-        if polled.is_err() || !poll_loop.turn(&poll, &events) {
+        if polled.is_err() {
+            break;
+        }
+        let accepted = poll_loop.turn(&poll, &events);
+        // A full batch may have left out the listener, and others that are ready.
+        if !accepted && events.iter().count() < EVENTS {
             break;
         }
     }
@@ -154,8 +162,10 @@ impl<P: Serve> PollLoop<P> {
     fn timeout(&self, interval: Duration) -> Duration {
         match self.accepting {
             Accepting::AtLimit => interval.min(RETRY),
-            Accepting::WhenTold if self.turning.is_empty() => interval,
-            Accepting::WhenTold if self.looks < MOST_LOOKS => Duration::ZERO,
+            Accepting::WhenTold if self.turning.is_empty() && self.parked.is_empty() => interval,
+            Accepting::WhenTold if !self.turning.is_empty() && self.looks < MOST_LOOKS => {
+                Duration::ZERO
+            }
             Accepting::WhenTold => interval.min(self.patience()),
         }
     }
@@ -310,10 +320,9 @@ impl<P: Serve> PollLoop<P> {
 
     /// How late it may be noticed that a connection is overdue.
     fn patience(&self) -> Duration {
-        let timeout = self.host.options.limits.read_timeout;
-        timeout
-            .map_or(Duration::MAX, |timeout| timeout / 4)
-            .clamp(RETRY, Duration::from_secs(1))
+        let options = &self.host.options;
+        let read = options.limits.read_timeout.unwrap_or(Duration::MAX);
+        (options.idle_timeout.min(read) / 4).clamp(RETRY, Duration::from_secs(1))
     }
 
     fn connection(&self, stream: Arc<Stream>, live: &Arc<Live>) -> io::Result<Connection> {

@@ -2,9 +2,13 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+#[cfg(unix)]
+use std::os::unix::net::UnixDatagram;
 
 use super::address::Address;
+#[cfg(unix)]
+use super::address::UnixAddress;
 use super::socket::SocketKind;
 
 /// What a protocol is served on, and how its thread waits.
@@ -55,11 +59,18 @@ pub struct Datagrams;
 /// The bytes of the datagram that wakes; so many that no other datagram has them by chance.
 pub(crate) type WakeWord = [u8; 32];
 
-/// Where to send the word.
+/// Where to send the word, and the socket to send it from: there may be none left when it is needed.
 #[derive(Debug)]
 pub struct DatagramWaker {
-    address: Address,
+    socket: WakeSocket,
     word: WakeWord,
+}
+
+#[derive(Debug)]
+enum WakeSocket {
+    Udp(UdpSocket, SocketAddr),
+    #[cfg(unix)]
+    Unix(UnixDatagram, UnixAddress),
 }
 
 impl Kind for Datagrams {
@@ -73,36 +84,46 @@ impl Kind for Datagrams {
             // The keys are random; what is hashed with them does not matter.
             piece.copy_from_slice(&RandomState::new().hash_one(0).to_ne_bytes());
         }
-        let address = address.clone();
-        Ok((word, DatagramWaker { address, word }))
-    }
-
-    fn wake(waker: &DatagramWaker) -> io::Result<()> {
-        match &waker.address {
+        let socket = match address {
             Address::Inet(address) => {
-                let mut to = *address;
-                let from: IpAddr = match to.ip() {
-                    IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                    IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-                };
-                if to.ip().is_unspecified() {
-                    to.set_ip(match from {
-                        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-                        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-                    });
-                }
-                let socket = UdpSocket::bind((from, 0))?;
-                // A queue that is full drops it, but then the thread has something to receive.
+                let (from, to) = wake_addresses(*address);
+                let socket = UdpSocket::bind(from)?;
+                // A queue that is full drops the word, but then the thread has something to receive.
                 socket.set_nonblocking(true)?;
-                socket.send_to(&waker.word, to).map(drop)
+                WakeSocket::Udp(socket, to)
             }
             #[cfg(unix)]
             Address::Unix(address) => {
-                let socket = std::os::unix::net::UnixDatagram::unbound()?;
+                let socket = UnixDatagram::unbound()?;
                 socket.set_nonblocking(true)?;
-                let path = address.path().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                socket.send_to(&waker.word, path).map(drop)
+                WakeSocket::Unix(socket, address.clone())
             }
-        }
+        };
+        Ok((word, DatagramWaker { socket, word }))
     }
+
+    fn wake(waker: &DatagramWaker) -> io::Result<()> {
+        let sent = match &waker.socket {
+            WakeSocket::Udp(socket, to) => socket.send_to(&waker.word, to),
+            #[cfg(unix)]
+            WakeSocket::Unix(socket, to) => {
+                let path = to.path().ok_or(io::ErrorKind::AddrNotAvailable)?;
+                socket.send_to(&waker.word, path)
+            }
+        };
+        sent.map(drop)
+    }
+}
+
+/// Where to send the word from, and where to: one cannot send to all addresses.
+fn wake_addresses(server: SocketAddr) -> (SocketAddr, SocketAddr) {
+    let (any, own): (IpAddr, IpAddr) = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
+    };
+    let mut to = server;
+    if to.ip().is_unspecified() {
+        to.set_ip(own);
+    }
+    (SocketAddr::new(any, 0), to)
 }

@@ -1,6 +1,6 @@
 //! A handler's panic or error reaches the test, once, and never more than a test's failure.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use loopback::{TestTcpServer, TestUdpServer};
@@ -113,6 +113,59 @@ fn an_error_of_the_handlers_own_after_the_stop_is_a_failure() {
     eventually("it is served", || server.connections() == 1);
     let error = server.stop(LONG).unwrap_err();
     assert_eq!(error.failures()[0].message(), "the client said nothing");
+}
+
+/// Also one of the handler's own that looks like the socket's.
+#[test]
+fn an_io_error_of_the_handlers_own_is_a_failure_although_the_server_stops() {
+    for _ in 0..20 {
+        let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| -> io::Result<()> {
+            match conn.read_rest()?.as_slice() {
+                b"x" => Ok(()),
+                _ => Err(io::Error::other("wrong data")),
+            }
+        })
+        .unwrap();
+        let mut client = connect(server.local_addr());
+        client.write_all(b"y").unwrap();
+        drop(client);
+        let error = server.stop(LONG).unwrap_err();
+        assert_eq!(error.failures()[0].message(), "wrong data");
+    }
+}
+
+/// The client had closed before the stop, so what was missing is the client's doing.
+#[test]
+fn a_client_that_sent_too_little_fails_the_test_although_the_server_stops() {
+    for _ in 0..20 {
+        let mut server =
+            TestTcpServer::start("127.0.0.1:0", |mut conn| conn.read_bytes(4).map(drop)).unwrap();
+        let mut client = connect(server.local_addr());
+        client.write_all(b"ab").unwrap();
+        let peer = client.local_addr().unwrap();
+        drop(client);
+        let error = server.stop(LONG).unwrap_err();
+        assert_eq!(
+            error.failures()[0].message(),
+            format!("{peer} closed after 2 of 4 bytes")
+        );
+    }
+}
+
+/// A client that has read the end can ask at once.
+#[test]
+fn a_failure_is_kept_before_the_client_reads_the_end() {
+    let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+        conn.read_line().unwrap();
+        panic!("on purpose");
+    })
+    .unwrap();
+    for _ in 0..200 {
+        exchange(server.local_addr(), b"x\n");
+        assert_eq!(server.take_failures().len(), 1);
+        assert_eq!(server.take_connection(LONG).unwrap().received(), b"x\n");
+    }
+    server.stop(LONG).unwrap();
 }
 
 #[test]

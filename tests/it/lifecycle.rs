@@ -195,6 +195,42 @@ fn a_blocked_write_is_freed_within_the_timeout() {
     assert!(start.elapsed() < Duration::from_secs(20));
 }
 
+/// It is nobody's to wait for, and nobody's to leave open.
+#[test]
+fn a_connection_that_a_handler_gave_away_is_shut_by_the_stop() {
+    let (give, given) = std::sync::mpsc::channel();
+    let mut server =
+        TestTcpServer::start("127.0.0.1:0", move |conn| give.send(conn).unwrap()).unwrap();
+    let mut client = connect(server.local_addr());
+    let mut conn: loopback::Connection = given.recv_timeout(LONG).unwrap();
+    server.take_connection(LONG).unwrap();
+    conn.write_all(b"still").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+    let start = Instant::now();
+    server.stop(LONG).unwrap();
+    assert!(start.elapsed() < LONG / 2);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    conn.write_all(b"gone").unwrap_err();
+}
+
+/// The interval of the poll loop has no say in it.
+#[cfg(feature = "http")]
+#[test]
+fn idle_connections_are_closed_when_their_time_is_over() {
+    let server = loopback::TestHttpServer::builder()
+        .poll_interval(Duration::from_secs(3600))
+        .idle_timeout(Duration::from_millis(100))
+        .start("127.0.0.1:0", |_| ())
+        .unwrap();
+    let mut client = connect(server.local_addr());
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 "));
+}
+
 #[test]
 fn restart_serves_on_the_same_address() {
     let count = Arc::new(AtomicUsize::new(0));

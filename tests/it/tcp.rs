@@ -205,6 +205,39 @@ fn a_read_that_times_out_says_what_came() {
     );
 }
 
+/// What came is told whatever the reader, and is still there.
+#[test]
+fn bytes_that_came_before_a_timeout_are_not_lost() {
+    let (texts, received) = mpsc::channel();
+    let handler = move |mut conn: Connection| {
+        conn.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let error = conn.read_bytes(10).unwrap_err();
+        texts.send(error.to_string()).unwrap();
+        assert_eq!(conn.read_bytes(3)?, b"abc");
+        Ok(())
+    };
+    serve(handler, |mut client| {
+        client.write_all(b"abc").unwrap();
+        let peer = client.local_addr().unwrap();
+        let text = received.recv_timeout(LONG).unwrap();
+        assert_eq!(
+            text,
+            format!(
+                "timed out after 50ms waiting for bytes from {peer}; 3 bytes came so far: \"abc\""
+            )
+        );
+    });
+    let handler = |mut conn: Connection| {
+        conn.set_read_timeout(Some(Duration::from_millis(50)))?;
+        conn.read_exact(&mut [0; 10])
+    };
+    let (message, _) = failure(handler, |client| client.write_all(b"abc").unwrap());
+    assert!(
+        message.ends_with("; 3 bytes came so far: \"abc\""),
+        "{message}"
+    );
+}
+
 #[test]
 fn a_write_that_times_out_says_what_was_sent() {
     let handler = |mut conn: Connection| {
@@ -231,6 +264,86 @@ fn buffered_reading_is_that_of_std() {
         client.write_all(b"one\r\ntwo\nthree").unwrap()
     });
     assert_eq!(received.iter().collect::<Vec<_>>(), ["one", "two", "three"]);
+}
+
+/// The traits' own methods keep to the limits and the timeouts as well as ours.
+#[test]
+fn the_methods_of_the_traits_are_bounded_too() {
+    let mut server = TestTcpServer::builder()
+        .max_line(10)
+        .max_read(20)
+        .start("127.0.0.1:0", |mut conn| {
+            let mut text = String::new();
+            let outcome = match conn.read_bytes(1)?.as_slice() {
+                b"l" => BufRead::read_line(&mut conn, &mut text),
+                b"u" => conn.read_until(0, &mut Vec::new()),
+                _ => conn.read_to_string(&mut text),
+            };
+            outcome.map(drop)
+        })
+        .unwrap();
+    for (data, limit) in [
+        ("l12345678901", "the limit is 10 (builder().max_line)"),
+        ("u12345678901", "the limit is 10 (builder().max_line)"),
+        (
+            "s123456789012345678901",
+            "the limit is 20 (builder().max_read)",
+        ),
+    ] {
+        let mut client = connect(server.local_addr());
+        client.write_all(data.as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        server.take_connection(LONG).unwrap();
+        let failures = server.take_failures();
+        assert!(failures[0].message().contains(limit), "{failures:?}");
+    }
+    server.stop(LONG).unwrap();
+}
+
+/// The client reads a little now and then, so that each write of the socket ends in time.
+#[test]
+fn a_slow_reader_does_not_prolong_a_write() {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let (times, took) = mpsc::channel();
+    let handler = move |mut conn: Connection| {
+        conn.set_write_timeout(Some(TIMEOUT))?;
+        let start = Instant::now();
+        let outcome = conn.write_all(&vec![0; 256 << 20]);
+        times
+            .send((start.elapsed(), outcome.unwrap_err().kind()))
+            .unwrap();
+        Ok(())
+    };
+    serve(handler, |mut client| {
+        let mut piece = vec![0; 256 << 10];
+        let (took, kind) = loop {
+            match took.recv_timeout(Duration::from_millis(100)) {
+                Ok(outcome) => break outcome,
+                Err(_) => drop(client.read(&mut piece).unwrap()),
+            }
+        };
+        assert_eq!(kind, ErrorKind::TimedOut);
+        assert!(took < TIMEOUT * 5, "{took:?}");
+    });
+}
+
+/// A loop that overlooks the end would never end.
+#[test]
+fn a_line_reader_that_goes_on_after_the_end_is_told() {
+    let handler = |mut conn: Connection| -> std::io::Result<()> {
+        loop {
+            let line = conn.read_line()?;
+            conn.write_all(line.as_bytes())?;
+        }
+    };
+    let (message, peer) = failure(handler, |client| {
+        client.write_all(b"one\n").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+    });
+    assert_eq!(
+        message,
+        format!("{peer} closed after the last line, and the end was told by an empty one")
+    );
 }
 
 /// A client that sends a byte now and then must not stretch the wait.

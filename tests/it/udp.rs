@@ -141,6 +141,36 @@ fn what_was_sent_before_the_stop_is_handled() {
     }
 }
 
+/// A queue that takes too long is given up, and that is told.
+#[test]
+fn a_stop_does_not_wait_for_a_long_queue() {
+    let (begun, begins) = std::sync::mpsc::channel();
+    let mut server = TestUdpServer::start("127.0.0.79:0", move |_| {
+        begun.send(()).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    })
+    .unwrap();
+    let client = client();
+    for _ in 0..150 {
+        client.send_to(b"x", server.local_addr()).unwrap();
+    }
+    begins.recv_timeout(LONG).unwrap();
+    let start = std::time::Instant::now();
+    let error = server.stop(Duration::from_millis(500)).unwrap_err();
+    assert!(
+        start.elapsed() < Duration::from_millis(2500),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        error.failures()[0].message(),
+        "receiving ended: the stop's time ended before all datagrams that had come were handled"
+    );
+    // Nothing of it is left.
+    server.restart().unwrap();
+    server.stop(LONG).unwrap();
+}
+
 #[test]
 fn datagrams_queue_between_bind_and_start() {
     let bound = TestUdpServer::builder()
