@@ -213,6 +213,49 @@ fn a_connection_that_a_handler_gave_away_is_shut_by_the_stop() {
     conn.write_all(b"gone").unwrap_err();
 }
 
+/// More clients than the poll tells of at once, most of them idle before and ready when it stops.
+#[cfg(feature = "http")]
+#[test]
+fn a_stop_serves_all_that_had_come_however_many() {
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    fn answer(client: &mut TcpStream) -> bool {
+        let mut piece = [0; 1024];
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"fine") {
+            match client.read(&mut piece) {
+                Ok(0) | Err(_) => return false,
+                Ok(count) => answer.extend_from_slice(&piece[..count]),
+            }
+        }
+        true
+    }
+    // Which of them the poll tells of first is chance.
+    for _ in 0..5 {
+        let mut server = loopback::TestHttpServer::fixed("127.0.0.1:0", "fine").unwrap();
+        let mut clients: Vec<_> = (0..400)
+            .map(|_| {
+                let mut client = connect(server.local_addr());
+                client.write_all(REQUEST).unwrap();
+                assert!(answer(&mut client));
+                client
+            })
+            .collect();
+        for client in &mut clients {
+            client.write_all(REQUEST).unwrap();
+        }
+        let mut late = connect(server.local_addr());
+        late.write_all(REQUEST).unwrap();
+        clients.push(late);
+        server.stop(LONG).unwrap();
+        let unanswered = clients
+            .iter_mut()
+            .map(answer)
+            .filter(|answered| !answered)
+            .count();
+        assert_eq!(unanswered, 0);
+    }
+}
+
 /// The interval of the poll loop has no say in it.
 #[cfg(feature = "http")]
 #[test]
