@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
 use mio::{Events, Token};
 
 use super::address::Address;
@@ -50,29 +49,34 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         crew,
         ready,
     } = run;
-    let (park, parked_in) = crossbeam_channel::unbounded();
+    let lot = Arc::new(Lot(Mutex::new(Some(Vec::new()))));
     let work = {
         let host = Arc::clone(&host);
+        let lot = Arc::clone(&lot);
         move |guest: Guest| {
-            let Guest { conn, entry } = guest;
-            let live = Arc::clone(conn.live());
-            let session = Session {
-                host: &host,
-                live: &live,
-            };
-            // The room catches its handler's panics; this one would be a defect of the room's own,
-            // and must not pass for a handler that ended well.
-            match HandlerError::catch(|| host.protocol.serve(conn, &session)) {
-                Ok(Next::Park(mut conn)) if !live.stop.is_set() => {
-                    conn.release_buffer();
-                    live.set_activity(Activity::Idle);
-                    // Refused once the loop has ended, which closes the connection.
-                    if park.send(Guest { conn, entry }).is_ok() {
-                        let _ = waker.wake();
+            let mut next = Some(guest);
+            while let Some(Guest { conn, entry }) = next.take() {
+                let live = Arc::clone(conn.live());
+                let session = Session {
+                    host: &host,
+                    live: &live,
+                };
+                // The room catches its handler's panics; this one would be a defect of the room's
+                // own, and must not pass for a handler that ended well.
+                match HandlerError::catch(|| host.protocol.serve(conn, &session)) {
+                    Ok(Next::Park(mut conn)) => {
+                        conn.release_buffer();
+                        live.set_activity(Activity::Idle);
+                        // Refused once the loop ends. The client may have sent something since, so
+                        // it is served here until the stop has shut it.
+                        next = lot.park(Guest { conn, entry });
+                        if next.is_none() {
+                            let _ = waker.wake();
+                        }
                     }
+                    Ok(Next::Close) => {}
+                    Err(error) => session.fail(error),
                 }
-                Ok(_) => {}
-                Err(error) => session.fail(error),
             }
         }
     };
@@ -86,7 +90,7 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         parked: BTreeMap::new(),
         turning: BTreeMap::new(),
         looks: MOST_LOOKS,
-        parked_in,
+        lot,
         last_sweep: Instant::now(),
         stop,
     };
@@ -114,11 +118,14 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         if polled.is_err() {
             break;
         }
-        let accepted = poll_loop.turn(&poll, &events);
+        let more = poll_loop.turn(&poll, &events);
         // A full batch may have left out the listener, and others that are ready.
-        if !accepted && events.iter().count() < EVENTS {
+        if !more && events.iter().count() < EVENTS {
             break;
         }
+    }
+    for guest in poll_loop.lot.close() {
+        poll_loop.dispatch(guest);
     }
     for id in poll_loop.turning.keys().copied().collect::<Vec<_>>() {
         poll_loop.turn_of(&poll, id, true);
@@ -132,6 +139,34 @@ enum Accepting {
     WhenTold,
     /// At a limit of the system: to be tried again.
     AtLimit,
+}
+
+/// Where workers leave connections that are idle, for the loop to fetch; `None` when it has ended.
+struct Lot(Mutex<Option<Vec<Guest>>>);
+
+impl Lot {
+    /// Leaves a connection, or gives it back when nobody will fetch it.
+    fn park(&self, guest: Guest) -> Option<Guest> {
+        match &mut *self.lock() {
+            Some(guests) => {
+                guests.push(guest);
+                None
+            }
+            None => Some(guest),
+        }
+    }
+
+    fn fetch(&self) -> Vec<Guest> {
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn close(&self) -> Vec<Guest> {
+        self.lock().take().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Guest>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A connection with its place in the registry.
@@ -149,7 +184,7 @@ struct PollLoop<P: Serve> {
     accepting: Accepting,
     /// Connections that wait for their client without a thread, by their id, which is their token.
     parked: BTreeMap<u64, (Guest, Instant)>,
-    parked_in: Receiver<Guest>,
+    lot: Arc<Lot>,
     /// Connections that this thread serves itself, by their id, which is their token.
     turning: BTreeMap<u64, Guest>,
     /// How often nothing had come for them since something did.
@@ -170,7 +205,7 @@ impl<P: Serve> PollLoop<P> {
         }
     }
 
-    /// Deals with what the poll told, and says whether a connection was accepted.
+    /// Deals with what the poll told, and says whether it may have more to tell at once.
     fn turn(&mut self, poll: &mio::Poll, events: &Events) -> bool {
         if !events.is_empty() {
             self.looks = 0;
@@ -178,7 +213,9 @@ impl<P: Serve> PollLoop<P> {
             self.looks += 1;
             std::thread::yield_now();
         }
-        while let Ok(guest) = self.parked_in.try_recv() {
+        let guests = self.lot.fetch();
+        let parked = !guests.is_empty();
+        for guest in guests {
             self.park(poll, guest);
         }
         let mut accept = self.accepting == Accepting::AtLimit;
@@ -193,7 +230,7 @@ impl<P: Serve> PollLoop<P> {
             }
         }
         self.sweep(poll);
-        accept && self.accept(poll)
+        (accept && self.accept(poll)) || parked
     }
 
     /// Accepts one connection, and has the poll tell of the next: to try for it would cost more where
