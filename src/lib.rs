@@ -52,8 +52,8 @@
 //! # Implementation notes
 //!
 //! - `server` is the life of every server and knows no protocol; `proto` is the protocols and knows
-//!   no socket, thread or clock; a room (`tcp`, `udp`, `http`, `smtp`) joins the two; `tunnel` uses
-//!   what any user could use.
+//!   no socket, thread or clock; a room (`tcp`, `udp`, `http`, `smtp`) joins the two; `tunnel` knows
+//!   none of the servers: it has sockets of std at both ends, for it looks at single bytes and ends.
 //! - **The poll loop** of a server of streams is a `mio` poll with the listener, a waker, and the
 //!   connections that are between requests, which need no thread. Accepted connections go to worker
 //!   threads that are kept for reuse and block on their sockets.
