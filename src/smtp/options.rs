@@ -198,8 +198,13 @@ impl Builder<Smtp> {
         self
     }
 
-    /// Decides on DATA, or a transaction's first BDAT, before the message comes; a reply of the code
-    /// 354 accepts.
+    /// Decides on DATA, or a transaction's first BDAT, before the message comes.
+    ///
+    /// A reply accepts with a code of 2xx or 3xx, so that one hook serves both commands. The client
+    /// gets the code that its command asks for: after DATA a 2xx becomes 354 with the same text, for
+    /// it is 354 that the client sends its message after. A chunk is answered when it has come, with
+    /// the hook's 2xx reply or, after a 3xx, the usual one; one that is `LAST` ends the message, which
+    /// is answered by the handler.
     pub fn on_data<F, R>(mut self, hook: F) -> Self
     where
         F: Fn(&Envelope<'_>) -> R + Send + Sync + 'static,

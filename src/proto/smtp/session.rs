@@ -103,6 +103,8 @@ enum Mode {
         left: u64,
         last: bool,
         refusal: Option<Reply>,
+        /// What a hook wants said of the chunk when it is taken.
+        praise: Option<Reply>,
     },
 }
 
@@ -386,6 +388,7 @@ impl Session {
             size,
             last,
             refusal,
+            praise,
             ..
         } = chunk
         else {
@@ -408,7 +411,7 @@ impl Session {
         if let Some(transaction) = transaction {
             transaction.chunks.get_or_insert_default();
         }
-        self.say(250, "2.0.0 ", &format!("{size} octets taken"));
+        self.say_or(praise, 250, "2.0.0 ", &format!("{size} octets taken"));
         None
     }
 
@@ -442,10 +445,12 @@ impl Question {
         }
     }
 
-    /// Whether `reply` means yes: its class is that of the usual reply.
+    /// Whether `reply` means yes: its class is that of the usual reply. A message is begun by DATA,
+    /// whose yes is 3xx, or by BDAT, whose yes is 2xx; a hook need not know by which.
     fn accepts(&self, reply: &Reply) -> bool {
-        let class = if let Question::Data = self { 3 } else { 2 };
-        reply.ending().is_none() && reply.code() / 100 == class
+        let class = reply.code() / 100;
+        let is_yes = class == 2 || class == 3 && matches!(self, Question::Data);
+        reply.ending().is_none() && is_yes
     }
 }
 

@@ -49,6 +49,20 @@ fn each_stage_can_be_refused_in_the_tests_words() {
 }
 
 #[test]
+fn a_positive_reply_to_the_data_loses_no_message() {
+    let server = sink_with(|builder| builder.on_data(|_| Reply::new(250, "2.0.0 go ahead")));
+    let mut client = Client::in_transaction(server.local_addr());
+    client.send("BDAT 2 LAST\r\nab");
+    assert_eq!(client.code(), 250);
+    client.say("MAIL FROM:<a@b>", 250);
+    client.say("RCPT TO:<c@d>", 250);
+    assert_eq!(client.say("DATA", 354), "354 go ahead");
+    client.say("QUIT\r\n.", 250);
+    assert_eq!(next_text(&server), "ab");
+    assert_eq!(next_text(&server), "QUIT\r\n");
+}
+
+#[test]
 fn a_refused_connection_leaves_quit_only() {
     let server = sink_with(|builder| builder.on_connect(|_| false));
     let mut client = Client::connect(server.local_addr());

@@ -154,6 +154,7 @@ impl Session {
             left: size,
             last,
             refusal,
+            praise: None,
         };
     }
 
@@ -323,12 +324,27 @@ impl Session {
     }
 
     pub(super) fn data_decided(&mut self, reply: Option<Reply>, accepted: bool) {
-        if let Mode::Chunk { refusal, .. } = &mut self.mode {
-            // The chunk comes whatever is decided, so the refusal waits for its end.
-            *refusal = reply.filter(|_| !accepted);
+        if let Mode::Chunk {
+            refusal, praise, ..
+        } = &mut self.mode
+        {
+            // The chunk comes whatever is decided, so the reply waits for its end.
+            match reply {
+                Some(reply) if !accepted => *refusal = Some(reply),
+                // "Go on" is no reply to a chunk, which has come already.
+                reply => *praise = reply.filter(|reply| reply.code() / 100 == 2),
+            }
             return;
         }
         self.flush = true;
+        // A client sends its message after a 354 and nothing else (RFC 5321 section 4.3.2): told 250
+        // it would not, or its message would be read as commands.
+        let reply = match reply {
+            Some(reply) if reply.code() / 100 == 2 => {
+                Some(Reply::new(354, reply.text().to_owned()))
+            }
+            reply => reply,
+        };
         if accepted {
             let announced = self.transaction.as_ref().and_then(|t| t.sender.size());
             let expected = announced.map_or(self.last_size, |size| {

@@ -499,3 +499,35 @@ fn extensions_that_are_off_are_not_offered() {
         assert!(run("EHLO c\r\n").0.contains(&format!("-{keyword}")));
     }
 }
+
+/// A positive reply from a hook accepts the message, in whatever way it comes, and the client gets a
+/// reply that goes with its command.
+#[test]
+fn a_positive_reply_accepts_data_and_chunks_alike() {
+    for (code, chunk) in [(250, "250 2.0.0 fine"), (354, "250 2.0.0 2 octets taken")] {
+        let run = |commands: &str| {
+            let decide = |question: &Question| match question {
+                Question::Data => Decision::Answer(Reply::new(code, "fine")),
+                _ => Decision::Accept,
+            };
+            let input = format!("{TRANSACTION}{commands}NOOP\r\n");
+            let (said, messages) = run_with(config(), decide, &[input.as_bytes()]);
+            let replies = said.split_once("recipient ok\r\n").unwrap().1.to_owned();
+            let bodies: Vec<_> = messages.into_iter().map(|message| message.body).collect();
+            (replies, bodies)
+        };
+        let rest = "250 2.0.0 taken\r\n250 2.0.0 OK\r\n";
+        assert_eq!(
+            run("BDAT 2 LAST\r\nab"),
+            (rest.to_owned(), vec![b"ab".to_vec()])
+        );
+        assert_eq!(
+            run("BDAT 2\r\nabBDAT 1 LAST\r\nc"),
+            (format!("{chunk}\r\n{rest}"), vec![b"abc".to_vec()])
+        );
+        assert_eq!(
+            run("DATA\r\nRSET\r\n.\r\n"),
+            (format!("354 fine\r\n{rest}"), vec![b"RSET\r\n".to_vec()])
+        );
+    }
+}
