@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::deadline::{Deadline, prose};
+use crate::deadline::Deadline;
 
 /// A bounded queue of what arrived.
 ///
@@ -103,31 +103,57 @@ impl<T> Record<T> {
         let deadline = Deadline::new(timeout, self.noun);
         let mut state = self.lock();
         loop {
-            if let Some(at) = state.items.iter().position(|item| item.answered)
-                && let Some(item) = state.items.remove(at)
-            {
-                state.bytes -= item.bytes;
-                return Ok(item.value);
+            if let Some(value) = state.take_first() {
+                return Ok(value);
             }
-            let left = deadline.remaining();
-            if state.stopped {
-                return Err(prose(
-                    io::ErrorKind::NotConnected,
-                    format!("the server stopped before {} came{state}", self.noun),
-                ));
-            }
-            if left.is_zero() {
-                return Err(deadline.error(&state.to_string()));
-            }
-            state.waiting += 1;
-            state = self
-                .answered
-                // Longer waits than the clock can add are cut to an hour and begun again.
-                .wait_timeout(state, left.min(Duration::from_secs(3600)))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-            state.waiting -= 1;
+            state = self.wait(state, &deadline, "")?;
         }
+    }
+
+    /// Takes the first `count` items that are answered, waiting for all of them at most `timeout`:
+    /// it takes all or, with an error, none. More than the record keeps never come.
+    pub(crate) fn take_many(&self, count: usize, timeout: Duration) -> io::Result<Vec<T>> {
+        let deadline = Deadline::new(timeout, self.noun);
+        let mut state = self.lock();
+        loop {
+            let answered = state.items.iter().filter(|item| item.answered);
+            if answered.take(count).count() == count {
+                return Ok((0..count).map_while(|_| state.take_first()).collect());
+            }
+            let wanted = format!("; {count} were wanted at once");
+            state = self.wait(state, &deadline, &wanted)?;
+        }
+    }
+
+    /// Waits until something has changed; an error when nothing more will, or the time is over.
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<T>>,
+        deadline: &Deadline,
+        wanted: &str,
+    ) -> io::Result<MutexGuard<'a, State<T>>> {
+        if state.stopped {
+            return Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                format!(
+                    "the server stopped before {} came{state}{wanted}",
+                    self.noun
+                ),
+            ));
+        }
+        let left = deadline.remaining();
+        if left.is_zero() {
+            return Err(deadline.error(&format!("{state}{wanted}")));
+        }
+        state.waiting += 1;
+        state = self
+            .answered
+            // Longer waits than the clock can add are cut to an hour and begun again.
+            .wait_timeout(state, left.min(Duration::from_secs(3600)))
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        state.waiting -= 1;
+        Ok(state)
     }
 
     /// How many arrived, taken or not, kept or not.
@@ -171,6 +197,13 @@ impl<T> Drop for Unanswered<'_, T> {
 }
 
 impl<T> State<T> {
+    fn take_first(&mut self) -> Option<T> {
+        let at = self.items.iter().position(|item| item.answered)?;
+        let item = self.items.remove(at)?;
+        self.bytes -= item.bytes;
+        Some(item.value)
+    }
+
     /// Where the item of this number is. Items are in the order of their numbers, though some may
     /// have been taken; the one that is answered is most often the last that came.
     fn find(&self, number: u64) -> Result<usize, usize> {
@@ -184,11 +217,18 @@ impl<T> State<T> {
 /// What had come so far, for the message of a take that found nothing.
 impl<T> fmt::Display for State<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unanswered = self.items.len() as u64;
-        let taken = self.total - self.not_kept - unanswered;
-        match taken {
-            0 => f.write_str("; none came so far")?,
-            n => write!(f, "; {n} came before and were taken")?,
+        let kept = self.items.len() as u64;
+        let waiting = self.items.iter().filter(|item| item.answered).count() as u64;
+        let unanswered = kept - waiting;
+        let taken = self.total - self.not_kept - kept;
+        match (taken, waiting) {
+            (0, 0) => f.write_str("; none came so far")?,
+            (0, n) => write!(f, "; {n} came and can be taken")?,
+            (n, 0) => write!(f, "; {n} came before and were taken")?,
+            (n, m) => write!(
+                f,
+                "; {n} came before and were taken, {m} came and can be taken"
+            )?,
         }
         if unanswered > 0 {
             write!(f, ", {unanswered} came and were not answered yet")?;
@@ -290,6 +330,51 @@ mod tests {
         assert!(
             message(&record).starts_with("the server stopped before a thing came; 1 came before")
         );
+    }
+
+    #[test]
+    fn many_are_taken_together_or_not_at_all() {
+        let record = Record::new(limit(10), "a thing");
+        let quick = [record.list(1, 10), record.list(3, 10)];
+        let slow = record.list(2, 10);
+        drop(quick);
+        let message = |count| {
+            let error = record.take_many(count, Duration::ZERO).unwrap_err();
+            error.to_string()
+        };
+        assert_eq!(
+            message(3),
+            "timed out after 0ns waiting for a thing; 2 came and can be taken, \
+             1 came and were not answered yet; 3 were wanted at once"
+        );
+        assert_eq!(record.all(), [1, 3, 2]);
+        assert_eq!(record.take_many(2, Duration::ZERO).unwrap(), [1, 3]);
+        drop(slow);
+        drop(record.list(4, 10));
+        assert_eq!(
+            message(3),
+            "timed out after 0ns waiting for a thing; 2 came before and were taken, \
+             2 came and can be taken; 3 were wanted at once"
+        );
+        record.set_stopped(true);
+        assert!(message(3).starts_with("the server stopped before a thing came; 2 "));
+        assert!(record.take_many(0, Duration::ZERO).unwrap().is_empty());
+        assert_eq!(record.take_many(2, Duration::ZERO).unwrap(), [2, 4]);
+        // What was taken has made room.
+        drop(record.list(5, 100));
+        assert_eq!(record.all(), [5]);
+    }
+
+    #[test]
+    fn who_waits_for_many_gets_those_that_come_later() {
+        let record = Record::new(limit(10), "a thing");
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| record.take_many(3, Duration::from_secs(60)));
+            for value in 1..=3 {
+                drop(record.list(value, 0));
+            }
+            assert_eq!(waiter.join().unwrap().unwrap(), [1, 2, 3]);
+        });
     }
 
     #[test]

@@ -19,7 +19,6 @@ pub use self::mail::{Attachment, Mail};
 pub use self::message::Message;
 pub use self::options::{Envelope, Stage};
 pub use self::service::Smtp;
-use crate::deadline::Deadline;
 pub use crate::proto::smtp::{
     BodyType, Decision, Extension, Login, Mechanism, Notify, Recipient, Reply, Ret, Sender,
 };
@@ -90,17 +89,16 @@ impl<A> TestServer<Smtp, A> {
             .map_err(|error| self.with_transcripts(&error))
     }
 
-    /// Takes the oldest `count` messages, waiting for all of them at most `timeout`.
+    /// Takes the oldest `count` messages, waiting for all of them at most `timeout`. They have to fit
+    /// into the record together (the builder's `record_limit` and `record_bytes`).
     ///
     /// # Errors
-    /// As [`take_message`](TestServer::take_message); those that came are taken, and lost.
+    /// As [`take_message`](TestServer::take_message), when fewer came; those are not taken.
     pub fn take_messages(&self, count: usize, timeout: Duration) -> io::Result<Vec<Arc<Message>>> {
-        let deadline = Deadline::new(timeout, "messages");
-        let mut messages = Vec::new();
-        while messages.len() < count {
-            messages.push(self.take_message(deadline.remaining())?);
-        }
-        Ok(messages)
+        self.host
+            .record
+            .take_many(count, timeout)
+            .map_err(|error| self.with_transcripts(&error))
     }
 
     /// The messages that came and were not taken, in their order; also one whose handler still runs.

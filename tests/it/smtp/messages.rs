@@ -111,6 +111,11 @@ fn messages_come_in_order_and_are_taken_once() {
         client.say(&format!("{number}\r\n."), 250);
     }
     assert_eq!(server.messages().len(), 3);
+    // A wait for more than came takes none of them.
+    let error = server.take_messages(4, Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(error.to_string().contains("S: 354 "), "{error}");
+    assert_eq!(server.messages().len(), 3);
     let two = server.take_messages(2, LONG).unwrap();
     assert_eq!((two[0].raw(), two[1].raw()), (&b"0\r\n"[..], &b"1\r\n"[..]));
     assert_eq!(next_text(&server), "2\r\n");
