@@ -2,10 +2,10 @@
 //!
 //! [`TestSmtpServer`] is the server.
 
-mod answer;
 mod mail;
 mod message;
 mod options;
+mod reply;
 mod service;
 mod transcript;
 
@@ -14,10 +14,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::answer::Answer;
 pub use self::mail::{Attachment, Mail};
 pub use self::message::Message;
 pub use self::options::{Envelope, Stage};
+pub use self::reply::IntoReply;
 pub use self::service::Smtp;
 pub use crate::proto::smtp::{
     BodyType, Decision, Extension, Login, Mechanism, Notify, Recipient, Reply, Ret, Sender,
@@ -27,7 +27,7 @@ use crate::server::address::ListenOn;
 use crate::server::options::Builder;
 
 /// An SMTP server (RFC 5321, with the extensions of [`Extension`]) whose handler gets each
-/// [`Message`], and whose return value is the reply to it ([`Answer`]).
+/// [`Message`], and whose return value is the reply to it ([`IntoReply`]).
 ///
 /// Every message that was handled is recorded, whatever the reply. A client that lets the server wait
 /// longer than the builder's `read_timeout` for a command, or within a message, gets a 421.
@@ -64,7 +64,7 @@ impl<A> TestServer<Smtp, A> {
     where
         L: ListenOn<Address = A>,
         H: Fn(&Message) -> R + Send + Sync + 'static,
-        R: Answer,
+        R: IntoReply,
     {
         Builder::<Smtp>::default().start(address, handler)
     }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::answer::Answer;
 use super::message::Message;
+use super::reply::IntoReply;
 use super::service::Smtp;
 use crate::proto::smtp::{
     Config, Decision, Extension, Extensions, Login, Recipient, Reply, Sender,
@@ -316,7 +316,7 @@ impl Builder<Smtp> {
     where
         L: ListenOn,
         H: Fn(&Message) -> R + Send + Sync + 'static,
-        R: Answer,
+        R: IntoReply,
     {
         Bound::new(self.common, address, Smtp::new(self.options, handler))
     }
@@ -329,7 +329,7 @@ impl Builder<Smtp> {
     where
         L: ListenOn,
         H: Fn(&Message) -> R + Send + Sync + 'static,
-        R: Answer,
+        R: IntoReply,
     {
         self.bind(address, handler)?.start()
     }

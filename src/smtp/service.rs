@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::answer::{Answer, taken};
 use super::message::Message;
 use super::options::{Envelope, SmtpOptions, Stage};
+use super::reply::{IntoReply, taken};
 use super::transcript::{Transcript, Transcripts};
 use crate::connection::Connection;
 use crate::deadline::Deadline;
@@ -50,7 +50,7 @@ impl Smtp {
     pub(crate) fn new<H, R>(options: SmtpOptions, handler: H) -> Smtp
     where
         H: Fn(&Message) -> R + Send + Sync + 'static,
-        R: Answer,
+        R: IntoReply,
     {
         let handler: Box<Handler> =
             Box::new(move |message| handler(message).into_reply().map_err(HandlerError::Error));

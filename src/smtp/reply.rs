@@ -16,30 +16,30 @@ use crate::server::failure::Never;
 ///
 /// A handler that panics answers `451` too, and its panic is kept; one that always does, `!`, is a
 /// handler as well.
-pub trait Answer {
+pub trait IntoReply {
     /// The reply, or what went wrong.
     fn into_reply(self) -> Result<Reply, Box<dyn Error + Send + Sync>>;
 }
 
-impl Answer for () {
+impl IntoReply for () {
     fn into_reply(self) -> Result<Reply, Box<dyn Error + Send + Sync>> {
         Ok(taken())
     }
 }
 
-impl Answer for Reply {
+impl IntoReply for Reply {
     fn into_reply(self) -> Result<Reply, Box<dyn Error + Send + Sync>> {
         Ok(self)
     }
 }
 
-impl<T: Answer, E: Into<Box<dyn Error + Send + Sync>>> Answer for Result<T, E> {
+impl<T: IntoReply, E: Into<Box<dyn Error + Send + Sync>>> IntoReply for Result<T, E> {
     fn into_reply(self) -> Result<Reply, Box<dyn Error + Send + Sync>> {
         self.map_err(Into::into)?.into_reply()
     }
 }
 
-impl Answer for Never {
+impl IntoReply for Never {
     fn into_reply(self) -> Result<Reply, Box<dyn Error + Send + Sync>> {
         match self {}
     }
