@@ -77,6 +77,24 @@ impl<A> TestServer<Smtp, A> {
         Builder::<Smtp>::default().sink(address)
     }
 
+    /// A server that gives every message the same reply, and records it.
+    ///
+    /// ```
+    /// use loopback::{TestSmtpServer, smtp::Reply};
+    ///
+    /// let full = TestSmtpServer::fixed("127.0.0.1:0", Reply::new(452, "4.2.2 mailbox full"))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start).
+    pub fn fixed<L: ListenOn<Address = A>>(
+        address: L,
+        reply: Reply,
+    ) -> io::Result<TestServer<Smtp, A>> {
+        Builder::<Smtp>::default().fixed(address, reply)
+    }
+
     /// Takes the oldest message, waiting for one at most `timeout`.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::message::Message;
 use super::reply::IntoReply;
+use super::reply::taken;
 use super::service::Smtp;
 use crate::proto::smtp::{
     Config, Decision, Extension, Extensions, Login, Recipient, Reply, Sender,
@@ -305,7 +306,19 @@ impl Builder<Smtp> {
     /// # Errors
     /// As [`TestSmtpServer::start`](TestServer::start).
     pub fn sink<L: ListenOn>(self, address: L) -> io::Result<TestServer<Smtp, L::Address>> {
-        Bound::new(self.common, address, Smtp::sink(self.options))?.start()
+        self.fixed(address, taken())
+    }
+
+    /// Binds and starts a server that gives every message this reply.
+    ///
+    /// # Errors
+    /// As [`TestSmtpServer::start`](TestServer::start).
+    pub fn fixed<L: ListenOn>(
+        self,
+        address: L,
+        reply: Reply,
+    ) -> io::Result<TestServer<Smtp, L::Address>> {
+        Bound::new(self.common, address, Smtp::fixed(self.options, reply))?.start()
     }
 
     /// Binds, without serving yet: the port is known, and clients queue.

@@ -30,12 +30,19 @@ const LARGEST_READ: usize = 128 * 1024;
 /// A read as large as this fills the buffer that a connection has at first.
 const FULL_READ: usize = 8 * 1024;
 
-type Handler = dyn Fn(&Message) -> Result<Reply, HandlerError> + Send + Sync;
+/// Where the reply to a message comes from.
+enum Handler {
+    /// It is always this one. No code of the test's runs, so the poll loop's thread can give it.
+    Fixed(Reply),
+    /// The test's code.
+    Run(Box<Closure>),
+}
+
+type Closure = dyn Fn(&Message) -> Result<Reply, HandlerError> + Send + Sync;
 
 /// The SMTP protocol of a [`TestSmtpServer`](crate::TestSmtpServer).
 pub struct Smtp {
-    /// Nothing for a sink.
-    handler: Option<Box<Handler>>,
+    handler: Handler,
     options: SmtpOptions,
     config: Arc<Config>,
     pub(crate) transcripts: Transcripts,
@@ -52,18 +59,18 @@ impl Smtp {
         H: Fn(&Message) -> R + Send + Sync + 'static,
         R: IntoReply,
     {
-        let handler: Box<Handler> =
-            Box::new(move |message| handler(message).into_reply().map_err(HandlerError::Error));
+        let handler =
+            move |message: &Message| handler(message).into_reply().map_err(HandlerError::Error);
         Smtp {
-            handler: Some(handler),
-            ..Smtp::sink(options)
+            handler: Handler::Run(Box::new(handler)),
+            ..Smtp::fixed(options, taken())
         }
     }
 
-    /// Takes every message.
-    pub(crate) fn sink(options: SmtpOptions) -> Smtp {
+    /// Gives every message this reply.
+    pub(crate) fn fixed(options: SmtpOptions, reply: Reply) -> Smtp {
         Smtp {
-            handler: None,
+            handler: Handler::Fixed(reply),
             config: Arc::new(options.settled()),
             options,
             transcripts: Transcripts::default(),
@@ -252,7 +259,7 @@ impl Visit<'_> {
             match self.advance() {
                 Event::Ask if self.asks_the_test() => return Ok(Turn::Work),
                 Event::Ask => self.decide(),
-                Event::Message(incoming) if self.smtp.handler.is_some() => {
+                Event::Message(incoming) if matches!(self.smtp.handler, Handler::Run(_)) => {
                     self.talk.arrived = Some(incoming);
                     return Ok(Turn::Work);
                 }
@@ -368,8 +375,9 @@ impl Visit<'_> {
     }
 
     fn handle(&self, message: &Message) -> Reply {
-        let Some(handler) = &self.smtp.handler else {
-            return taken();
+        let handler = match &self.smtp.handler {
+            Handler::Fixed(reply) => return reply.clone(),
+            Handler::Run(handler) => handler,
         };
         let outcome = self.session.run(|| handler(message));
         outcome.and_then(|outcome| outcome).unwrap_or_else(|error| {

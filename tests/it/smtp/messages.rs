@@ -2,7 +2,7 @@
 
 use std::io;
 
-use loopback::smtp::Reply;
+use loopback::smtp::{Reply, Stage};
 
 use super::*;
 
@@ -62,6 +62,32 @@ fn the_handlers_value_is_the_reply() {
     })
     .unwrap();
     assert_eq!(deliver(server.local_addr()), 251);
+}
+
+#[test]
+fn a_fixed_reply_is_given_to_every_message() {
+    let full = || Reply::new(452, "4.2.2 mailbox full");
+    let server = TestSmtpServer::fixed("127.0.0.1:0", full()).unwrap();
+    for _ in 0..2 {
+        let mut client = Client::in_transaction(server.local_addr());
+        client.say("DATA", 354);
+        assert_eq!(client.say("x\r\n.", 452), "452 4.2.2 mailbox full");
+        let message = server.take_message(LONG).unwrap();
+        assert_eq!(
+            (message.raw(), message.reply()),
+            (&b"x\r\n"[..], Some(&full()))
+        );
+    }
+    // Faults too, and the replies set for one time go before it.
+    let server = TestSmtpServer::builder()
+        .reply_once(Stage::Message, 1, Reply::ok())
+        .fixed("127.0.0.1:0", Reply::hang_up())
+        .unwrap();
+    assert_eq!(deliver(server.local_addr()), 250);
+    let mut client = Client::in_transaction(server.local_addr());
+    client.say("DATA", 354);
+    client.send(".\r\n");
+    client.ended();
 }
 
 #[test]
