@@ -16,7 +16,8 @@ use crate::server::options::Builder;
 use crate::server::{Bound, TestServer};
 
 /// What a server decides on: where a hook or a reply of the test's can step in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Stage {
     /// A client has connected; usually `220`.
     Connect,

@@ -1,9 +1,10 @@
 //! One connection: what comes goes into the protocol's state machine, its replies go out.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufRead, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::message::Message;
@@ -47,7 +48,7 @@ pub struct Smtp {
     config: Arc<Config>,
     pub(crate) transcripts: Transcripts,
     /// How often each stage was reached.
-    reached: [AtomicU64; 7],
+    reached: Mutex<HashMap<Stage, u64>>,
     /// Connections so far, and a word that no other server has.
     sessions: AtomicU64,
     unique: String,
@@ -74,7 +75,7 @@ impl Smtp {
             config: Arc::new(options.settled()),
             options,
             transcripts: Transcripts::default(),
-            reached: Default::default(),
+            reached: Mutex::default(),
             sessions: AtomicU64::new(0),
             unique: unique(),
         }
@@ -98,9 +99,11 @@ impl Smtp {
         if self.options.replies.is_empty() {
             return None;
         }
-        let nth = self.reached[stage as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let nth = reached.entry(stage).or_default();
+        *nth += 1;
         let mut replies = self.options.replies.iter();
-        let found = replies.find(|(at, number, _)| *at == stage && *number == nth);
+        let found = replies.find(|(at, number, _)| *at == stage && number == nth);
         found.map(|(.., reply)| reply.clone())
     }
 

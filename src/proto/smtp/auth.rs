@@ -5,6 +5,7 @@ use md5::{Digest, Md5};
 
 /// How a client proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mechanism {
     /// `PLAIN`: user and password in one response.
     Plain,

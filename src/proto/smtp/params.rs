@@ -26,6 +26,7 @@ pub struct Recipient {
 
 /// How a message is encoded (the parameter BODY; RFC 6152, RFC 3030).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BodyType {
     /// `7BIT`: lines of ASCII.
     SevenBit,
@@ -37,6 +38,7 @@ pub enum BodyType {
 
 /// What a failure report is to bring back (the parameter RET; RFC 3461 section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ret {
     /// `FULL`: the whole message.
     Full,

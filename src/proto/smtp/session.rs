@@ -73,6 +73,7 @@ pub(crate) enum Question {
 
 /// What a hook decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Decision {
     /// Accepted, with the usual reply.
     Accept,

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use loopback::smtp::{Reply, Stage};
+use loopback::smtp::{BodyType, Decision, Mechanism, Reply, Ret, Stage};
 
 use super::*;
 
@@ -79,16 +79,64 @@ fn a_421_closes_at_any_stage() {
         Stage::Helo,
         Stage::Mail,
         Stage::Rcpt,
+        Stage::Auth,
         Stage::Data,
         Stage::Message,
     ] {
-        let server =
-            sink_with(|builder| builder.reply_once(stage, 1, Reply::new(421, "4.3.2 going down")));
+        let server = sink_with(|builder| {
+            let builder = builder.credentials("bob", "secret");
+            builder.reply_once(stage, 1, Reply::new(421, "4.3.2 going down"))
+        });
         let mut client = Client::connect(server.local_addr());
-        client.send("EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\n");
+        client.send(
+            "EHLO c\r\nAUTH PLAIN AGJvYgBzZWNyZXQ=\r\n\
+             MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\n",
+        );
         while client.code() != 421 {}
         client.ended();
     }
+}
+
+/// More stages, mechanisms and so on may come, and break no one's match: were one of these enums
+/// complete to its users, the last arm here would be an error.
+#[deny(unreachable_patterns)]
+#[test]
+fn what_may_grow_is_matched_with_a_rest() {
+    fn stage(stage: Stage) -> u8 {
+        match stage {
+            Stage::Connect | Stage::Helo | Stage::Mail | Stage::Rcpt => 1,
+            Stage::Auth | Stage::Data | Stage::Message => 1,
+            _ => 0,
+        }
+    }
+    fn others(decision: &Decision, mechanism: Mechanism, body: BodyType, ret: Ret) -> [u8; 4] {
+        [
+            match decision {
+                Decision::Accept | Decision::Refuse | Decision::Answer(_) => 1,
+                _ => 0,
+            },
+            match mechanism {
+                Mechanism::Plain | Mechanism::Login | Mechanism::CramMd5 => 1,
+                _ => 0,
+            },
+            match body {
+                BodyType::SevenBit | BodyType::EightBitMime | BodyType::BinaryMime => 1,
+                _ => 0,
+            },
+            match ret {
+                Ret::Full | Ret::Headers => 1,
+                _ => 0,
+            },
+        ]
+    }
+    assert_eq!(stage(Stage::Rcpt), 1);
+    let others = others(
+        &Decision::Accept,
+        Mechanism::Plain,
+        BodyType::SevenBit,
+        Ret::Full,
+    );
+    assert_eq!(others, [1; 4]);
 }
 
 #[test]
