@@ -1,5 +1,7 @@
 //! AUTH: the mechanisms PLAIN, LOGIN and CRAM-MD5 (RFC 4954, RFC 4616, RFC 2195).
 
+use std::fmt;
+
 use data_encoding::{BASE64, HEXLOWER};
 use md5::{Digest, Md5};
 
@@ -16,7 +18,9 @@ pub enum Mechanism {
 }
 
 /// A client's attempt to log in, to be judged by a hook.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Its `Debug` shows who it is, and not the password, nor what it could be guessed from.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     mechanism: Mechanism,
     user: String,
@@ -24,7 +28,7 @@ pub struct Login {
     proof: Proof,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Proof {
     Password(String),
     Digest { challenge: String, digest: String },
@@ -87,6 +91,16 @@ impl Login {
                 HEXLOWER.encode(&expected) == digest.to_ascii_lowercase()
             }
         }
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("mechanism", &self.mechanism)
+            .field("user", &self.user)
+            .field("acting_as", &self.acting_as)
+            .finish_non_exhaustive()
     }
 }
 

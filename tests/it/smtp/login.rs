@@ -79,6 +79,37 @@ fn the_login_reaches_the_message() {
 }
 
 #[test]
+fn no_debug_shows_a_password() {
+    let builder = TestSmtpServer::builder().credentials("bob", "secret");
+    let shown = format!("{builder:?} {builder:#?}");
+    assert!(
+        shown.contains("bob") && !shown.contains("secret"),
+        "{shown}"
+    );
+
+    // A digest proves a password that is guessed, so it tells as much; this one is of no password.
+    let digest = "Ym9iIGRpZ2VzdA==";
+    let (sender, logins) = std::sync::mpsc::channel();
+    let server = sink_with(|builder| {
+        builder.on_auth(move |login| {
+            sender.send(format!("{login:?} {login:#?}")).unwrap();
+            false
+        })
+    });
+    let mut client = Client::ready(server.local_addr());
+    client.say(&format!("AUTH PLAIN {RIGHT}"), 535);
+    client.say("AUTH CRAM-MD5", 334);
+    client.say(digest, 535);
+    for name in ["Plain", "CramMd5"] {
+        let shown = logins.recv_timeout(LONG).unwrap();
+        assert!(shown.contains("bob") && shown.contains(name), "{shown}");
+        for hidden in ["secret", "digest", "challenge"] {
+            assert!(!shown.contains(hidden), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn a_closure_decides() {
     let server = sink_with(|builder| {
         builder.on_auth(|login| {
