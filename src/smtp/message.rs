@@ -7,6 +7,9 @@ use super::mail::{Attachment, Mail};
 use crate::proto::smtp::{Incoming, Recipient, Reply, Sender};
 use crate::server::address::Address;
 
+/// What a message without anything in it is taken to occupy: many small ones fill a record too.
+const OWN_SIZE: usize = 256;
+
 /// A message with its envelope, as a [`TestSmtpServer`](crate::TestSmtpServer) got it.
 pub struct Message {
     peer: Address,
@@ -35,6 +38,13 @@ impl Message {
 
     pub(crate) fn set_reply(&self, reply: Reply) {
         let _ = self.reply.set(reply);
+    }
+
+    /// About how many octets of memory it takes, for the record's limit.
+    pub(crate) fn weight(&self) -> usize {
+        let names = self.hello.len() + self.auth_user().map_or(0, str::len);
+        let recipients: usize = self.recipients.iter().map(Recipient::weight).sum();
+        OWN_SIZE + names + self.sender.weight() + recipients + self.raw.len()
     }
 
     /// The client's address.

@@ -134,7 +134,7 @@ impl Protocol for Smtp {
     type Item = Arc<Message>;
 
     fn size_of(message: &Arc<Message>) -> usize {
-        message.raw().len()
+        message.weight()
     }
 
     fn run(run: Run<Smtp>) {

@@ -93,6 +93,12 @@ impl Sender {
         self.auth.as_deref()
     }
 
+    /// The octets of memory that it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let texts = [&self.envelope_id, &self.auth].into_iter().flatten();
+        size_of::<Sender>() + self.address.len() + texts.map(String::len).sum::<usize>()
+    }
+
     /// Reads what follows the path of MAIL.
     pub(crate) fn parse(
         address: &str,
@@ -160,6 +166,13 @@ impl Recipient {
     pub fn original(&self) -> Option<(&str, &str)> {
         let (kind, address) = self.original.as_ref()?;
         Some((kind, address))
+    }
+
+    /// The octets of memory that it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let original = self.original.as_ref();
+        let original = original.map_or(0, |(kind, address)| kind.len() + address.len());
+        size_of::<Recipient>() + self.address.len() + original
     }
 
     /// Reads what follows the path of RCPT.

@@ -149,6 +149,35 @@ fn messages_come_in_order_and_are_taken_once() {
 }
 
 #[test]
+fn the_record_counts_the_envelope_too() {
+    let kept = |limit: usize, helo: &str, mail: &str, rcpts: &[&str]| {
+        let server = sink_with(|builder| builder.record_bytes(limit).credentials("bob", "secret"));
+        let mut client = Client::greeted(server.local_addr());
+        client.say(&format!("EHLO {helo}"), 250);
+        client.say(&format!("MAIL FROM:<a@b>{mail}"), 250);
+        for rcpt in rcpts {
+            client.say(&format!("RCPT TO:<{rcpt}"), 250);
+        }
+        client.say("DATA", 354);
+        client.say(".", 250);
+        server.messages().len() == 1
+    };
+    // No message is as small as its text.
+    assert!(!kept(256, "c", "", &["d@e>"]));
+    // This is not too much, and each of those has one thing more that is.
+    assert!(kept(600, "c", "", &["d@e>", "d@e>"]));
+    assert!(!kept(600, "c", "", &["d@e>"; 10]));
+    let domain = ["x".repeat(60).as_str(); 4].join(".");
+    assert!(!kept(600, &domain, "", &["d@e>"]));
+    let address = format!("d@{domain}>");
+    assert!(!kept(600, "c", "", &[&*address, &*address]));
+    let original = format!("d@e> ORCPT=rfc822;{}", "x".repeat(400));
+    assert!(!kept(600, "c", "", &[&*original]));
+    let auth = format!(" AUTH={}", "x".repeat(400));
+    assert!(!kept(600, "c", &auth, &["d@e>"]));
+}
+
+#[test]
 fn the_content_is_decoded() {
     let server = sink();
     let mut client = Client::in_transaction(server.local_addr());
