@@ -210,6 +210,42 @@ fn a_server_restarts_on_its_address() {
     assert_eq!(server.messages().len(), 2);
 }
 
+#[test]
+fn ipv6_serves_too() {
+    let server = TestSmtpServer::start("[::1]:0", |_| {}).unwrap();
+    assert!(server.local_addr().is_ipv6());
+    assert_eq!(deliver(server.local_addr()), 250);
+    let message = server.take_message(LONG).unwrap();
+    let peer = message.peer().as_inet().unwrap();
+    assert!(peer.ip().is_loopback() && peer.is_ipv6(), "{peer}");
+}
+
+/// Tools for the system's threads (top, gdb, perf) show whose they are, while a handler runs.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_are_named_after_the_server() {
+    let (sender, names) = std::sync::mpsc::channel();
+    let server = TestSmtpServer::start("127.0.0.1:0", move |_| {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        // A thread of another test may end meanwhile.
+        let names =
+            tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        let own = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
+        sender.send((own, names.collect::<String>())).unwrap();
+    })
+    .unwrap();
+    assert_eq!(deliver(server.local_addr()), 250);
+    let (own, all) = names.recv_timeout(LONG).unwrap();
+    let server = format!("smtp:{}", server.port());
+    assert_eq!(own, format!("{server} w1\n"));
+    let of_server: Vec<_> = all
+        .lines()
+        .filter(|name| name.starts_with(&server))
+        .collect();
+    assert_eq!(of_server.len(), 2, "{of_server:?}");
+    assert!(of_server.contains(&&*server), "{of_server:?}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_unix_domain_socket_serves_too() {
