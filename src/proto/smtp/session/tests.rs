@@ -1,3 +1,5 @@
+mod splits;
+
 use super::*;
 use crate::proto::smtp::{Extension, Extensions};
 use proptest::prelude::*;
