@@ -13,15 +13,24 @@ mod tunnel;
 
 use std::env;
 use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let mut trials = Vec::new();
+    let mut trials = vec![needs(
+        "sleep",
+        "coreutils",
+        "a_late_program_goes_with_its_children",
+        a_late_program_goes_with_its_children,
+    )];
     trials.extend(tcp::trials());
     #[cfg(feature = "http")]
     trials.extend(http::trials());
@@ -68,38 +77,93 @@ fn run_with_input<S: AsRef<OsStr>>(
     input: &[u8],
 ) -> Output {
     let file = find(program).unwrap_or_else(|| panic!("{program} is not installed"));
-    let mut child = Command::new(file)
-        .args(arguments)
-        .env("LC_ALL", "C.UTF-8")
+    let mut command = Command::new(file);
+    command.args(arguments).env("LC_ALL", "C.UTF-8");
+    finish(&mut command, input, Duration::from_secs(60))
+        .unwrap_or_else(|error| panic!("{program} {error}"))
+}
+
+/// More than this on one of a program's outputs is an error.
+const MOST_OUTPUT: u64 = 256 << 20;
+
+/// Runs a command with `input` to its end. Beyond `limit` it is killed with all that it started: what it leaves behind
+/// may hold its pipes, so the end of the program alone is not the end.
+fn finish(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output, String> {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
-        .unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+        .map_err(|error| format!("cannot be started: {error}"))?;
+    let group = format!("-{}", child.id());
+    // Nothing is sent: it is disconnected when all four threads have dropped their ends.
+    let (running, ended) = mpsc::channel::<()>();
     let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    std::thread::spawn(move || {
-        use std::io::Write;
+    let (alive, input) = (running.clone(), input.to_vec());
+    let writer = thread::spawn(move || {
+        let _alive = alive;
         // A program that does not read its input closes it, which is its right.
         let _ = stdin.write_all(&input);
     });
-    let (id, (done, ended)) = (child.id(), std::sync::mpsc::channel::<()>());
-    let program = program.to_owned();
-    let guard = std::thread::spawn(move || {
-        let start = Instant::now();
-        let timeout = ended.recv_timeout(Duration::from_secs(60))
-            == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
-        if timeout {
-            let _ = Command::new("kill")
-                .args(["-KILL", &id.to_string()])
-                .status();
-            panic!("{program} still ran after {:?}", start.elapsed());
-        }
+    let stdout = read_all(child.stdout.take().unwrap(), running.clone());
+    let stderr = read_all(child.stderr.take().unwrap(), running.clone());
+    let waiter = thread::spawn(move || {
+        let _alive = running;
+        child.wait()
     });
-    let output = child.wait_with_output().unwrap();
-    drop(done);
-    guard.join().unwrap();
-    output
+    let is_late = ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+    if is_late {
+        let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
+        if ended.recv_timeout(Duration::from_secs(20)) == Err(RecvTimeoutError::Timeout) {
+            // Joining would hang: something has left the group, and holds a pipe.
+            return Err(format!(
+                "left something that is not ended by a kill ({killed:?})"
+            ));
+        }
+    }
+    writer.join().unwrap();
+    let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+    let status = waiter.join().unwrap();
+    if is_late {
+        let (out, err) = (stdout.escape_ascii(), stderr.escape_ascii());
+        return Err(format!(
+            "still ran after {limit:?}\nits output: {out}\nits errors: {err}"
+        ));
+    }
+    if stdout.len().max(stderr.len()) as u64 == MOST_OUTPUT {
+        return Err(format!("printed {MOST_OUTPUT} bytes or more"));
+    }
+    let status = status.map_err(|error| format!("cannot be waited for: {error}"))?;
+    Ok(Output {
+        status,
+        stdout,
+        stderr,
+    })
+}
+
+fn read_all(pipe: impl Read + Send + 'static, alive: Sender<()>) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let _alive = alive;
+        let mut all = Vec::new();
+        // What came before an error is still worth showing.
+        let _ = pipe.take(MOST_OUTPUT).read_to_end(&mut all);
+        all
+    })
+}
+
+/// A program that does not end is ended with those that it started, also where it has ended itself.
+fn a_late_program_goes_with_its_children() {
+    for script in ["sleep 600 & echo begun; wait", "sleep 600 & echo begun"] {
+        let mut command = Command::new("sh");
+        let error = finish(
+            command.args(["-c", script]),
+            b"",
+            Duration::from_millis(500),
+        );
+        let error = error.unwrap_err();
+        assert!(error.starts_with("still ran after 500ms"), "{error}");
+    }
 }
 
 /// Runs a Python program, and gives its output; fails with its errors.
