@@ -8,6 +8,8 @@ use loopback::{Request, Response, TestHttpServer, Version};
 use crate::{needs, python, run, run_with_input, succeeded};
 
 const LONG: Duration = Duration::from_secs(20);
+/// curl sends the body unasked when 100 does not come within a second, unless told.
+const PATIENT: [&str; 2] = ["--expect100-timeout", "20"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let curl = |name, test| needs("curl", "curl", name, test);
@@ -110,7 +112,10 @@ fn expect() {
         "@-",
         &url(&server, "/"),
     ];
-    let arguments = ["-sS", "--max-time", "30"].iter().chain(&arguments);
+    let arguments = ["-sS", "--max-time", "30"]
+        .iter()
+        .chain(&PATIENT)
+        .chain(&arguments);
     let output = run_with_input("curl", arguments, &body);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("< HTTP/1.1 100 Continue"), "{said}");
@@ -137,6 +142,7 @@ fn expect() {
         "@-",
         &url(&server, "/"),
     ];
+    let arguments: Vec<_> = PATIENT.iter().copied().chain(arguments).collect();
     assert_eq!(curl_with_input(&arguments, &body), "413 0");
     server.stop(LONG).unwrap();
 }
@@ -250,17 +256,18 @@ fn upgrade() {
 fn faults() {
     use loopback::{At, Fault};
     let text = || Response::text("hello, world");
-    // curl's exit codes: 52 nothing came, 56 reading failed, 18 a part came, 28 too slow.
-    for (response, code) in [
-        (Response::close(), 52),
-        (Response::reset(), 56),
-        (text().fault(Fault::Close(At::Body(5))), 18),
-        (text().chunked().fault(Fault::Close(At::Body(5))), 18),
-        (text().delay(LONG), 28),
+    // curl's exit codes: 52 nothing came, 56 reading failed, 18 a part came, 28 too slow. Only who has to be too
+    // slow has little time.
+    for (response, seconds, code) in [
+        (Response::close(), "20", 52),
+        (Response::reset(), "20", 56),
+        (text().fault(Fault::Close(At::Body(5))), "20", 18),
+        (text().chunked().fault(Fault::Close(At::Body(5))), "20", 18),
+        (text().delay(Duration::from_secs(600)), "0.5", 28),
     ] {
         let shown = format!("{response:?}");
         let mut server = TestHttpServer::fixed("127.0.0.1:0", response).unwrap();
-        let output = run("curl", ["-sS", "--max-time", "0.5", &url(&server, "/")]);
+        let output = run("curl", ["-sS", "--max-time", seconds, &url(&server, "/")]);
         assert_eq!(output.status.code(), Some(code), "{shown}: {output:?}");
         server.stop(LONG).unwrap();
     }
@@ -338,13 +345,28 @@ fn logging_handler() {
 
 fn load() {
     let mut server = paths();
-    let arguments = ["-t2", "-c32", "-d1s", &url(&server, "/load")];
+    let arguments = [
+        "-t2",
+        "-c32",
+        "-d1s",
+        "--timeout",
+        "20s",
+        &url(&server, "/load"),
+    ];
     let out = succeeded("wrk", run("wrk", arguments));
     assert!(
         !out.contains("Socket errors") && !out.contains("Non-2xx"),
         "{out}"
     );
-    let count = server.requests().len();
-    assert!(count > 100, "{count} requests\n{out}");
+    // How many it manages is the machine's affair; that the record has what wrk counted is ours.
+    let counted: usize = out
+        .lines()
+        .find_map(|line| line.split_once(" requests in ")?.0.trim().parse().ok())
+        .unwrap_or_else(|| panic!("no count of requests in {out}"));
+    let listed = server.requests().len();
+    assert!(
+        listed > 0 && listed >= counted.min(10_000),
+        "{listed} requests are recorded\n{out}"
+    );
     server.stop(LONG).unwrap();
 }

@@ -7,7 +7,6 @@ use loopback::{TestTcpServer, TestUdpServer};
 
 use crate::{needs, python, run_with_input, succeeded};
 
-const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(20);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -64,7 +63,7 @@ fn socket_handler() {
         let text = String::from_utf8_lossy(&frame);
         assert!(text.contains(message), "{text}");
     }
-    server.stop(SECOND).unwrap();
+    server.stop(LONG).unwrap();
 }
 
 /// `DatagramHandlerTest`: the same record in a datagram, its length before it.
@@ -81,7 +80,7 @@ fn datagram_handler() {
     let length = u32::from_be_bytes(datagram.data()[..4].try_into().unwrap());
     assert_eq!(length as usize, datagram.data().len() - 4);
     assert!(datagram.text().contains("spam"));
-    server.stop(SECOND).unwrap();
+    server.stop(LONG).unwrap();
 }
 
 /// `SysLogHandlerTest` and its Unix-domain sibling.
@@ -95,13 +94,13 @@ fn syslog_handler() {
     python(SCRIPT, &[&server.port().to_string()]);
     let datagram = server.take_datagram(LONG).unwrap();
     assert_eq!(datagram.data(), "<11>sp\u{e4}m\0".as_bytes());
-    server.stop(SECOND).unwrap();
+    server.stop(LONG).unwrap();
 
     let mut server = TestUdpServer::sink(loopback::UnixAddress::temporary()).unwrap();
     python(SCRIPT, &[server.path().to_str().unwrap()]);
     let datagram = server.take_datagram(LONG).unwrap();
     assert_eq!(datagram.data(), "<11>sp\u{e4}m\0".as_bytes());
-    server.stop(SECOND).unwrap();
+    server.stop(LONG).unwrap();
 }
 
 /// The answer comes after the client's half-close, so it must not have cut the connection.
@@ -114,7 +113,7 @@ fn socat_half_close() {
     let target = format!("TCP:{}", server.local_addr());
     let output = run_with_input("socat", ["-t", "20", "-", &target], b"half a loaf");
     assert_eq!(succeeded("socat", output), "HALF A LOAF");
-    server.stop(SECOND).unwrap();
+    server.stop(LONG).unwrap();
 }
 
 fn socat_unix_stream() {
@@ -122,7 +121,7 @@ fn socat_unix_stream() {
     let target = format!("UNIX-CONNECT:{}", server.path().display());
     let output = run_with_input("socat", ["-t", "20", "-", &target], b"by path");
     assert_eq!(succeeded("socat", output), "by path");
-    server.stop(SECOND).unwrap();
+    server.stop(LONG).unwrap();
 }
 
 fn socat_udp() {
@@ -131,5 +130,5 @@ fn socat_udp() {
     let output = run_with_input("socat", ["-u", "-", &target], b"one way");
     succeeded("socat", output);
     assert_eq!(server.take_datagram(LONG).unwrap().data(), b"one way");
-    server.stop(SECOND).unwrap();
+    server.stop(LONG).unwrap();
 }
