@@ -213,7 +213,8 @@ impl Served<'_> {
             Ok(0) => Err((Some(400), "the client closed its side".into())),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Err((Some(408), format!("nothing more came within {timeout:?}")))
+                let why = format!("the request did not end within {timeout:?}; the time ran out");
+                Err((Some(408), why))
             }
             Err(error) => Err((None, error.to_string())),
         }

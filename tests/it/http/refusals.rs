@@ -236,7 +236,7 @@ fn an_unfinished_request_gets_408_after_the_timeout() {
             .unwrap()
             .to_owned();
         assert!(
-            error.starts_with("nothing more came within 30ms") && error.contains(why),
+            error.starts_with("the request did not end within 30ms; ") && error.contains(why),
             "{error}"
         );
     }
