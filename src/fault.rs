@@ -7,6 +7,7 @@ use std::time::Duration;
 /// Bytes are counted as they go over the wire, the framing of chunks included. A place beyond the end of the head or
 /// of the response is its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum At {
     /// Before the first byte.
     Start,
@@ -29,6 +30,7 @@ pub enum At {
 /// let response = Response::text("hello").fault(Fault::Stall(At::Head(20), Duration::from_secs(2)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// Closes the connection: the client reads the end of the stream.
     Close(At),
@@ -40,6 +42,7 @@ pub enum Fault {
 
 /// How fast a response flows. Both end early, with the connection, when the server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pace {
     /// In segments of so many bytes, with a gap between.
     Dribble {

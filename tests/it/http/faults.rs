@@ -224,3 +224,26 @@ fn a_kept_connection_survives_what_does_not_end_it() {
     assert_eq!(server.requests().len(), 3);
     server.stop(LONG).unwrap();
 }
+
+/// That this compiles is the test: the last arms can be reached, so more variants may come.
+#[deny(unreachable_patterns)]
+#[test]
+fn there_may_be_more_faults_one_day() {
+    let place = |at| match at {
+        At::Start | At::Head(_) | At::Body(_) | At::End => "known",
+        _ => "new",
+    };
+    let fault = |fault| match fault {
+        Fault::Close(at) | Fault::Reset(at) | Fault::Stall(at, _) => place(at),
+        _ => "new",
+    };
+    let pace = |pace| match pace {
+        Pace::Dribble { .. } | Pace::Throttle { .. } => "known",
+        _ => "new",
+    };
+    assert_eq!(fault(Fault::Close(At::End)), "known");
+    let throttle = Pace::Throttle {
+        bytes_per_second: 1,
+    };
+    assert_eq!(pace(throttle), "known");
+}
