@@ -61,6 +61,10 @@ pub struct Http {
 
 type Handler = dyn Fn(Request) -> serve::Outcome + Send + Sync;
 
+/// About what a request takes in the record beside what came over the wire. Without it, a record of many small
+/// requests would be several times as large as its limit.
+const REQUEST_ITSELF: usize = 512;
+
 /// A response of one request, or one that all requests get.
 enum Answer {
     Own(Response),
@@ -110,6 +114,14 @@ impl<A> TestServer<Http, A> {
         TestServer::<Http, A>::start(address, |request: Request| response::echo(&request))
     }
 
+    /// A server that reads each request to its end, and answers 204 (No Content).
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start).
+    pub fn sink<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Http, A>> {
+        TestServer::<Http, A>::fixed(address, Response::new(204))
+    }
+
     /// Takes the oldest request that was answered, waiting for one at most `timeout`. Refused and unfinished requests
     /// are among them.
     ///
@@ -157,7 +169,14 @@ impl Protocol for Http {
     type Item = Request;
 
     fn size_of(request: &Request) -> usize {
-        request.raw_head().len() + request.body().len()
+        let trailers = request.trailers().iter();
+        REQUEST_ITSELF
+            + request.raw_head().len()
+            + request.body().len()
+            + size_of_val(request.chunk_sizes())
+            + trailers
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
     }
 
     fn run(run: Run<Http>) {

@@ -167,3 +167,31 @@ fn no_more_of_a_body_is_kept_than_asked_for() {
     assert_eq!((request.body(), request.body_size()), (&b"hel"[..], 5));
     server.stop(LONG).unwrap();
 }
+
+#[test]
+fn a_request_weighs_in_the_record_what_it_takes() {
+    let chunked = start("POST /") + "Transfer-Encoding: chunked\r\n\r\n";
+    for (request, asked, kept) in [
+        // However small, a request is something to keep: one fits, two do not.
+        (get("/"), 2, 1),
+        (chunked.clone() + "1\r\nx\r\n0\r\n\r\n", 1, 1),
+        // The sizes of chunks can take more than their bytes.
+        (
+            chunked.clone() + &"1\r\nx\r\n".repeat(100) + "0\r\n\r\n",
+            1,
+            0,
+        ),
+        (chunked + "0\r\nSum: " + &"x".repeat(500) + "\r\n\r\n", 1, 0),
+    ] {
+        let mut server = TestHttpServer::builder()
+            .record_bytes(1000)
+            .start("127.0.0.1:0", |_| ())
+            .unwrap();
+        let mut client = Client::new(server.local_addr());
+        for _ in 0..asked {
+            client.ask(&request);
+        }
+        assert_eq!(server.requests().len(), kept, "{request}");
+        server.stop(LONG).unwrap();
+    }
+}

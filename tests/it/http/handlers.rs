@@ -196,3 +196,15 @@ fn channel() -> (
     let (sender, receiver) = std::sync::mpsc::channel();
     (sender, std::sync::Mutex::new(receiver))
 }
+
+#[test]
+fn a_sink_reads_all_and_answers_nothing() {
+    let mut server = TestHttpServer::sink("127.0.0.1:0").unwrap();
+    let mut client = Client::new(server.local_addr());
+    for body in ["one", "two"] {
+        let reply = client.ask(start("POST /in") + "Content-Length: 3\r\n\r\n" + body);
+        assert_eq!((reply.status, reply.text()), (204, ""));
+        assert_eq!(server.take_request(LONG).unwrap().body(), body.as_bytes());
+    }
+    server.stop(LONG).unwrap();
+}
