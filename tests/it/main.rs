@@ -4,6 +4,7 @@ mod failures;
 #[cfg(feature = "http")]
 mod http;
 mod lifecycle;
+mod logging;
 #[cfg(feature = "smtp")]
 mod smtp;
 mod support;
