@@ -230,6 +230,8 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn judged(version: Version, fields: &[(&str, &str)]) -> Result<Meaning, u16> {
@@ -383,5 +385,64 @@ mod tests {
         headers.append("Content-Length", "1").unwrap();
         let rejection = meaning("CONNECT", Version::Http11, &headers, 9).unwrap_err();
         assert_eq!(rejection.status, 400);
+    }
+
+    /// A length, or a list of equal ones, each of which fits.
+    fn length_slowly(value: &str) -> Result<Framing, u16> {
+        let mut lengths = value.split(',').map(|member| {
+            let digits: String = member.trim_matches([' ', '\t']).into();
+            let is_number =
+                !digits.is_empty() && digits.chars().all(|digit| "0123456789".contains(digit));
+            is_number.then(|| digits.parse::<u128>().unwrap())
+        });
+        let first = lengths.next().flatten().ok_or(400u16)?;
+        if lengths.any(|next| next != Some(first)) {
+            return Err(400);
+        }
+        match u64::try_from(first) {
+            Ok(length @ ..=1000) => Ok(Framing::Length(length)),
+            _ => Err(413),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_fields_have_a_meaning_or_are_refused(
+            method in prop_oneof![Just("GET"), Just("CONNECT")], is_new in any::<bool>(),
+            fields in proptest::collection::vec((
+                prop_oneof![
+                    Just("Host"), Just("Expect"), Just("Upgrade"), Just("Connection"), Just("Content-Length"),
+                    Just("Transfer-Encoding"), Just("X-Other"),
+                ],
+                prop_oneof!["[a0-9,;: é\"]{0,8}", "(chunked|close|upgrade|gzip|100-continue|[, ]){0,4}", ".{0,20}"],
+            ), 0..5),
+        ) {
+            let mut headers = Headers::new();
+            for (name, value) in &fields {
+                // Values with control characters do not get so far.
+                let _ = headers.append(name, value);
+            }
+            let version = if is_new { Version::Http11 } else { Version::Http10 };
+            match meaning(method, version, &headers, 1000) {
+                Ok(meaning) => {
+                    let coded = headers.contains("Transfer-Encoding");
+                    prop_assert_eq!(meaning.framing == Framing::Chunked, coded);
+                    prop_assert!(headers.get_all("Host").count() <= 1 && headers.get("Host").is_none_or(is_host));
+                    prop_assert!(is_new || !meaning.upgrade && !meaning.expects_continue);
+                    prop_assert!(!(meaning.keep_alive && headers.lists("Connection", "close")));
+                }
+                Err(rejection) => {
+                    prop_assert!(matches!(rejection.status, 400 | 413 | 417 | 501), "{}", rejection.status);
+                }
+            }
+        }
+
+        #[test]
+        fn lengths_are_read_as_slowly(
+            value in prop_oneof!["[0-9]{0,22}", "(0{0,2}(7|1000|1001)[ \t]?,?){1,3}", "[0-9, \t+x]{0,6}"],
+        ) {
+            prop_assume!(!value.contains('\t') || Headers::new().append("X", &value).is_ok());
+            prop_assert_eq!(framed(&[("Content-Length", &value)]), length_slowly(&value), "{:?}", value);
+        }
     }
 }

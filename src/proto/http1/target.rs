@@ -139,6 +139,8 @@ fn is_uri_host(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -223,6 +225,59 @@ mod tests {
             "h h", "h/", "u@h", "h:80a", "[::1", "[]", "::1", "h:1:2", "http://h", "h?", "h\\",
         ] {
             assert!(!is_host(bad), "{bad:?}");
+        }
+    }
+
+    /// Tries every place for the port's colon, where [`is_host`] knows the one that it can be.
+    fn is_host_slowly(value: &str) -> bool {
+        let letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let digits = "0123456789";
+        let made_of = |text: &str, allowed: &[&str]| {
+            let allowed = allowed.concat();
+            text.chars().all(|letter| allowed.contains(letter))
+        };
+        let is_name = |text: &str| made_of(text, &[letters, digits, "-._~%!$&'()*+,;="]);
+        let is_literal = |text: &str| {
+            text.len() > 2
+                && text.starts_with('[')
+                && text.ends_with(']')
+                && made_of(&text[1..text.len() - 1], &[letters, digits, ":.-_~%"])
+        };
+        let is_port =
+            |text: &str| text.is_empty() || text.starts_with(':') && made_of(&text[1..], &[digits]);
+        (0..=value.len())
+            .filter_map(|at| value.split_at_checked(at))
+            .any(|(host, port)| (is_name(host) || is_literal(host)) && is_port(port))
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a1:.%@/ \\[\\]é]{0,10}",
+            "(\\[[a1:.%]{0,5}\\]|[a1.!]{0,5})(:[0-9a]{0,6})?",
+            "(http|a1+|1)?(://|:|/)[a1:@?/#\\[\\]é]{0,12}",
+            ".{0,20}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_target_has_parts_or_is_refused(
+            method in prop_oneof![Just("GET"), Just("OPTIONS"), Just("CONNECT")], target in text(),
+        ) {
+            if let Ok(form) = TargetForm::of(method, &target) {
+                let (path, query) = (form.path(&target), form.query(&target));
+                let mark = query.map_or(0, |query| 1 + query.len());
+                prop_assert!(target.len() >= mark && !path.contains('?'), "{path} {query:?}");
+                let named = form.authority(&target);
+                let absolute = matches!(form, TargetForm::Absolute { .. });
+                prop_assert_eq!(named.is_some(), absolute || method == "CONNECT");
+                prop_assert!(named.is_none_or(|named| target.contains(named) && !named.is_empty()));
+            }
+        }
+
+        #[test]
+        fn hosts_are_judged_as_slowly(value in text()) {
+            prop_assert_eq!(is_host(&value), is_host_slowly(&value), "{:?}", value);
         }
     }
 }
