@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, prose};
 
 /// A bounded queue of what arrived.
 ///
@@ -133,7 +133,7 @@ impl<T> Record<T> {
         wanted: &str,
     ) -> io::Result<MutexGuard<'a, State<T>>> {
         if state.stopped {
-            return Err(io::Error::new(
+            return Err(prose(
                 io::ErrorKind::NotConnected,
                 format!(
                     "the server stopped before {} came{state}{wanted}",

@@ -19,6 +19,7 @@ pub use self::message::Message;
 pub use self::options::{Envelope, Stage};
 pub use self::reply::IntoReply;
 pub use self::service::Smtp;
+use crate::deadline::prose;
 pub use crate::proto::smtp::{
     BodyType, Decision, Extension, Login, Mechanism, Notify, Recipient, Reply, Ret, Sender,
 };
@@ -135,7 +136,7 @@ impl<A> TestServer<Smtp, A> {
             [] => "no client connected".to_owned(),
             said => format!("what was said:\n{}", said.concat()),
         };
-        io::Error::new(error.kind(), format!("{error}; {said}"))
+        prose(error.kind(), format!("{error}; {said}"))
     }
 }
 

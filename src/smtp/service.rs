@@ -231,6 +231,10 @@ struct Visit<'a> {
     is_clogged: bool,
 }
 
+/// So many writes a client may cost in one turn: with more, as for a burst of NOOPs, a worker serves
+/// it, so that the others need not wait.
+const MOST_FLUSHES: u32 = 32;
+
 impl Visit<'_> {
     /// Talks until one side ends it.
     fn talk(&mut self) -> io::Result<Ending> {
@@ -258,7 +262,8 @@ impl Visit<'_> {
     fn turn(&mut self, drain: bool) -> io::Result<Turn> {
         // A new client has sent nothing yet, and would not before the greeting.
         let mut all_read = self.talk.machine.is_new() && !drain;
-        while !self.is_clogged {
+        let mut flushes = 0;
+        while !self.is_clogged && flushes < MOST_FLUSHES {
             match self.advance() {
                 Event::Ask if self.asks_the_test() => return Ok(Turn::Work),
                 Event::Ask => self.decide(),
@@ -267,7 +272,10 @@ impl Visit<'_> {
                     return Ok(Turn::Work);
                 }
                 Event::Message(incoming) => self.message(*incoming),
-                Event::Flush => self.flush()?,
+                Event::Flush => {
+                    self.flush()?;
+                    flushes += 1;
+                }
                 Event::More => {
                     self.flush()?;
                     if self.is_clogged {
