@@ -246,6 +246,30 @@ fn threads_are_named_after_the_server() {
     assert!(of_server.contains(&&*server), "{of_server:?}");
 }
 
+/// Clients share the poll loop's thread for as long as each is quick. One that is not gets a worker of
+/// its own, or the others would wait for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_burst_of_commands_does_not_hold_up_the_others() {
+    let server = TestSmtpServer::sink("127.0.0.1:0").unwrap();
+    let worker = format!("smtp:{} w1\n", server.port());
+    let has_worker = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        tasks
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+            .any(|name| name == worker)
+    };
+    assert_eq!(deliver(server.local_addr()), 250);
+    assert!(!has_worker());
+    let mut client = crate::support::connect(server.local_addr());
+    client.write_all(&b"NOOP\r\n".repeat(1000)).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut replies = String::new();
+    client.read_to_string(&mut replies).unwrap();
+    assert_eq!(replies.matches("250 ").count(), 1000);
+    assert!(has_worker());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_unix_domain_socket_serves_too() {
