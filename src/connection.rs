@@ -151,7 +151,7 @@ impl Connection {
     pub fn read_line(&mut self) -> io::Result<String> {
         let line = self.line(b'\n', "a line")?;
         if line.is_empty() && std::mem::replace(&mut self.end_told, true) {
-            return Err(self.ended("the last line, and the end was told by an empty one"));
+            return Err(self.ended(1, "the last line, and the end was told by an empty one"));
         }
         String::from_utf8(line).map_err(not_utf8)
     }
@@ -171,7 +171,7 @@ impl Connection {
         while self.end - self.start < count {
             if self.fill(&deadline)? == 0 {
                 let came = self.end - self.start;
-                return Err(self.ended(&format!("{came} of {count} bytes")));
+                return Err(self.ended(came, &format!("{came} of {count} bytes")));
             }
         }
         Ok(self.take(count))
@@ -203,7 +203,7 @@ impl Connection {
             if self.fill(&deadline)? == 0 {
                 return match had {
                     0 => Ok(None),
-                    n => Err(self.ended(&format!("{n} of the 4 bytes of a frame's length"))),
+                    n => Err(self.ended(n, &format!("{n} of the 4 bytes of a frame's length"))),
                 };
             }
         }
@@ -215,7 +215,7 @@ impl Connection {
         while self.end - self.start < 4 + length {
             if self.fill(&deadline)? == 0 {
                 let came = self.end - self.start - 4;
-                return Err(self.ended(&format!("{came} of {length} bytes of a frame")));
+                return Err(self.ended(4, &format!("{came} of {length} bytes of a frame")));
             }
         }
         self.start += 4;
@@ -552,12 +552,15 @@ impl Connection {
         }
     }
 
-    fn ended(&self, came: &str) -> io::Error {
+    /// The error of an end that came too early, after `had` bytes of what was to be read. A stop is
+    /// an excuse for a client that was silent, not for one that had begun.
+    fn ended(&self, had: usize, came: &str) -> io::Error {
         let kind = io::ErrorKind::UnexpectedEof;
-        if self.live.is_shut_by_stop() {
-            return cut(kind, format!("the server stopped after {came}"));
+        match (self.live.is_shut_by_stop(), had) {
+            (true, 0) => cut(kind, format!("the server stopped after {came}")),
+            (true, _) => prose(kind, format!("the server stopped after {came}")),
+            (false, _) => prose(kind, format!("{} closed after {came}", self.live.peer)),
         }
-        prose(kind, format!("{} closed after {came}", self.live.peer))
     }
 
     fn too_long(&self, what: &str, length: usize, limit: usize, option: &str) -> io::Error {
@@ -634,7 +637,9 @@ impl Read for Connection {
         while done < into.len() {
             if self.start == self.end {
                 match self.fill(&deadline) {
-                    Ok(0) => return Err(self.ended(&format!("{done} of {} bytes", into.len()))),
+                    Ok(0) => {
+                        return Err(self.ended(done, &format!("{done} of {} bytes", into.len())));
+                    }
                     Ok(_) => {}
                     Err(error) => return Err(self.retold(error, &deadline, &into[..done])),
                 }

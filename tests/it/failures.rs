@@ -134,7 +134,7 @@ fn an_io_error_of_the_handlers_own_is_a_failure_although_the_server_stops() {
     }
 }
 
-/// The client had closed before the stop, so what was missing is the client's doing.
+/// It had begun, so the stop is no excuse for what is missing.
 #[test]
 fn a_client_that_sent_too_little_fails_the_test_although_the_server_stops() {
     for _ in 0..20 {
@@ -142,13 +142,11 @@ fn a_client_that_sent_too_little_fails_the_test_although_the_server_stops() {
             TestTcpServer::start("127.0.0.1:0", |mut conn| conn.read_bytes(4).map(drop)).unwrap();
         let mut client = connect(server.local_addr());
         client.write_all(b"ab").unwrap();
-        let peer = client.local_addr().unwrap();
         drop(client);
         let error = server.stop(LONG).unwrap_err();
-        assert_eq!(
-            error.failures()[0].message(),
-            format!("{peer} closed after 2 of 4 bytes")
-        );
+        // On a loaded machine its end may come after the stop.
+        let message = error.failures()[0].message();
+        assert!(message.ends_with(" after 2 of 4 bytes"), "{message}");
     }
 }
 
