@@ -1,0 +1,108 @@
+//! Single reads and writes of the socket, told to the registry, and what their errors say.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use crate::deadline::prose;
+use crate::server::failure::CutByStop;
+use crate::server::registry::{Activity, Live};
+use crate::server::socket::Stream;
+
+/// One read of the socket, told to the registry; begun again when a signal interrupts it.
+pub(super) fn receive(
+    stream: &Stream,
+    live: &Live,
+    activity: Activity,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    let before = live.set_activity(activity);
+    let outcome = loop {
+        match stream.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => break outcome,
+        }
+    };
+    live.set_activity(before);
+    match &outcome {
+        Ok(count) if *count > 0 => live.note_received(&into[..*count]),
+        _ => {}
+    }
+    outcome.map_err(|error| match is_timeout(&error) {
+        true => error,
+        false => told(live, "reading from", &error),
+    })
+}
+
+pub(super) fn send(live: &Live, write: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
+    let before = live.set_activity(Activity::Writing);
+    let outcome = write();
+    live.set_activity(before);
+    match outcome {
+        Ok(count) => {
+            live.note_sent(count);
+            Ok(count)
+        }
+        Err(error) if is_timeout(&error) => Err(not_read(live)),
+        Err(error) => Err(told(live, "writing to", &error)),
+    }
+}
+
+pub(super) fn not_read(live: &Live) -> io::Error {
+    prose(
+        io::ErrorKind::TimedOut,
+        format!(
+            "timed out writing to {}, which does not read; {} bytes were sent before",
+            live.peer,
+            live.sent.load(Ordering::Relaxed)
+        ),
+    )
+}
+
+pub(super) fn not_utf8(error: std::string::FromUtf8Error) -> io::Error {
+    prose(
+        io::ErrorKind::InvalidData,
+        format!("what came is not UTF-8: {error}"),
+    )
+}
+
+/// An error of the socket, with what was tried and how far it had come, or with the mark of a stop
+/// that caused it.
+pub(super) fn told(live: &Live, doing: &str, error: &io::Error) -> io::Error {
+    let text = format!(
+        "{doing} {}: {error}; {} bytes were received and {} sent before",
+        live.peer,
+        live.received.load(Ordering::Relaxed),
+        live.sent.load(Ordering::Relaxed)
+    );
+    match live.is_shut_by_stop() {
+        true => cut(error.kind(), text),
+        false => prose(error.kind(), text),
+    }
+}
+
+/// An error that is the stop's doing, so that the handler that returns it has not failed.
+pub(super) fn cut(kind: io::ErrorKind, text: String) -> io::Error {
+    io::Error::new(kind, CutByStop(text))
+}
+
+/// A socket's timeout shows as either, by platform.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// How much came, and its first bytes as text.
+pub(super) fn came_so_far(bytes: &[u8]) -> String {
+    const MOST: usize = 64;
+    match bytes {
+        [] => "nothing came so far".to_owned(),
+        _ => format!(
+            "{} bytes came so far: \"{}\"{}",
+            bytes.len(),
+            bytes[..bytes.len().min(MOST)].escape_ascii(),
+            if bytes.len() > MOST { "..." } else { "" }
+        ),
+    }
+}
