@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::deadline::{Deadline, prose};
@@ -18,7 +19,10 @@ use crate::deadline::{Deadline, prose};
 /// left says so.
 pub(crate) struct Record<T> {
     state: Mutex<State<T>>,
-    answered: Condvar,
+    /// Who waits for an item to be answered. Counted outside of the lock, so that an answer takes the
+    /// lock, and a system call, only where somebody waits.
+    waiting: AtomicUsize,
+    changed: Condvar,
     limit: Limit,
     /// What one item is called in messages: "a request".
     noun: &'static str,
@@ -35,25 +39,28 @@ struct State<T> {
     items: VecDeque<Item<T>>,
     /// The size of the items.
     bytes: usize,
-    /// How many arrived; the next item's number.
+    /// How many arrived.
     total: u64,
     not_kept: u64,
     stopped: bool,
-    /// Waking nobody would still cost a system call an item.
-    waiting: usize,
 }
 
 struct Item<T> {
-    number: u64,
     value: T,
     bytes: usize,
-    answered: bool,
+    answered: Arc<AtomicBool>,
+}
+
+impl<T> Item<T> {
+    fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::SeqCst)
+    }
 }
 
 /// An item that is listed and not answered yet; it can be taken from when this is dropped.
 pub(crate) struct Unanswered<'a, T> {
     record: &'a Record<T>,
-    number: u64,
+    answered: Arc<AtomicBool>,
 }
 
 impl<T> Record<T> {
@@ -65,9 +72,9 @@ impl<T> Record<T> {
                 total: 0,
                 not_kept: 0,
                 stopped: false,
-                waiting: 0,
             }),
-            answered: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            changed: Condvar::new(),
             limit,
             noun,
         }
@@ -76,24 +83,23 @@ impl<T> Record<T> {
     /// Lists an item of so many bytes.
     #[must_use = "the item is answered when this is dropped"]
     pub(crate) fn list(&self, value: T, bytes: usize) -> Unanswered<'_, T> {
+        let answered = Arc::new(AtomicBool::new(false));
         let mut state = self.lock();
-        let number = state.total;
         state.total += 1;
         let fits = bytes <= self.limit.bytes.saturating_sub(state.bytes);
         if fits && state.items.len() < self.limit.items {
             state.bytes += bytes;
             state.items.push_back(Item {
-                number,
                 value,
                 bytes,
-                answered: false,
+                answered: Arc::clone(&answered),
             });
         } else {
             state.not_kept += 1;
         }
         Unanswered {
             record: self,
-            number,
+            answered,
         }
     }
 
@@ -101,6 +107,7 @@ impl<T> Record<T> {
     /// record is no longer waited for.
     pub(crate) fn take(&self, timeout: Duration) -> io::Result<T> {
         let deadline = Deadline::new(timeout, self.noun);
+        let _waits = self.wait_counted();
         let mut state = self.lock();
         loop {
             if let Some(value) = state.take_first() {
@@ -114,9 +121,10 @@ impl<T> Record<T> {
     /// it takes all or, with an error, none. More than the record keeps never come.
     pub(crate) fn take_many(&self, count: usize, timeout: Duration) -> io::Result<Vec<T>> {
         let deadline = Deadline::new(timeout, self.noun);
+        let _waits = self.wait_counted();
         let mut state = self.lock();
         loop {
-            let answered = state.items.iter().filter(|item| item.answered);
+            let answered = state.items.iter().filter(|item| item.is_answered());
             if answered.take(count).count() == count {
                 return Ok((0..count).map_while(|_| state.take_first()).collect());
             }
@@ -125,10 +133,17 @@ impl<T> Record<T> {
         }
     }
 
+    /// Counts one who waits. It must be counted before it looks: an answer that comes after the look
+    /// then sees that somebody waits, and takes the lock to wake it.
+    fn wait_counted(&self) -> Waits<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Waits(&self.waiting)
+    }
+
     /// Waits until something has changed; an error when nothing more will, or the time is over.
     fn wait<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State<T>>,
+        state: MutexGuard<'a, State<T>>,
         deadline: &Deadline,
         wanted: &str,
     ) -> io::Result<MutexGuard<'a, State<T>>> {
@@ -145,15 +160,11 @@ impl<T> Record<T> {
         if left.is_zero() {
             return Err(deadline.error(&format!("{state}{wanted}")));
         }
-        state.waiting += 1;
-        state = self
-            .answered
-            // Longer waits than the clock can add are cut to an hour and begun again.
-            .wait_timeout(state, left.min(Duration::from_secs(3600)))
-            .unwrap_or_else(PoisonError::into_inner)
-            .0;
-        state.waiting -= 1;
-        Ok(state)
+        // Longer waits than the clock can add are cut to an hour and begun again.
+        let waited = self
+            .changed
+            .wait_timeout(state, left.min(Duration::from_secs(3600)));
+        Ok(waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// How many arrived, taken or not, kept or not.
@@ -163,10 +174,16 @@ impl<T> Record<T> {
 
     /// No more will come: who waits is woken.
     pub(crate) fn set_stopped(&self, stopped: bool) {
-        let mut state = self.lock();
-        state.stopped = stopped;
-        if state.waiting > 0 {
-            self.answered.notify_all();
+        self.lock().stopped = stopped;
+        self.wake();
+    }
+
+    /// Wakes who waits, if anybody does.
+    fn wake(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            // Whoever has looked in vain and not gone to sleep yet holds the lock.
+            drop(self.lock());
+            self.changed.notify_all();
         }
     }
 
@@ -185,32 +202,26 @@ impl<T: Clone> Record<T> {
 
 impl<T> Drop for Unanswered<'_, T> {
     fn drop(&mut self) {
-        let mut state = self.record.lock();
-        let at = state.find(self.number);
-        if let Ok(at) = at {
-            state.items[at].answered = true;
-            if state.waiting > 0 {
-                self.record.answered.notify_all();
-            }
-        }
+        self.answered.store(true, Ordering::SeqCst);
+        self.record.wake();
+    }
+}
+
+/// One who waits, until this is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl<T> State<T> {
     fn take_first(&mut self) -> Option<T> {
-        let at = self.items.iter().position(|item| item.answered)?;
+        let at = self.items.iter().position(Item::is_answered)?;
         let item = self.items.remove(at)?;
         self.bytes -= item.bytes;
         Some(item.value)
-    }
-
-    /// Where the item of this number is. Items are in the order of their numbers, though some may
-    /// have been taken; the one that is answered is most often the last that came.
-    fn find(&self, number: u64) -> Result<usize, usize> {
-        match self.items.back() {
-            Some(last) if last.number == number => Ok(self.items.len() - 1),
-            _ => self.items.binary_search_by_key(&number, |item| item.number),
-        }
     }
 }
 
@@ -218,7 +229,7 @@ impl<T> State<T> {
 impl<T> fmt::Display for State<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kept = self.items.len() as u64;
-        let waiting = self.items.iter().filter(|item| item.answered).count() as u64;
+        let waiting = self.items.iter().filter(|item| item.is_answered()).count() as u64;
         let unanswered = kept - waiting;
         let taken = self.total - self.not_kept - kept;
         match (taken, waiting) {
@@ -256,7 +267,7 @@ impl<T> fmt::Debug for Record<T> {
 
 impl<T> fmt::Debug for Unanswered<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Unanswered({})", self.number)
+        write!(f, "Unanswered({:?})", self.answered)
     }
 }
 
