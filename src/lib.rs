@@ -63,10 +63,11 @@
 //!   timeout, and is woken by a datagram of its own: a poll would cost two system calls a datagram.
 //! - **Stop** sets a flag and wakes the thread, which accepts who has come, closes the listener and
 //!   ends. The reading side of live connections is then shut, so that blocked handlers see the end
-//!   of the stream; near the timeout both sides are. Errors that handlers make of being cut like
-//!   that are not failures.
-//! - **A connection's socket** belongs to the handler's [`Connection`] alone; the registry of live
-//!   connections holds a weak reference, by which stopping shuts it.
+//!   of the stream; near the timeout both sides are. An error that a connection gave because it was
+//!   cut like that carries a mark, and a handler that returns it has not failed.
+//! - **A connection's socket** belongs to the handler's [`Connection`], and under TCP also to the
+//!   worker, until the handler's outcome is recorded. The registry of live connections holds a weak
+//!   reference, by which stopping shuts it.
 //! - **What arrived** is listed before it is answered and can be taken after.
 
 #[cfg_attr(

@@ -22,7 +22,9 @@ impl Connection {
         self.make_room();
         let mut waited = false;
         loop {
-            let left = deadline.check().map_err(|_| self.timed_out(deadline))?;
+            let left = deadline
+                .check()
+                .map_err(|_| self.timed_out(deadline, self.buffer()))?;
             self.arm(left, waited)?;
             let (stream, live) = (&self.stream, &self.live);
             match receive(
@@ -219,21 +221,15 @@ impl Connection {
         }
     }
 
-    pub(super) fn timed_out(&self, deadline: &Deadline) -> io::Error {
-        deadline.error(&format!(
-            " from {}; {}",
-            self.live.peer,
-            came_so_far(self.buffer())
-        ))
+    fn timed_out(&self, deadline: &Deadline, came: &[u8]) -> io::Error {
+        let came = came_so_far(came);
+        deadline.error(&format!(" from {}; {came}", self.live.peer))
     }
 
     /// A timeout's error for a reader that has taken what came out of the buffer already.
     pub(super) fn retold(&self, error: io::Error, deadline: &Deadline, came: &[u8]) -> io::Error {
         match error.kind() {
-            io::ErrorKind::TimedOut => {
-                let came = came_so_far(came);
-                deadline.error(&format!(" from {}; {came}", self.live.peer))
-            }
+            io::ErrorKind::TimedOut => self.timed_out(deadline, came),
             _ => error,
         }
     }

@@ -70,8 +70,8 @@ impl<P: Protocol> Default for Builder<P> {
 }
 
 impl<P: Protocol> Builder<P> {
-    /// The longest time the poll loop sleeps, 500 ms unless told. Stopping never waits for it; it
-    /// only bounds how late a limit of the system that has gone is noticed.
+    /// The longest time the server's thread sleeps, 500 ms unless told. Stopping does not wait for it:
+    /// it is how late a stop would be noticed if waking the thread failed.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.common.poll_interval = interval;
         self
