@@ -17,7 +17,11 @@ use crate::deadline::Deadline;
 /// What is known of one connection (or of one datagram being handled) while a handler serves it.
 ///
 /// It does not keep the stream open: that is the handler's `Connection` alone.
+///
+/// Its own thread writes it with every read and write; the alignment keeps it out of the cache lines
+/// of other connections' threads.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Live {
     pub(crate) id: u64,
     pub(crate) peer: Address,
