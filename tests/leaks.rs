@@ -48,6 +48,17 @@ fn a_thousand_starts_and_stops_leave_nothing() {
         // The client is still connected, and its connection kept alive.
         server.stop(LONG).unwrap();
     });
+    #[cfg(feature = "http")]
+    rounds("http with a handler", || {
+        let handler = |_request| "hello";
+        let mut server = loopback::TestHttpServer::start("127.0.0.1:0", handler).unwrap();
+        let mut client = connect(server.local_addr());
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        client.read_exact(&mut [0; 64]).unwrap();
+        server.stop(LONG).unwrap();
+    });
     #[cfg(feature = "smtp")]
     rounds("smtp", || {
         let mut server = loopback::TestSmtpServer::sink("127.0.0.1:0").unwrap();

@@ -19,7 +19,7 @@ use crate::connection::Connection;
 use crate::server::address::ListenOn;
 use crate::server::host::Run;
 use crate::server::options::Builder;
-use crate::server::protocol::{Next, Protocol, Serve, Session};
+use crate::server::protocol::{Next, Protocol, Serve, Session, Turn};
 use crate::server::wake::Streams;
 use crate::server::{Bound, TestServer, streams};
 
@@ -56,6 +56,8 @@ pub type TestHttpServer<A = SocketAddr> = TestServer<Http, A>;
 /// The HTTP protocol of a [`TestHttpServer`].
 pub struct Http {
     handler: Box<Handler>,
+    /// The handler runs no code of the test's, and its answer goes out in one write that does not block.
+    answers_at_once: bool,
     options: HttpOptions,
 }
 
@@ -100,6 +102,7 @@ impl<A> TestServer<Http, A> {
             response.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let response = Arc::new(response);
         let protocol = Http {
+            answers_at_once: response.goes_out_at_once(),
             handler: Box::new(move |_| Ok(Answer::Shared(Arc::clone(&response)))),
             options: HttpOptions::default(),
         };
@@ -187,6 +190,17 @@ impl Protocol for Http {
 impl Serve for Http {
     fn serve(&self, conn: Connection, session: &Session<'_, Http>) -> Next {
         serve::serve(self, conn, session)
+    }
+
+    fn takes_turns(&self) -> bool {
+        self.answers_at_once
+            && self.options.before_body.is_none()
+            && self.options.max_requests.is_none()
+            && self.options.pace().is_none()
+    }
+
+    fn turn(&self, conn: &mut Connection, drain: bool, session: &Session<'_, Http>) -> Turn {
+        serve::turn(self, conn, drain, session)
     }
 }
 

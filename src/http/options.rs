@@ -146,6 +146,7 @@ impl Builder<Http> {
         let handler = move |request| Ok(Answer::from(handler(request).into_response()?.checked()?));
         let protocol = Http {
             handler: Box::new(handler),
+            answers_at_once: false,
             options: self.options,
         };
         Bound::new(self.common, address, protocol)

@@ -89,6 +89,9 @@ pub(super) type Takeover = Arc<dyn Fn(Connection) -> Result<(), BoxError> + Send
 /// So many bytes of a body make a chunk, unless told otherwise.
 const CHUNK_SIZE: usize = 16 * 1024;
 
+/// Less than any system's send buffer has.
+const AT_ONCE: usize = 2048;
+
 impl Response {
     /// An empty body with this status, 200 to 599 by the book; anything from 200 to 999 is sent.
     pub fn new(status: u16) -> Response {
@@ -305,6 +308,22 @@ impl Response {
             Some(error) => Err(format!("the response cannot be sent: {error}").into()),
             None => Ok(self),
         }
+    }
+
+    /// Whether it goes out in one write that needs no room but what an empty send buffer always has, and leaves the
+    /// connection open.
+    pub(super) fn goes_out_at_once(&self) -> bool {
+        let Content::Bytes(body) = &self.content else {
+            return false;
+        };
+        let fields = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        self.rare.is_none()
+            && self.status != 101
+            && self.headers.get("Connection").is_none()
+            && body.len() + fields.sum::<usize>() <= AT_ONCE
     }
 
     fn typed(content_type: &'static str, text: String) -> Response {

@@ -10,10 +10,10 @@ use super::{Answer, Http};
 use crate::connection::{Connection, Idle};
 use crate::deadline::Deadline;
 use crate::proto::http1::{
-    Body, BodyDecoder, Exchange, Framing, HeadParser, Parsed, Rejection, RequestHead,
+    Body, BodyDecoder, Exchange, Framing, HeadParser, Parsed, Rejection, RequestHead, Version,
 };
 use crate::server::failure::HandlerError;
-use crate::server::protocol::{Next, Protocol, Session};
+use crate::server::protocol::{Next, Protocol, Session, Turn};
 use crate::server::record::Unanswered;
 use crate::server::registry::Activity;
 use crate::server::streams::FIRST_PARKED;
@@ -27,18 +27,12 @@ const CLOSING_TIME: Duration = Duration::from_secs(2);
 const CLOSING_BYTES: usize = 64 << 20;
 
 /// Serves requests until the connection ends or is idle.
-pub(super) fn serve(http: &Http, conn: Connection, session: &Session<'_, Http>) -> Next {
-    let mut served = Served {
-        http,
-        session,
-        conn,
-        out: Vec::new(),
-        deadline: None,
-    };
+pub(super) fn serve(http: &Http, mut conn: Connection, session: &Session<'_, Http>) -> Next {
+    let mut served = Served::new(http, &mut conn, session);
     loop {
         match served.conn.wait_idle(LINGER) {
             Ok(Idle::Ready) => {}
-            Ok(Idle::Quiet) => return Next::Park(served.conn),
+            Ok(Idle::Quiet) => return Next::Park(conn),
             Ok(Idle::Ended) | Err(_) => return Next::Close,
         }
         match served.exchange() {
@@ -50,25 +44,74 @@ pub(super) fn serve(http: &Http, conn: Connection, session: &Session<'_, Http>) 
             Flow::Drop => return Next::Close,
             Flow::Reset => {
                 // It fails when the client has gone already, and then there is nothing to reset.
-                let _ = served.conn.reset();
+                let _ = conn.reset();
                 return Next::Close;
             }
             Flow::HandOver(answer) => {
-                served.hand_over(&answer);
+                hand_over(conn, session, &answer);
                 return Next::Close;
             }
         }
     }
 }
 
+/// Serves a connection's first request on the poll loop's thread, where the answer is known and goes out in one write:
+/// a client that asks once costs no worker. One that asks again may have much to ask, and gets one.
+pub(super) fn turn(
+    http: &Http,
+    conn: &mut Connection,
+    drain: bool,
+    session: &Session<'_, Http>,
+) -> Turn {
+    loop {
+        match conn.fill_now() {
+            Ok(None) => return Turn::Park,
+            Ok(Some(0)) | Err(_) => return Turn::Close,
+            Ok(Some(_)) => {}
+        }
+        if conn.exchanges > 0 {
+            return Turn::Work;
+        }
+        let parsed = HeadParser::default().parse(conn.buffer(), &http.options.limits);
+        let Parsed::Head(head, length) = parsed else {
+            // A worker reads it again: what is incomplete may take its time.
+            return Turn::Work;
+        };
+        if !is_simple(&head) {
+            return Turn::Work;
+        }
+        conn.consume(length);
+        let mut served = Served::new(http, conn, session);
+        served.is_turn = true;
+        let place = served.place();
+        match served.respond(head, Body::default(), place) {
+            Flow::Keep if !conn.buffer().is_empty() => return Turn::Work,
+            Flow::Keep if drain => {}
+            Flow::Keep => return Turn::Park,
+            // Only writing can have failed.
+            _ => return Turn::Close,
+        }
+    }
+}
+
+/// Whether a request has no body, and its answer leaves the connection open.
+fn is_simple(head: &RequestHead) -> bool {
+    head.framing() == Framing::Length(0)
+        && head.keep_alive()
+        && head.version > Version::Http10
+        && head.method() != "CONNECT"
+}
+
 struct Served<'a> {
     http: &'a Http,
     session: &'a Session<'a, Http>,
-    conn: Connection,
+    conn: &'a mut Connection,
     /// Scratch for what is sent.
     out: Vec<u8>,
     /// When the request that is being read has to be there.
     deadline: Option<Deadline>,
+    /// Whether this is the poll loop's thread, where nothing may be waited for.
+    is_turn: bool,
 }
 
 /// What becomes of the connection after a request.
@@ -92,22 +135,39 @@ struct Halt {
     why: String,
 }
 
-impl Served<'_> {
-    /// Reads one request and answers it.
-    fn exchange(&mut self) -> Flow {
+impl<'a> Served<'a> {
+    fn new(http: &'a Http, conn: &'a mut Connection, session: &'a Session<'a, Http>) -> Served<'a> {
+        Served {
+            http,
+            session,
+            conn,
+            out: Vec::new(),
+            deadline: None,
+            is_turn: false,
+        }
+    }
+
+    /// Where the next request stands among those of the server.
+    fn place(&mut self) -> Place {
         let place = Place {
             connection: self.session.live.id - FIRST_PARKED as u64,
             exchange: self.conn.exchanges,
         };
         self.conn.exchanges += 1;
+        place
+    }
+
+    /// Reads one request and answers it.
+    fn exchange(&mut self) -> Flow {
+        let place = self.place();
         self.deadline = None;
         let head = match self.read_head() {
             Ok(Some(head)) => head,
             Ok(None) => return Flow::Drop,
             Err(halt) => return self.halt(*halt, place),
         };
-        let mut exchange = self.exchange_of(&head);
         if let Some(hook) = &self.http.options.before_body {
+            let mut exchange = self.exchange_of(&head);
             let request = self.request(head.clone(), Body::default(), None, place);
             let early = self.session.run(|| hook(request.clone()));
             let early = early.and_then(|early| early.map_err(HandlerError::Error));
@@ -122,6 +182,12 @@ impl Served<'_> {
             Ok(parts) => parts,
             Err(halt) => return self.halt(*halt, place),
         };
+        self.respond(head, body, place)
+    }
+
+    /// Answers a request that was read to its end.
+    fn respond(&mut self, head: RequestHead, body: Body, place: Place) -> Flow {
+        let exchange = self.exchange_of(&head);
         let request = self.request(head, body, None, place);
         let listed = self.session.list(request.clone());
         let handler = &self.http.handler;
@@ -258,12 +324,13 @@ impl Served<'_> {
             self.session.fail(error);
             Response::text(text).status(500).into()
         });
-        // Only now, for the stop may have come while the handler ran.
-        exchange.keep_alive &= !self.session.stopping();
+        // Only now, for the stop may have come while the handler ran. Closing in an orderly way would have to wait for
+        // the client, so a turn leaves it to the end of the server.
+        exchange.keep_alive &= self.is_turn || !self.session.stopping();
         let response = answer.response();
         self.conn.set_activity(Activity::Answering);
         let sent = send(
-            &mut self.conn,
+            self.conn,
             &mut self.out,
             exchange,
             response,
@@ -291,20 +358,8 @@ impl Served<'_> {
         flow
     }
 
-    /// Leaves the connection to the response's own handler.
-    fn hand_over(self, answer: &Answer) {
-        let Some(takeover) = &answer.response().rare().takeover else {
-            return;
-        };
-        let conn = self.conn;
-        let outcome = self.session.run(|| takeover(conn));
-        if let Err(error) = outcome.and_then(|outcome| outcome.map_err(HandlerError::Error)) {
-            self.session.fail(error);
-        }
-    }
-
     /// Closes our side and waits for the client to close its own.
-    fn close(mut self) {
+    fn close(&mut self) {
         self.conn.set_activity(Activity::Closing);
         if self.conn.shutdown_write().is_err() {
             return;
@@ -343,6 +398,17 @@ impl Served<'_> {
         place: Place,
     ) -> Request {
         Request::new(head, body, error, self.conn.peer().clone(), place)
+    }
+}
+
+/// Leaves the connection to the response's own handler.
+fn hand_over(conn: Connection, session: &Session<'_, Http>, answer: &Answer) {
+    let Some(takeover) = &answer.response().rare().takeover else {
+        return;
+    };
+    let outcome = session.run(|| takeover(conn));
+    if let Err(error) = outcome.and_then(|outcome| outcome.map_err(HandlerError::Error)) {
+        session.fail(error);
     }
 }
 

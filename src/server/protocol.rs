@@ -50,7 +50,8 @@ pub(crate) trait Serve: Protocol<Kind = Streams> {
 
     /// Serves what a connection has brought, on the poll loop's thread: the socket does not block, and
     /// nothing else may. Unless `drain` says that this is needed, a read that does not fill the
-    /// buffer may be taken for all that has come. The first turn is right after the accept.
+    /// buffer may be taken for all that has come. The first turn is right after the accept; a
+    /// connection that a worker has parked has its next turn when it can be read.
     fn turn(&self, _: &mut Connection, _drain: bool, _: &Session<'_, Self>) -> Turn {
         Turn::Work
     }
@@ -84,6 +85,8 @@ pub(crate) enum Next {
 pub(crate) enum Turn {
     /// It waits for its client, and then has another.
     Wait,
+    /// It is idle: it waits as one that a worker has parked, and then has another.
+    Park,
     /// A worker serves it from here; its socket blocks again.
     Work,
     /// It is closed.

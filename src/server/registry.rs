@@ -146,9 +146,9 @@ impl Live {
 
     /// Shuts the stream, which is the stop's doing. One that its client has closed already ends by
     /// itself, and what the handler makes of that end is the handler's.
-    fn shut(&self, how: Shutdown, poll: Option<&mut mio::Poll>) {
+    fn shut(&self, how: Shutdown, poll: &mut Option<mio::Poll>) {
         if let Some(stream) = self.stream.upgrade() {
-            if poll.is_some_and(|poll| stream.peer_has_closed(poll)) {
+            if how == Shutdown::Read && stream.peer_has_closed(poll) {
                 return;
             }
             self.shut_by_stop.store(true, Ordering::Release);
@@ -304,19 +304,16 @@ impl Registry {
     /// Shuts every connection that is still there; `Read` lets handlers finish what they write.
     pub(crate) fn shut_all(&self, how: Shutdown) {
         let all: Vec<_> = self.lock().live.clone();
-        let mut poll = match how {
-            Shutdown::Read if !all.is_empty() => mio::Poll::new().ok(),
-            _ => None,
-        };
+        let mut poll = None;
         for live in all {
-            live.shut(how, poll.as_mut());
+            live.shut(how, &mut poll);
         }
     }
 
     /// Shuts the connections that handlers have given away. Nobody waits for those.
     pub(crate) fn shut_kept(&self) {
         for live in std::mem::take(&mut self.lock().kept) {
-            live.shut(Shutdown::Both, None);
+            live.shut(Shutdown::Both, &mut None);
         }
     }
 

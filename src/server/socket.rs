@@ -3,6 +3,8 @@
 //! What is Unix's own about them stands here and in `address.rs`.
 
 use std::io::{self, IoSlice, Read, Write};
+#[cfg(unix)]
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 #[cfg(unix)]
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -308,15 +310,30 @@ impl Stream {
     }
 
     /// Whether the client has closed its side, as far as the system can tell. `poll` is any poll that
-    /// has nothing else to tell.
+    /// has nothing else to tell, made when it is needed.
     #[cfg(unix)]
-    pub(crate) fn peer_has_closed(&self, poll: &mut mio::Poll) -> bool {
+    pub(crate) fn peer_has_closed(&self, poll: &mut Option<mio::Poll>) -> bool {
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let mut byte = [MaybeUninit::uninit()];
+        match either!(self, stream => SockRef::from(stream).recv_with_flags(&mut byte, flags)) {
+            Ok(0) => true,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+            // Only a poll tells of an end behind bytes that nobody has read yet.
+            Ok(_) => self.end_is_queued(poll).unwrap_or(false),
+        }
+    }
+
+    #[cfg(unix)]
+    fn end_is_queued(&self, poll: &mut Option<mio::Poll>) -> io::Result<bool> {
+        let poll = match poll {
+            Some(poll) => poll,
+            None => poll.insert(mio::Poll::new()?),
+        };
         let mut events = mio::Events::with_capacity(1);
-        let looked = self
-            .register(poll.registry(), mio::Token(0))
-            .and_then(|()| poll.poll(&mut events, Some(Duration::ZERO)))
-            .and_then(|()| self.deregister(poll.registry()));
-        looked.is_ok() && events.iter().any(mio::event::Event::is_read_closed)
+        self.register(poll.registry(), mio::Token(0))?;
+        let polled = poll.poll(&mut events, Some(Duration::ZERO));
+        self.deregister(poll.registry())?;
+        polled.map(|()| events.iter().any(mio::event::Event::is_read_closed))
     }
 
     /// Makes the close send a RST (TCP) instead of a FIN.

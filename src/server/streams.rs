@@ -82,6 +82,7 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         }
     };
     let mut poll_loop = PollLoop {
+        takes_turns: host.protocol.takes_turns(),
         dispatcher: Dispatcher::new(host.thread_name(), crew, stop.clone(), work),
         host,
         registry,
@@ -189,7 +190,9 @@ struct PollLoop<P: Serve> {
     /// Connections that wait for their client without a thread, by their id, which is their token.
     parked: BTreeMap<u64, (Guest, Instant)>,
     lot: Arc<Lot>,
-    /// Connections that this thread serves itself, by their id, which is their token.
+    /// Whether this thread serves connections itself, as long as no code runs that may block.
+    takes_turns: bool,
+    /// Those that it does, by their id, which is their token.
     turning: BTreeMap<u64, Guest>,
     /// How often nothing had come for them since something did.
     looks: u32,
@@ -202,9 +205,7 @@ impl<P: Serve> PollLoop<P> {
         match self.accepting {
             Accepting::AtLimit => interval.min(RETRY),
             Accepting::WhenTold if self.turning.is_empty() && self.parked.is_empty() => interval,
-            Accepting::WhenTold if !self.turning.is_empty() && self.looks < MOST_LOOKS => {
-                Duration::ZERO
-            }
+            Accepting::WhenTold if self.takes_turns && self.looks < MOST_LOOKS => Duration::ZERO,
             Accepting::WhenTold => interval.min(self.patience()),
         }
     }
@@ -230,7 +231,7 @@ impl<P: Serve> PollLoop<P> {
                 Token(id) if self.turning.contains_key(&(id as u64)) => {
                     self.turn_of(poll, id as u64, event.is_read_closed());
                 }
-                Token(id) => self.wake(poll, id as u64),
+                Token(id) => self.wake(poll, id as u64, event.is_read_closed()),
             }
         }
         self.sweep(poll);
@@ -295,7 +296,7 @@ impl<P: Serve> PollLoop<P> {
         log::debug!(target: P::TARGET, "{} accepted {}", self.host.name(), live.peer);
         let entry = self.registry.enter(live);
         let guest = Guest { conn, entry };
-        if self.host.protocol.takes_turns() {
+        if self.takes_turns {
             self.seat(poll, guest);
         } else {
             self.dispatch(guest);
@@ -336,6 +337,13 @@ impl<P: Serve> PollLoop<P> {
         match turn {
             Turn::Wait => {
                 live.set_activity(Activity::Idle);
+            }
+            Turn::Park => {
+                live.set_activity(Activity::Idle);
+                if let Some(mut guest) = self.turning.remove(&id) {
+                    guest.conn.release_buffer();
+                    self.parked.insert(id, (guest, Instant::now()));
+                }
             }
             Turn::Work => self.give_up(poll, id),
             Turn::Close => {
@@ -384,18 +392,31 @@ impl<P: Serve> PollLoop<P> {
 
     fn park(&mut self, poll: &mio::Poll, guest: Guest) {
         let id = guest.conn.live().id;
-        let token = Token(id as usize);
-        match guest.conn.stream().register(poll.registry(), token) {
+        let stream = guest.conn.stream();
+        let ready = match self.takes_turns {
+            true => stream.set_nonblocking(true),
+            false => Ok(()),
+        };
+        match ready.and_then(|()| stream.register(poll.registry(), Token(id as usize))) {
             Ok(()) => {
                 self.parked.insert(id, (guest, Instant::now()));
             }
             // A worker can wait for it just as well.
-            Err(_) => self.dispatch(guest),
+            Err(_) => {
+                let _ = guest.conn.stream().set_nonblocking(false);
+                self.dispatch(guest);
+            }
         }
     }
 
-    fn wake(&mut self, poll: &mio::Poll, id: u64) {
-        if let Some((guest, _)) = self.parked.remove(&id) {
+    fn wake(&mut self, poll: &mio::Poll, id: u64, drain: bool) {
+        let Some((guest, _)) = self.parked.remove(&id) else {
+            return;
+        };
+        if self.takes_turns {
+            self.turning.insert(id, guest);
+            self.turn_of(poll, id, drain);
+        } else {
             let _ = guest.conn.stream().deregister(poll.registry());
             self.dispatch(guest);
         }

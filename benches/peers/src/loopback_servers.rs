@@ -17,6 +17,13 @@ pub fn http() -> io::Result<Running> {
     }))
 }
 
+pub fn http_fixed() -> io::Result<Running> {
+    let mut server = loopback::TestHttpServer::fixed(ANY_PORT, crate::client::BODY)?;
+    Ok(Running::new(server.local_addr(), move || {
+        server.stop(STOP).map_err(io::Error::other)
+    }))
+}
+
 pub fn tcp_echo() -> io::Result<Running> {
     let mut server = loopback::TestTcpServer::echo(ANY_PORT).map_err(io::Error::other)?;
     Ok(Running::new(server.local_addr(), move || {

@@ -25,8 +25,13 @@ pub fn http() -> Vec<Subject> {
         },
         Subject {
             name: "loopback",
-            note: "",
+            note: "a handler",
             start: crate::loopback_servers::http,
+        },
+        Subject {
+            name: "loopback, fixed",
+            note: "a fixed answer, as the others have",
+            start: crate::loopback_servers::http_fixed,
         },
         Subject {
             name: "tiny_http",

@@ -1,5 +1,6 @@
 //! The HTTP server, spoken to byte by byte.
 
+mod at_once;
 mod bodies;
 mod faults;
 mod handlers;
