@@ -313,7 +313,9 @@ fn serve(run: Run<Udp>) {
     // One byte more than may come tells a datagram that is too long from one that just fits.
     let limit = run.host.protocol.options.max_datagram;
     let mut buffer = vec![0; limit.max(run.wait.len()) + 1];
-    let mut thread = Thread { run, next_id: 0 };
+    let nobody = Address::Inet(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let live = Arc::new(Live::datagram(0, nobody, run.stop.clone()));
+    let mut thread = Thread { run, live };
     let interval = thread.run.host.options.poll_interval;
     if let Err(error) = thread.run.socket.set_receive_timeout(interval) {
         thread.run.host.fail(None, error.into());
@@ -343,7 +345,9 @@ const LARGEST_DATAGRAM: usize = 16 << 20;
 
 struct Thread {
     run: Run<Udp>,
-    next_id: u64,
+    /// The last datagram's place in the registry, which the next one takes over: no memory is needed
+    /// for it, and no time.
+    live: Arc<Live>,
 }
 
 impl Thread {
@@ -375,7 +379,6 @@ impl Thread {
         match self.run.socket.receive_from(buffer) {
             Ok((length, _)) if buffer[..length] == self.run.wait => Ok(Came::Wake),
             Ok((length, peer)) => {
-                self.next_id += 1;
                 let limit = self.run.host.protocol.options.max_datagram;
                 let datagram = Datagram {
                     data: buffer[..length.min(limit)].to_vec(),
@@ -396,14 +399,14 @@ impl Thread {
         }
     }
 
-    fn handle(&self, datagram: Datagram) {
-        let run = &self.run;
-        let live = Live::datagram(self.next_id, datagram.peer.clone(), run.stop.clone());
-        let live = Arc::new(live);
-        let _entry = run.registry.enter(Arc::clone(&live));
+    fn handle(&mut self, datagram: Datagram) {
+        let next_id = self.live.id + 1;
+        self.live.reuse(next_id, &datagram.peer);
+        let (run, live) = (&self.run, &self.live);
+        let _entry = run.registry.enter(Arc::clone(live));
         let session = Session {
             host: &run.host,
-            live: &live,
+            live,
         };
         live.note_received(&datagram.data);
         let datagram = Arc::new(datagram);
@@ -429,12 +432,14 @@ impl Thread {
 }
 
 fn send(socket: &BoundSocket, reply: &[u8], peer: &Address) -> io::Result<()> {
-    let deadline = Deadline::new(Duration::from_secs(5), "room in the socket's buffer");
+    let mut deadline = None;
     loop {
         match socket.send_to(reply, peer) {
             // Only while the server stops, when the socket does not block.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                deadline.check()?;
+                let patience = Duration::from_secs(5);
+                let room = || Deadline::new(patience, "room in the socket's buffer");
+                deadline.get_or_insert_with(room).check()?;
                 std::thread::yield_now();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -98,6 +98,21 @@ impl Live {
         Live::with_stream(id, peer, Weak::new(), stop, 0)
     }
 
+    /// Makes it the next datagram's, unless somebody still looks at it.
+    pub(crate) fn reuse(self: &mut Arc<Live>, id: u64, peer: &Address) {
+        match Arc::get_mut(self) {
+            Some(live) => {
+                live.id = id;
+                live.peer.clone_from(peer);
+                live.opened = Instant::now();
+                *live.received.get_mut() = 0;
+                *live.sent.get_mut() = 0;
+                *live.activity.get_mut() = Activity::Handler as u8;
+            }
+            None => *self = Arc::new(Live::datagram(id, peer.clone(), self.stop.clone())),
+        }
+    }
+
     fn with_stream(
         id: u64,
         peer: Address,
