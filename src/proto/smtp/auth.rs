@@ -3,7 +3,6 @@
 use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER};
-use md5::{Digest, Md5};
 
 /// How a client proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,18 +213,18 @@ fn cram_md5(text: &str, challenge: &str) -> Option<Login> {
 fn hmac_md5(key: &[u8], text: &[u8]) -> [u8; 16] {
     let mut block = [0; 64];
     if key.len() > block.len() {
-        block[..16].copy_from_slice(&Md5::digest(key));
+        block[..16].copy_from_slice(&*md5::compute(key));
     } else {
         block[..key.len()].copy_from_slice(key);
     }
-    let inner = Md5::new()
-        .chain_update(block.map(|byte| byte ^ 0x36))
-        .chain_update(text)
-        .finalize();
-    let outer = Md5::new()
-        .chain_update(block.map(|byte| byte ^ 0x5c))
-        .chain_update(inner);
-    outer.finalize().into()
+    let hash = |pad: u8, text: &[u8]| {
+        let mut context = md5::Context::new();
+        context.consume(block.map(|byte| byte ^ pad));
+        context.consume(text);
+        context.finalize()
+    };
+    let inner = hash(0x36, text);
+    hash(0x5c, &*inner).0
 }
 
 #[cfg(test)]
