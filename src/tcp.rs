@@ -12,6 +12,7 @@ use crate::server::address::{Address, ListenOn};
 use crate::server::failure::{HandlerError, HandlerResult};
 use crate::server::host::Run;
 use crate::server::options::Builder;
+use crate::server::protocol::sealed::Sealed;
 use crate::server::protocol::{Next, Protocol, Serve, Session};
 use crate::server::registry::Live;
 use crate::server::wake::Streams;
@@ -240,6 +241,8 @@ impl ConnectionRecord {
         }
     }
 }
+
+impl Sealed for Tcp {}
 
 impl Protocol for Tcp {
     const NAME: &'static str = "tcp";

@@ -12,6 +12,7 @@ use crate::server::address::{Address, ListenOn};
 use crate::server::failure::{HandlerError, Never};
 use crate::server::host::Run;
 use crate::server::options::Builder;
+use crate::server::protocol::sealed::Sealed;
 use crate::server::protocol::{Protocol, Session};
 use crate::server::registry::Live;
 use crate::server::socket::BoundSocket;
@@ -281,6 +282,8 @@ impl Builder<Udp> {
         self.bind(address, handler)?.start()
     }
 }
+
+impl Sealed for Udp {}
 
 impl Protocol for Udp {
     const NAME: &'static str = "udp";

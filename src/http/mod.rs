@@ -19,6 +19,7 @@ use crate::connection::Connection;
 use crate::server::address::ListenOn;
 use crate::server::host::Run;
 use crate::server::options::Builder;
+use crate::server::protocol::sealed::Sealed;
 use crate::server::protocol::{Next, Protocol, Serve, Session, Turn};
 use crate::server::wake::Streams;
 use crate::server::{Bound, TestServer, streams};
@@ -162,6 +163,8 @@ impl TestServer<Http> {
         Builder::default()
     }
 }
+
+impl Sealed for Http {}
 
 impl Protocol for Http {
     const NAME: &'static str = "http";

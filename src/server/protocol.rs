@@ -11,27 +11,54 @@ use super::wake::{Kind, Streams};
 use crate::connection::Connection;
 
 /// A protocol with its handler and options: what makes a [`TestServer`](crate::TestServer) a TCP,
-/// UDP, HTTP or SMTP server. It cannot be implemented outside this crate.
-pub trait Protocol: Send + Sync + Sized + 'static {
+/// UDP, HTTP or SMTP server. It cannot be implemented outside this crate, and is public so that code
+/// can be written once for all servers.
+///
+/// ```
+/// use std::time::Duration;
+/// use loopback::{Protocol, StopError, TestServer, TestTcpServer, TestUdpServer};
+///
+/// fn stop_soon<P: Protocol, A>(server: &mut TestServer<P, A>) -> Result<(), StopError> {
+///     server.stop(Duration::from_secs(1))
+/// }
+///
+/// stop_soon(&mut TestTcpServer::echo("127.0.0.1:0")?)?;
+/// stop_soon(&mut TestUdpServer::echo("127.0.0.1:0")?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Protocol: sealed::Sealed + Send + Sync + Sized + 'static {
     /// The word in thread names and messages: "http".
+    #[doc(hidden)]
     const NAME: &'static str;
     /// The target of log records: "loopback::http".
+    #[doc(hidden)]
     const TARGET: &'static str;
     /// What a thing that arrives is called in messages: "a request".
+    #[doc(hidden)]
     const NOUN: &'static str;
     /// What it is served on: [`Streams`](super::wake::Streams) or datagrams.
+    #[doc(hidden)]
     type Kind: Kind;
     /// Its own options, beside those of every server.
+    #[doc(hidden)]
     type Options: Clone + Debug + Default + Send + Sync + 'static;
     /// What the server's record keeps of each thing that arrives.
+    #[doc(hidden)]
     type Item: Send + Sync + 'static;
 
     /// How many bytes an item weighs in the record.
+    #[doc(hidden)]
     fn size_of(item: &Self::Item) -> usize;
 
     /// The server's thread: serves until it is told to stop. For streams this is
     /// [`streams::serve`](super::streams::serve).
+    #[doc(hidden)]
     fn run(run: Run<Self>);
+}
+
+pub(crate) mod sealed {
+    /// Implemented by this crate's protocols alone.
+    pub trait Sealed {}
 }
 
 /// A protocol on streams.

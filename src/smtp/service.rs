@@ -18,6 +18,7 @@ use crate::proto::smtp::{
 };
 use crate::server::failure::HandlerError;
 use crate::server::host::Run;
+use crate::server::protocol::sealed::Sealed;
 use crate::server::protocol::{Next, Protocol, Serve, Session, Turn};
 use crate::server::streams;
 use crate::server::wake::Streams;
@@ -124,6 +125,8 @@ impl Smtp {
         format!("{}.{number}", self.unique)
     }
 }
+
+impl Sealed for Smtp {}
 
 impl Protocol for Smtp {
     const NAME: &'static str = "smtp";
