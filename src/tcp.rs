@@ -89,7 +89,7 @@ impl<A> TestServer<Tcp, A> {
     /// # Errors
     /// As [`start`](TestServer::start).
     pub fn echo<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Tcp, A>> {
-        TestServer::<Tcp, A>::start(address, ready_made(echo))
+        Builder::<Tcp>::default().echo(address)
     }
 
     /// A server that sends `answer` to each client that connects, and then closes its side.
@@ -100,14 +100,7 @@ impl<A> TestServer<Tcp, A> {
         address: L,
         answer: impl Into<Vec<u8>>,
     ) -> io::Result<TestServer<Tcp, A>> {
-        let answer = answer.into();
-        let handler = ready_made(move |conn: &mut Connection| {
-            conn.write_all(&answer)?;
-            conn.shutdown_write()?;
-            // Closing on unread data would reset, and the client could lose the answer.
-            drain(conn)
-        });
-        TestServer::<Tcp, A>::start(address, handler)
+        Builder::<Tcp>::default().fixed(address, answer)
     }
 
     /// A server that reads all and answers nothing.
@@ -115,7 +108,7 @@ impl<A> TestServer<Tcp, A> {
     /// # Errors
     /// As [`start`](TestServer::start).
     pub fn sink<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Tcp, A>> {
-        TestServer::<Tcp, A>::start(address, ready_made(drain))
+        Builder::<Tcp>::default().sink(address)
     }
 
     /// Takes the record of the oldest connection whose handler has ended, waiting for one at most
@@ -176,6 +169,42 @@ impl Builder<Tcp> {
         R: HandlerResult,
     {
         self.bind(address, handler)?.start()
+    }
+
+    /// Binds and starts a server that sends back what it receives, until the client closes.
+    ///
+    /// # Errors
+    /// As [`TestTcpServer::start`](TestServer::start).
+    pub fn echo<L: ListenOn>(self, address: L) -> io::Result<TestServer<Tcp, L::Address>> {
+        self.start(address, ready_made(echo))
+    }
+
+    /// Binds and starts a server that sends `answer` to each client that connects, and then closes
+    /// its side.
+    ///
+    /// # Errors
+    /// As [`TestTcpServer::start`](TestServer::start).
+    pub fn fixed<L: ListenOn>(
+        self,
+        address: L,
+        answer: impl Into<Vec<u8>>,
+    ) -> io::Result<TestServer<Tcp, L::Address>> {
+        let answer = answer.into();
+        let handler = ready_made(move |conn: &mut Connection| {
+            conn.write_all(&answer)?;
+            conn.shutdown_write()?;
+            // Closing on unread data would reset, and the client could lose the answer.
+            drain(conn)
+        });
+        self.start(address, handler)
+    }
+
+    /// Binds and starts a server that reads all and answers nothing.
+    ///
+    /// # Errors
+    /// As [`TestTcpServer::start`](TestServer::start).
+    pub fn sink<L: ListenOn>(self, address: L) -> io::Result<TestServer<Tcp, L::Address>> {
+        self.start(address, ready_made(drain))
     }
 }
 

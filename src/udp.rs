@@ -196,7 +196,7 @@ impl<A> TestServer<Udp, A> {
     /// # Errors
     /// As [`start`](TestServer::start).
     pub fn echo<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Udp, A>> {
-        TestServer::<Udp, A>::start(address, |datagram: &Datagram| datagram.data().to_vec())
+        Builder::<Udp>::default().echo(address)
     }
 
     /// A server that answers every datagram with `answer`.
@@ -207,8 +207,7 @@ impl<A> TestServer<Udp, A> {
         address: L,
         answer: impl Into<Vec<u8>>,
     ) -> io::Result<TestServer<Udp, A>> {
-        let answer = answer.into();
-        TestServer::<Udp, A>::start(address, move |_: &Datagram| answer.clone())
+        Builder::<Udp>::default().fixed(address, answer)
     }
 
     /// A server that answers nothing.
@@ -216,7 +215,7 @@ impl<A> TestServer<Udp, A> {
     /// # Errors
     /// As [`start`](TestServer::start).
     pub fn sink<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Udp, A>> {
-        TestServer::<Udp, A>::start(address, |_: &Datagram| ())
+        Builder::<Udp>::default().sink(address)
     }
 
     /// Takes the oldest datagram that was handled, waiting for one at most `timeout`.
@@ -280,6 +279,35 @@ impl Builder<Udp> {
         R: IntoReplies,
     {
         self.bind(address, handler)?.start()
+    }
+
+    /// Binds and starts a server that sends each datagram back.
+    ///
+    /// # Errors
+    /// As [`TestUdpServer::start`](TestServer::start).
+    pub fn echo<L: ListenOn>(self, address: L) -> io::Result<TestServer<Udp, L::Address>> {
+        self.start(address, |datagram: &Datagram| datagram.data().to_vec())
+    }
+
+    /// Binds and starts a server that answers every datagram with `answer`.
+    ///
+    /// # Errors
+    /// As [`TestUdpServer::start`](TestServer::start).
+    pub fn fixed<L: ListenOn>(
+        self,
+        address: L,
+        answer: impl Into<Vec<u8>>,
+    ) -> io::Result<TestServer<Udp, L::Address>> {
+        let answer = answer.into();
+        self.start(address, move |_: &Datagram| answer.clone())
+    }
+
+    /// Binds and starts a server that answers nothing.
+    ///
+    /// # Errors
+    /// As [`TestUdpServer::start`](TestServer::start).
+    pub fn sink<L: ListenOn>(self, address: L) -> io::Result<TestServer<Udp, L::Address>> {
+        self.start(address, |_: &Datagram| ())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::server::options::Builder;
 use crate::server::protocol::sealed::Sealed;
 use crate::server::protocol::{Next, Protocol, Serve, Session, Turn};
 use crate::server::wake::Streams;
-use crate::server::{Bound, TestServer, streams};
+use crate::server::{TestServer, streams};
 
 /// An HTTP/1.0 and HTTP/1.1 server whose handler gets each [`Request`] and returns a [`Response`], or text, or
 /// whatever else is [`IntoResponse`].
@@ -98,16 +98,7 @@ impl<A> TestServer<Http, A> {
         address: L,
         response: impl IntoResponse,
     ) -> io::Result<TestServer<Http, A>> {
-        let response = response.into_response().and_then(Response::checked);
-        let response =
-            response.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let response = Arc::new(response);
-        let protocol = Http {
-            answers_at_once: response.goes_out_at_once(),
-            handler: Box::new(move |_| Ok(Answer::Shared(Arc::clone(&response)))),
-            options: HttpOptions::default(),
-        };
-        Bound::new(Builder::<Http>::default().common, address, protocol)?.start()
+        Builder::<Http>::default().fixed(address, response)
     }
 
     /// A server that answers with the body of the request, and its Content-Type.
@@ -115,7 +106,7 @@ impl<A> TestServer<Http, A> {
     /// # Errors
     /// As [`start`](TestServer::start).
     pub fn echo<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Http, A>> {
-        TestServer::<Http, A>::start(address, |request: Request| response::echo(&request))
+        Builder::<Http>::default().echo(address)
     }
 
     /// A server that reads each request to its end, and answers 204 (No Content).
@@ -123,7 +114,7 @@ impl<A> TestServer<Http, A> {
     /// # Errors
     /// As [`start`](TestServer::start).
     pub fn sink<L: ListenOn<Address = A>>(address: L) -> io::Result<TestServer<Http, A>> {
-        TestServer::<Http, A>::fixed(address, Response::new(204))
+        Builder::<Http>::default().sink(address)
     }
 
     /// Takes the oldest request that was answered, waiting for one at most `timeout`. Refused and unfinished requests

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::request::Request;
-use super::response::{BoxError, IntoResponse, Response};
+use super::response::{self, BoxError, IntoResponse, Response};
+use super::serve::Outcome;
 use super::{Answer, Http};
 use crate::fault::Pace;
 use crate::proto::http1::Limits;
@@ -143,13 +144,9 @@ impl Builder<Http> {
         H: Fn(Request) -> R + Send + Sync + 'static,
         R: IntoResponse,
     {
-        let handler = move |request| Ok(Answer::from(handler(request).into_response()?.checked()?));
-        let protocol = Http {
-            handler: Box::new(handler),
-            answers_at_once: false,
-            options: self.options,
-        };
-        Bound::new(self.common, address, protocol)
+        let handler =
+            move |request| Ok(Answer::from(handler(request).into_response()?.checked()?));
+        self.bind_answers(address, handler, false)
     }
 
     /// Binds and starts.
@@ -164,6 +161,59 @@ impl Builder<Http> {
     {
         self.bind(address, handler)?.start()
     }
+
+    /// Binds and starts a server that gives every request the same answer.
+    ///
+    /// # Errors
+    /// As [`TestHttpServer::fixed`](TestServer::fixed).
+    pub fn fixed<L: ListenOn>(
+        self,
+        address: L,
+        response: impl IntoResponse,
+    ) -> io::Result<TestServer<Http, L::Address>> {
+        let response = sendable(response)?;
+        let at_once = response.goes_out_at_once();
+        let handler = move |_| Ok(Answer::Shared(Arc::clone(&response)));
+        self.bind_answers(address, handler, at_once)?.start()
+    }
+
+    /// Binds and starts a server that answers with the body of the request, and its Content-Type.
+    ///
+    /// # Errors
+    /// As [`TestHttpServer::start`](TestServer::start).
+    pub fn echo<L: ListenOn>(self, address: L) -> io::Result<TestServer<Http, L::Address>> {
+        self.start(address, |request| response::echo(&request))
+    }
+
+    /// Binds and starts a server that reads each request to its end, and answers 204 (No Content).
+    ///
+    /// # Errors
+    /// As [`TestHttpServer::start`](TestServer::start).
+    pub fn sink<L: ListenOn>(self, address: L) -> io::Result<TestServer<Http, L::Address>> {
+        self.fixed(address, Response::new(204))
+    }
+
+    fn bind_answers<L: ListenOn>(
+        self,
+        address: L,
+        handler: impl Fn(Request) -> Outcome + Send + Sync + 'static,
+        answers_at_once: bool,
+    ) -> io::Result<Bound<Http, L::Address>> {
+        let protocol = Http {
+            handler: Box::new(handler),
+            answers_at_once,
+            options: self.options,
+        };
+        Bound::new(self.common, address, protocol)
+    }
+}
+
+/// A response that is given more than once, unless it cannot be sent.
+fn sendable(response: impl IntoResponse) -> io::Result<Arc<Response>> {
+    let response = response.into_response().and_then(Response::checked);
+    response
+        .map(Arc::new)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 impl fmt::Debug for HttpOptions {

@@ -53,7 +53,7 @@ impl Default for Options {
 /// assert_eq!(server.port(), port);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use = "a builder does nothing until `bind` or `start`"]
 pub struct Builder<P: Protocol> {
     pub(crate) common: Options,
@@ -65,6 +65,16 @@ impl<P: Protocol> Default for Builder<P> {
         Builder {
             common: Options::default(),
             options: P::Options::default(),
+        }
+    }
+}
+
+// Not derived: the derive would want the protocol itself, which holds the handler, to be `Clone`.
+impl<P: Protocol> Clone for Builder<P> {
+    fn clone(&self) -> Builder<P> {
+        Builder {
+            common: self.common.clone(),
+            options: self.options.clone(),
         }
     }
 }

@@ -511,6 +511,20 @@ fn ready_made_servers_do_what_they_say() {
 
 /// A client that resets is the ready-made servers' daily bread.
 #[test]
+fn ready_made_servers_can_have_options() {
+    let builder = TestTcpServer::builder().keep_received(2);
+    let echo = builder.clone().echo("127.0.0.1:0").unwrap();
+    assert_eq!(exchange(echo.local_addr(), b"abc"), b"abc");
+    let fixed = builder.clone().fixed("127.0.0.1:0", "x").unwrap();
+    assert_eq!(exchange(fixed.local_addr(), b"abc"), b"x");
+    let sink = builder.sink("127.0.0.1:0").unwrap();
+    assert_eq!(exchange(sink.local_addr(), b"abc"), b"");
+    for server in [echo, fixed, sink] {
+        assert_eq!(server.take_connection(LONG).unwrap().received(), b"ab");
+    }
+}
+
+#[test]
 fn ready_made_servers_shrug_resets_off() {
     let mut echo = TestTcpServer::echo("127.0.0.1:0").unwrap();
     let client = connect(echo.local_addr());

@@ -70,6 +70,27 @@ fn no_reply_and_several_replies_are_replies() {
 }
 
 #[test]
+fn ready_made_servers_can_have_options() {
+    let client = client();
+    let builder = TestUdpServer::builder().max_datagram(2);
+    let echo = builder.clone().echo("127.0.0.1:0").unwrap();
+    client.send_to(b"abc", echo.local_addr()).unwrap();
+    assert_eq!(receive(&client), b"ab");
+    let fixed = builder.clone().fixed("127.0.0.1:0", "x").unwrap();
+    client.send_to(b"abc", fixed.local_addr()).unwrap();
+    assert_eq!(receive(&client), b"x");
+    let sink = builder.sink("127.0.0.1:0").unwrap();
+    client.send_to(b"abc", sink.local_addr()).unwrap();
+    for mut server in [echo, fixed, sink] {
+        assert_eq!(server.take_datagram(LONG).unwrap().data(), b"ab");
+        server.stop(LONG).unwrap();
+    }
+    client.set_nonblocking(true).unwrap();
+    let more = client.recv_from(&mut [0; 8]).unwrap_err();
+    assert_eq!(more.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn datagrams_of_every_size_come_whole() {
     let server = TestUdpServer::echo("127.0.0.1:0").unwrap();
     let client = client();

@@ -1,6 +1,6 @@
 //! What a handler can answer.
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 
 use loopback::{Request, Response, TestHttpServer};
 
@@ -195,4 +195,22 @@ fn a_fixed_answer_is_the_same_every_time() {
         error.to_string(),
         r#"the response cannot be sent: the header name "A\n" is not a token"#
     );
+}
+
+#[test]
+fn ready_made_servers_can_have_options() {
+    let builder = TestHttpServer::builder().max_body(3);
+    let post =
+        |body: &str| start("POST /") + &format!("Content-Length: {}\r\n\r\n{body}", body.len());
+    let fixed = builder.clone().fixed("127.0.0.1:0", "x").unwrap();
+    let echo = builder.clone().echo("127.0.0.1:0").unwrap();
+    let sink = builder.clone().sink("127.0.0.1:0").unwrap();
+    for (server, status, text) in [(fixed, 200, "x"), (echo, 200, "abc"), (sink, 204, "")] {
+        let mut client = Client::new(server.local_addr());
+        let reply = client.ask(post("abc"));
+        assert_eq!((reply.status, reply.text()), (status, text));
+        assert_eq!(client.ask(post("abcd")).status, 413);
+    }
+    let unsendable = builder.fixed("127.0.0.1:0", Response::new(7));
+    assert_eq!(unsendable.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
