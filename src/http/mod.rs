@@ -68,7 +68,7 @@ type Handler = dyn Fn(Request) -> serve::Outcome + Send + Sync;
 /// requests would be several times as large as its limit.
 const REQUEST_ITSELF: usize = 512;
 
-/// A response of one request, or one that all requests get.
+/// A response of one request, or one that several get.
 enum Answer {
     Own(Response),
     Shared(Arc<Response>),
@@ -99,6 +99,45 @@ impl<A> TestServer<Http, A> {
         response: impl IntoResponse,
     ) -> io::Result<TestServer<Http, A>> {
         Builder::<Http>::default().fixed(address, response)
+    }
+
+    /// A server that gives these answers in turn, and then the last one again and again: "503 twice, then 200".
+    ///
+    /// Each request that the server would hand to a handler takes one, on whatever connection it comes; those that it
+    /// refuses itself, or that a [`before_body`](Builder::before_body) answers, take none. How often a client came is
+    /// in the record. Where one request more would be wrong, let the last answer be one that says so.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::TcpStream;
+    /// use loopback::{Response, TestHttpServer};
+    ///
+    /// let busy = Response::new(503).header("Retry-After", "0");
+    /// let server = TestHttpServer::sequence("127.0.0.1:0", [busy.clone(), busy, Response::text("done")])?;
+    /// // A real client would be what is tested: one that tries again.
+    /// let mut tries = 0;
+    /// let answer = loop {
+    ///     let mut client = TcpStream::connect(server.local_addr())?;
+    ///     client.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    ///     let mut answer = String::new();
+    ///     client.read_to_string(&mut answer)?;
+    ///     tries += 1;
+    ///     if !answer.starts_with("HTTP/1.1 503 ") {
+    ///         break answer;
+    ///     }
+    /// };
+    /// assert!(answer.ends_with("\r\n\r\ndone"));
+    /// assert_eq!((tries, server.requests().len()), (3, 3));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`start`](TestServer::start), and `InvalidInput` for a response that cannot be sent, and for none at all.
+    pub fn sequence<L: ListenOn<Address = A>>(
+        address: L,
+        responses: impl IntoIterator<Item = impl IntoResponse>,
+    ) -> io::Result<TestServer<Http, A>> {
+        Builder::<Http>::default().sequence(address, responses)
     }
 
     /// A server that answers with the body of the request, and its Content-Type.

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::request::Request;
 use super::response::{self, BoxError, IntoResponse, Response};
 use super::serve::Outcome;
 use super::{Answer, Http};
+use crate::deadline::prose;
 use crate::fault::Pace;
 use crate::proto::http1::Limits;
 use crate::server::address::ListenOn;
@@ -175,6 +177,29 @@ impl Builder<Http> {
         let at_once = response.goes_out_at_once();
         let handler = move |_| Ok(Answer::Shared(Arc::clone(&response)));
         self.bind_answers(address, handler, at_once)?.start()
+    }
+
+    /// Binds and starts a server that gives these answers in turn, and then the last one again and again.
+    ///
+    /// # Errors
+    /// As [`TestHttpServer::sequence`](TestServer::sequence).
+    pub fn sequence<L: ListenOn>(
+        self,
+        address: L,
+        responses: impl IntoIterator<Item = impl IntoResponse>,
+    ) -> io::Result<TestServer<Http, L::Address>> {
+        let responses = responses.into_iter().map(sendable);
+        let responses = responses.collect::<io::Result<Vec<_>>>()?;
+        let last = responses.last().cloned().ok_or_else(|| {
+            let text = "a sequence of responses needs one at least";
+            prose(io::ErrorKind::InvalidInput, text.into())
+        })?;
+        let given = AtomicUsize::new(0);
+        let handler = move |_| {
+            let next = responses.get(given.fetch_add(1, Ordering::Relaxed));
+            Ok(Answer::Shared(Arc::clone(next.unwrap_or(&last))))
+        };
+        self.bind_answers(address, handler)?.start()
     }
 
     /// Binds and starts a server that answers with the body of the request, and its Content-Type.

@@ -198,6 +198,48 @@ fn a_fixed_answer_is_the_same_every_time() {
 }
 
 #[test]
+fn a_sequence_ends_with_its_last_answer_again_and_again() {
+    let busy = || Response::text("busy").status(503);
+    let answers = [busy(), busy(), Response::text("done")];
+    let mut server = TestHttpServer::sequence("127.0.0.1:0", answers).unwrap();
+    // Over all connections, and a request that is refused takes none.
+    let ask = || Client::new(server.local_addr()).ask(get("/")).status;
+    assert_eq!(ask(), 503);
+    let refused = Client::new(server.local_addr()).ask("GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(refused.status, 400);
+    assert_eq!([ask(), ask(), ask(), ask()], [503, 200, 200, 200]);
+    assert_eq!(server.requests().len(), 6);
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn a_sequence_can_have_faults_and_options_but_not_be_empty() {
+    let mut server = TestHttpServer::builder()
+        .max_requests(1)
+        .sequence("127.0.0.1:0", [Response::close(), Response::text("done")])
+        .unwrap();
+    let mut client = Client::new(server.local_addr());
+    client.send(get("/a"));
+    assert_eq!(client.rest(), b"");
+    let reply = Client::new(server.local_addr()).ask(get("/b"));
+    assert_eq!(reply.text(), "done");
+    assert!(reply.has("Connection: close"), "{reply:?}");
+    assert_eq!(server.take_request(LONG).unwrap().path(), "/a");
+    server.stop(LONG).unwrap();
+
+    let texts: [&str; 0] = [];
+    let error = TestHttpServer::sequence("127.0.0.1:0", texts).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(
+        error.to_string(),
+        "a sequence of responses needs one at least"
+    );
+    let unsendable = [Response::text("x"), Response::new(7)];
+    let error = TestHttpServer::sequence("127.0.0.1:0", unsendable).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
 fn ready_made_servers_can_have_options() {
     let builder = TestHttpServer::builder().max_body(3);
     let post =
