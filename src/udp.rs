@@ -101,6 +101,11 @@ pub struct Replies(Vec<Vec<u8>>);
 ///
 /// `()` and `None` send nothing; bytes and text send one datagram (an empty one where they are
 /// empty); a `Vec` of replies sends each; an `Err` sends nothing and is kept as a failure.
+#[diagnostic::on_unimplemented(
+    message = "a handler of datagrams cannot return `{Self}`",
+    label = "not what a handler may return",
+    note = "it may return `()` for no reply, bytes or text (`Vec<u8>`, `&[u8]`, `[u8; N]`, `String`, `&str`) for one, a `Vec` of these for several, or an `Option` or a `Result` of any of these"
+)]
 pub trait IntoReplies {
     /// The replies, or the handler's error.
     ///

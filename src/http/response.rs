@@ -384,6 +384,11 @@ impl fmt::Debug for Response {
 ///
 /// An error becomes 500 for the client, and a failure that the server's `stop` reports. It is also implemented for
 /// `!`, the type of a closure that always panics.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be made into a response",
+    label = "not a response",
+    note = "a handler may return a `Response`, text (`String`, `&'static str`) or bytes (`Vec<u8>`) for a body, `()` for an empty one, or a `Result` of any of these"
+)]
 pub trait IntoResponse {
     /// The response to send, or the error that the test is to see.
     ///

@@ -14,6 +14,12 @@ use super::address::Address;
 ///
 /// Implemented for `()`, for `Result<T, E>` where `E` converts into a boxed error (an
 /// [`io::Error`], a `String`, a `&str`, `anyhow::Error`, …), and for `!`.
+#[diagnostic::on_unimplemented(
+    message = "a handler of connections cannot return `{Self}`",
+    label = "not what a handler may return",
+    note = "it may return `()`, or a `Result<(), E>` whose `E` becomes a boxed error, such as `io::Error` or `String`",
+    note = "a value that nobody needs is dropped by a semicolon, or within a `Result` by `.map(drop)`"
+)]
 pub trait HandlerResult {
     /// The outcome as a plain result.
     fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>>;

@@ -16,6 +16,11 @@ use crate::server::failure::Never;
 ///
 /// A handler that panics answers `451` too, and its panic is kept; one that always does, `!`, is a
 /// handler as well.
+#[diagnostic::on_unimplemented(
+    message = "a handler of messages cannot return `{Self}`",
+    label = "not what a handler may return",
+    note = "it may return `()` to take the message, a `Reply`, or a `Result` of either"
+)]
 pub trait IntoReply {
     /// The reply, or what went wrong.
     fn into_reply(self) -> Result<Reply, Box<dyn Error + Send + Sync>>;
