@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
 
+use crate::deadline::prose;
+
 /// The address of a server or of a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -162,7 +164,7 @@ macro_rules! listen_on_inet {
             type Address = SocketAddr;
 
             fn candidates(&self) -> io::Result<Vec<Address>> {
-                Ok(self.to_socket_addrs()?.map(Address::Inet).collect())
+                resolve(self)
             }
 
             fn narrow(address: Address) -> Option<SocketAddr> {
@@ -175,6 +177,7 @@ macro_rules! listen_on_inet {
 listen_on_inet!(
     &str,
     String,
+    &String,
     SocketAddr,
     SocketAddrV4,
     SocketAddrV6,
@@ -185,16 +188,14 @@ listen_on_inet!(
     (Ipv6Addr, u16)
 );
 
-impl sealed::Sealed for &String {}
-impl ListenOn for &String {
-    type Address = SocketAddr;
-
-    fn candidates(&self) -> io::Result<Vec<Address>> {
-        self.as_str().candidates()
-    }
-
-    fn narrow(address: Address) -> Option<SocketAddr> {
-        address.as_inet()
+/// What a name stands for. Its errors show it as the caller has written it.
+fn resolve(name: &(impl ToSocketAddrs + fmt::Debug)) -> io::Result<Vec<Address>> {
+    match name.to_socket_addrs() {
+        Ok(found) => Ok(found.map(Address::Inet).collect()),
+        Err(error) => {
+            let text = format!("cannot resolve {name:?}: {error}");
+            Err(prose(error.kind(), text))
+        }
     }
 }
 
@@ -234,6 +235,28 @@ mod tests {
         assert_eq!(Address::from(v6).to_string(), "[::1]:80");
         assert_eq!(Address::from(v4), v4);
         assert_ne!(Address::from(v4), v6);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_resolved_is_named() {
+        // None of these asks a name server.
+        let error = "no port".candidates().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(
+            error.to_string(),
+            r#"cannot resolve "no port": invalid socket address"#
+        );
+        assert_eq!(format!("{:?}", error.get_ref().unwrap()), error.to_string());
+        let error = String::from("127.0.0.1:http").candidates().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"cannot resolve "127.0.0.1:http": invalid port value"#
+        );
+        let error = ("a\0b", 0).candidates().unwrap_err().to_string();
+        assert!(
+            error.starts_with(r#"cannot resolve ("a\0b", 0): "#),
+            "{error}"
+        );
     }
 
     #[cfg(unix)]

@@ -15,6 +15,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::address::Address;
 #[cfg(unix)]
 use super::address::UnixAddress;
+use crate::deadline::prose;
 
 /// What kind of socket a protocol is served on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +53,15 @@ impl BoundSocket {
             match bind_one(kind, candidate) {
                 Ok(bound) => return Ok(bound),
                 Err(error) => {
-                    last = Some(io::Error::new(
-                        error.kind(),
-                        format!("cannot bind {candidate}: {error}"),
-                    ));
+                    let text = format!("cannot bind {candidate}: {error}");
+                    last = Some(prose(error.kind(), text));
                 }
             }
         }
         Err(last.unwrap_or_else(|| {
-            io::Error::new(
+            prose(
                 io::ErrorKind::InvalidInput,
-                "cannot bind: the name has no address",
+                "cannot bind: the name has no address".into(),
             )
         }))
     }
