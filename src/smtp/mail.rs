@@ -55,12 +55,18 @@ impl Mail {
         self.header("Subject")
     }
 
-    /// The first part of type `text/plain` that is no attachment.
+    /// The first part of type `text/plain` that is no attachment, decoded.
+    ///
+    /// Its line ends are CRLF, as they came. The text of a message without parts ends in one, for DATA
+    /// takes whole lines: `At one.` is `"At one.\r\n"` here. That of a part does not, for the line end
+    /// before a boundary belongs to the boundary (RFC 2046 section 5.1.1). Compare
+    /// `text().map(str::trim_end)` where it does not matter.
     pub fn text(&self) -> Option<&str> {
         self.text.as_deref()
     }
 
-    /// The first part of type `text/html` that is no attachment.
+    /// The first part of type `text/html` that is no attachment, decoded; its end is as that of
+    /// [`text`](Mail::text).
     pub fn html(&self) -> Option<&str> {
         self.html.as_deref()
     }
@@ -165,8 +171,8 @@ mod tests {
         assert_eq!(mail.subject(), Some("Grüße"));
         assert_eq!(mail.header("TO"), Some("bob@example.com"));
         assert_eq!(mail.headers().len(), 3);
-        assert_eq!(mail.text().map(str::trim_end), Some("Hallö"));
-        assert_eq!(mail.html().map(str::trim_end), Some("<p>Hi</p>"));
+        assert_eq!(mail.text(), Some("Hallö"));
+        assert_eq!(mail.html(), Some("<p>Hi</p>"));
         let names: Vec<_> = mail
             .attachments()
             .iter()

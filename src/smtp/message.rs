@@ -107,7 +107,7 @@ impl Message {
         self.mail().subject()
     }
 
-    /// The text, as [`Mail::text`].
+    /// The text, as [`Mail::text`]; without parts it ends in CRLF.
     pub fn text(&self) -> Option<&str> {
         self.mail().text()
     }

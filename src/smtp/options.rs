@@ -244,6 +244,9 @@ impl Builder<Smtp> {
     /// `nth` counts from 1, over all connections. No hook is asked then; a reply to
     /// [`Stage::Message`] is given without running the handler, and the message is recorded with it.
     ///
+    /// # Panics
+    /// When `nth` is 0, for that time never comes.
+    ///
     /// ```
     /// use loopback::{TestSmtpServer, smtp::{Reply, Stage}};
     ///
@@ -252,7 +255,12 @@ impl Builder<Smtp> {
     ///     .reply_once(Stage::Data, 1, Reply::reset());
     /// # drop(builder);
     /// ```
+    #[track_caller]
     pub fn reply_once(mut self, stage: Stage, nth: u64, reply: Reply) -> Self {
+        assert!(
+            nth > 0,
+            "the times that a stage is reached count from 1: a reply to the 0th is never given"
+        );
         self.options.replies.push((stage, nth, reply));
         self
     }

@@ -81,6 +81,26 @@ fn a_lenient_server_takes_what_a_strict_one_refuses() {
 }
 
 #[test]
+fn a_space_after_the_colon_is_what_is_refused() {
+    let why = "501 5.5.4 no space is allowed after the colon (RFC 5321 section 3.3)";
+    let server = sink();
+    let mut client = Client::ready(server.local_addr());
+    assert_eq!(client.say("MAIL FROM: <a@b>", 501), why);
+    assert_eq!(
+        client.say("MAIL FROM:a@b", 501),
+        "501 5.1.7 not a sender's address in angle brackets"
+    );
+    client.say("MAIL FROM:<a@b>", 250);
+    assert_eq!(client.say("RCPT TO: <a@b>", 501), why);
+    let not_a_path = "501 5.1.3 not a recipient's address in angle brackets";
+    assert_eq!(client.say("RCPT TO:a@b", 501), not_a_path);
+    // A lenient server allows it, so it is never what is wrong.
+    let lenient = sink_with(|builder| builder.lenient());
+    let mut client = Client::in_transaction(lenient.local_addr());
+    assert_eq!(client.say("RCPT TO: <a", 501), not_a_path);
+}
+
+#[test]
 fn s21_unknown_parameters() {
     let server = sink();
     let mut client = Client::ready(server.local_addr());

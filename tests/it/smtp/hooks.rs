@@ -154,6 +154,12 @@ fn the_second_rcpt_is_busy_once() {
 }
 
 #[test]
+#[should_panic = "count from 1: a reply to the 0th is never given"]
+fn a_reply_to_no_time_at_all_is_refused() {
+    let _ = TestSmtpServer::builder().reply_once(Stage::Rcpt, 0, Reply::ok());
+}
+
+#[test]
 fn a_hang_up_and_a_reset() {
     let server = sink_with(|builder| {
         builder

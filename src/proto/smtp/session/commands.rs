@@ -72,7 +72,7 @@ impl Session {
             return self.say(501, "5.5.4 ", "MAIL FROM:<address> expected");
         };
         let Some((address, parameters)) = self.path(text, Kind::Reverse) else {
-            return self.say(501, "5.1.7 ", "not a sender's address in angle brackets");
+            return self.bad_path(text, "5.1.7 ", "not a sender's address in angle brackets");
         };
         let sender = match Sender::parse(address, parameters, self.offered()) {
             Ok(sender) => sender,
@@ -100,7 +100,11 @@ impl Session {
             return self.say(501, "5.5.4 ", "RCPT TO:<address> expected");
         };
         let Some((address, parameters)) = self.path(text, Kind::Forward) else {
-            return self.say(501, "5.1.3 ", "not a recipient's address in angle brackets");
+            return self.bad_path(
+                text,
+                "5.1.3 ",
+                "not a recipient's address in angle brackets",
+            );
         };
         let recipient = match Recipient::parse(address, parameters, offered) {
             Ok(recipient) => recipient,
@@ -370,6 +374,15 @@ impl Session {
         } else {
             path::parse(text, kind)
         }
+    }
+
+    /// Refuses the path in `text`, unless it is what stands before it that is wrong.
+    fn bad_path(&mut self, text: &str, status: &'static str, why: &str) {
+        if text.starts_with(' ') && !self.config.lenient {
+            let why = "no space is allowed after the colon (RFC 5321 section 3.3)";
+            return self.say(501, "5.5.4 ", why);
+        }
+        self.say(501, status, why);
     }
 
     fn offered(&self) -> Extensions {
