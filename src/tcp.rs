@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, quoted};
 use crate::server::address::{Address, ListenOn};
 use crate::server::failure::{HandlerError, HandlerResult};
 use crate::server::host::Run;
@@ -209,7 +209,7 @@ impl Builder<Tcp> {
 }
 
 /// What a [`TestTcpServer`] keeps of a connection whose handler has ended.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ConnectionRecord {
     peer: Address,
     local: Address,
@@ -268,6 +268,23 @@ impl ConnectionRecord {
             opened: live.opened,
             duration: live.opened.elapsed(),
         }
+    }
+}
+
+impl fmt::Debug for ConnectionRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 400;
+        f.debug_struct("ConnectionRecord")
+            .field("peer", &format_args!("{}", self.peer))
+            .field("local", &format_args!("{}", self.local))
+            .field(
+                "received",
+                &format_args!("{}", quoted(&self.received, SHOWN)),
+            )
+            .field("received_count", &self.received_count)
+            .field("sent_count", &self.sent_count)
+            .field("duration", &self.duration)
+            .finish_non_exhaustive()
     }
 }
 

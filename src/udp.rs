@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::connection::quoted;
 use crate::deadline::Deadline;
 use crate::server::address::{Address, ListenOn};
 use crate::server::failure::{HandlerError, Never};
@@ -64,7 +65,7 @@ impl Default for UdpOptions {
 }
 
 /// A datagram that arrived, with who sent it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Datagram {
     data: Vec<u8>,
     peer: Address,
@@ -90,6 +91,18 @@ impl Datagram {
     /// Whether it was longer than the builder's `max_datagram`, so that its end is missing.
     pub fn truncated(&self) -> bool {
         self.truncated
+    }
+}
+
+impl fmt::Debug for Datagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 400;
+        f.debug_struct("Datagram")
+            .field("length", &self.data.len())
+            .field("data", &format_args!("{}", quoted(&self.data, SHOWN)))
+            .field("peer", &format_args!("{}", self.peer))
+            .field("truncated", &self.truncated)
+            .finish()
     }
 }
 

@@ -11,6 +11,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::wire::quoted;
 use self::wire::{cut, not_utf8};
 use crate::deadline::Deadline;
 use crate::server::address::Address;

@@ -95,14 +95,15 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
 
 /// How much came, and its first bytes as text.
 pub(super) fn came_so_far(bytes: &[u8]) -> String {
-    const MOST: usize = 64;
     match bytes {
         [] => "nothing came so far".to_owned(),
-        _ => format!(
-            "{} bytes came so far: \"{}\"{}",
-            bytes.len(),
-            bytes[..bytes.len().min(MOST)].escape_ascii(),
-            if bytes.len() > MOST { "..." } else { "" }
-        ),
+        _ => format!("{} bytes came so far: {}", bytes.len(), quoted(bytes, 64)),
     }
+}
+
+/// The first `most` bytes as text in quotation marks, with dots behind them if there are more.
+pub(crate) fn quoted(bytes: &[u8], most: usize) -> String {
+    let shown = bytes[..bytes.len().min(most)].escape_ascii();
+    let more = if bytes.len() > most { "..." } else { "" };
+    format!("\"{shown}\"{more}")
 }

@@ -483,6 +483,28 @@ fn records_tell_what_each_connection_did() {
 }
 
 #[test]
+fn a_record_shows_its_bytes_as_text() {
+    let server = TestTcpServer::fixed("127.0.0.1:0", "ok").unwrap();
+    let mut client = connect(server.local_addr());
+    client.write_all(b"say \"x\"\n\xff").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let peer = client.local_addr().unwrap();
+    let record = server.take_connection(LONG).unwrap();
+    assert_eq!(
+        format!("{record:?}"),
+        format!(
+            r#"ConnectionRecord {{ peer: {peer}, local: {}, received: "say \"x\"\n\xff", received_count: 9, sent_count: 2, duration: {:?}, .. }}"#,
+            server.local_addr(),
+            record.duration()
+        )
+    );
+    exchange(server.local_addr(), &[b'y'; 500]);
+    let long = format!("{:?}", server.take_connection(LONG).unwrap());
+    let shown = format!("received: \"{}\"..., received_count: 500,", "y".repeat(400));
+    assert!(long.contains(&shown), "{long}");
+}
+
+#[test]
 fn ready_made_servers_do_what_they_say() {
     let echo = TestTcpServer::echo("127.0.0.1:0").unwrap();
     let data = vec![7; 1 << 20];

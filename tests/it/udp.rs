@@ -91,6 +91,21 @@ fn ready_made_servers_can_have_options() {
 }
 
 #[test]
+fn a_datagram_shows_its_bytes_as_text() {
+    let server = TestUdpServer::sink("127.0.0.1:0").unwrap();
+    let client = client();
+    client.send_to(b"a\"\n\0", server.local_addr()).unwrap();
+    let datagram = server.take_datagram(LONG).unwrap();
+    assert_eq!(
+        format!("{datagram:?}"),
+        format!(
+            r#"Datagram {{ length: 4, data: "a\"\n\x00", peer: {}, truncated: false }}"#,
+            client.local_addr().unwrap()
+        )
+    );
+}
+
+#[test]
 fn datagrams_of_every_size_come_whole() {
     let server = TestUdpServer::echo("127.0.0.1:0").unwrap();
     let client = client();
