@@ -27,12 +27,37 @@ use std::thread;
 use loopback::TunnelHarness;
 use loopback::tunnel::{Forward, Report, Route, Socks5};
 
+const USAGE: &str = "\
+usage: tunnel_check
+       tunnel_check socks5 [--auth user:password] [--binds-outgoing] program [argument..]
+       tunnel_check forward [--binds-outgoing] program [argument..]
+
+Checks a tunnel or proxy program, and prints a report. The exit status is 0 if it passed.
+
+Without arguments it checks a small proxy and a small forwarder of its own.
+
+  socks5             the program is a SOCKS5 proxy
+  forward            the program forwards each connection to the service
+  --auth             the user and the password that the proxy asks for
+  --binds-outgoing   the program connects from {outgoing_ip}, and that is checked
+
+Replaced in the program's arguments, for each run:
+  {listen}  {listen_ip}  {listen_port}     where it is to listen
+  {service} {service_ip} {service_port}    where connections are to end
+  {client_ip}                              where the client connects from
+  {outgoing_ip}                            where the program may connect from
+";
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     env_logger::init();
     let args: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let reports = match words[..] {
         [] => check_ourselves()?,
+        ["-h" | "--help", ..] => {
+            print!("{USAGE}");
+            return Ok(ExitCode::SUCCESS);
+        }
         // What `check_ourselves` starts.
         ["proxy", listen] => return Err(serve(listen, socks5).into()),
         ["forwarder", listen, service] => {
@@ -92,7 +117,9 @@ fn check_program(kind: &str, mut words: &[String]) -> Result<Report, Box<dyn Err
             _ => break,
         }
     }
-    let (program, args) = words.split_first().ok_or("which program?")?;
+    let (program, args) = words
+        .split_first()
+        .ok_or("which program? --help tells the usage")?;
     let name = program.clone();
     let (program, args) = (program.clone(), args.to_vec());
     let command = move |route: &Route| {
@@ -113,7 +140,11 @@ fn check_program(kind: &str, mut words: &[String]) -> Result<Report, Box<dyn Err
                 .named(name)
                 .binds_outgoing(binds_outgoing),
         ),
-        other => return Err(format!("{other} is neither socks5 nor forward").into()),
+        other => {
+            return Err(
+                format!("{other} is neither socks5 nor forward; --help tells the usage").into(),
+            );
+        }
     };
     Ok(harness.run()?)
 }

@@ -206,3 +206,24 @@ fn the_example_checks_itself_and_any_program() {
         "{text}"
     );
 }
+
+#[test]
+fn the_example_tells_its_usage() {
+    let told = |args: &[&str]| {
+        let output = Command::new(example("tunnel_check")).args(args).output();
+        let output = output.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (code, usage, errors) = told(&["--help"]);
+    assert_eq!((code, &*errors), (Some(0), ""));
+    assert!(usage.starts_with("usage: tunnel_check\n"), "{usage}");
+    assert_eq!(told(&["-h"]).1, usage);
+    let (code, _, errors) = told(&["socks5"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(errors, "Error: \"which program? --help tells the usage\"\n");
+}
