@@ -308,6 +308,11 @@ impl Stream {
         either!(self, stream => stream.set_write_timeout(timeout))
     }
 
+    /// The most bytes that can have come and wait to be read, as far as the system tells.
+    pub(crate) fn receive_buffer(&self) -> io::Result<usize> {
+        either!(self, stream => SockRef::from(stream).recv_buffer_size())
+    }
+
     /// Whether the client has closed its side, as far as the system can tell. `poll` is any poll that
     /// has nothing else to tell, made when it is needed.
     #[cfg(unix)]

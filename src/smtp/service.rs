@@ -91,6 +91,7 @@ impl Smtp {
                 arrived: None,
                 deadline: None,
                 largest_read: 0,
+                before_stop: None,
             })
         })
     }
@@ -214,6 +215,8 @@ struct Talk {
     /// Of what is awaited.
     deadline: Option<Deadline>,
     largest_read: usize,
+    /// How much may still have come before the stop, once that has begun.
+    before_stop: Option<usize>,
 }
 
 impl Talk {
@@ -235,7 +238,7 @@ struct Visit<'a> {
 }
 
 /// So many writes a client may cost in one turn: with more, as for a burst of NOOPs, a worker serves
-/// it, so that the others need not wait.
+/// it, so that the others need not wait. A drained one may cost as many reads.
 const MOST_FLUSHES: u32 = 32;
 
 impl Visit<'_> {
@@ -281,6 +284,7 @@ impl Visit<'_> {
                 }
                 Event::More => {
                     self.flush()?;
+                    flushes += 1;
                     if self.is_clogged {
                         break;
                     }
@@ -433,14 +437,22 @@ impl Visit<'_> {
         Ok(())
     }
 
-    /// Reads more; at the end of the stream, and when the client takes too long, ends the session.
+    /// Reads more; at the end of the stream, when the client takes too long, and when all that came
+    /// before a stop was read, ends the session.
     fn fill(&mut self) -> io::Result<()> {
+        if self.has_read_all_before_stop() {
+            self.talk.machine.shut_down();
+            return Ok(());
+        }
         let deadline = self.start_waiting();
         match self.conn.fill(&deadline) {
             Ok(0) => return self.ended(),
             Ok(count) => {
                 self.received();
                 self.grow(count);
+                if let Some(left) = &mut self.talk.before_stop {
+                    *left = left.saturating_sub(count);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.talk.machine.time_out();
@@ -448,6 +460,18 @@ impl Visit<'_> {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// A stop shuts the reading side, and yet some systems take in what a client goes on to send: to
+    /// wait for the end of the stream is not enough. No more than the socket holds can have come
+    /// before the stop.
+    fn has_read_all_before_stop(&mut self) -> bool {
+        if !self.session.stopping() {
+            return false;
+        }
+        let stream = self.conn.stream();
+        let most = || stream.receive_buffer().unwrap_or_default();
+        *self.talk.before_stop.get_or_insert_with(most) == 0
     }
 
     /// Reads what has come, or ends a session that has waited for too long; whether it goes on.
@@ -497,7 +521,7 @@ impl Visit<'_> {
         self.conn.shutdown_write()?;
         let deadline = Deadline::new(LINGER, "the client to close");
         let mut lingered = 0;
-        while lingered < MAX_LINGERED && !self.session.stopping() {
+        while lingered < MAX_LINGERED {
             let ahead = self.conn.buffer().len();
             self.conn.consume(ahead);
             match self.conn.fill(&deadline)? {

@@ -237,28 +237,3 @@ fn a_client_that_falls_silent_midway_is_let_go_too() {
     }
     assert!(server.messages().is_empty());
 }
-
-#[test]
-fn many_idle_clients_are_held_and_told_of_the_stop() {
-    let mut server = sink();
-    let address = server.local_addr();
-    let mut clients: Vec<Client> = (0..300).map(|_| Client::ready(address)).collect();
-    assert_eq!(server.connections(), 300);
-    for client in &mut clients {
-        client.say("NOOP", 250);
-    }
-    server.stop(LONG).unwrap();
-    for client in &mut clients {
-        assert_eq!(client.code(), 421);
-        client.ended();
-    }
-}
-
-#[test]
-fn stopping_tells_an_idle_client() {
-    let mut server = sink();
-    let mut client = Client::in_transaction(server.local_addr());
-    server.stop(LONG).unwrap();
-    assert_eq!(client.reply(), "421 4.3.2 shutting down");
-    client.ended();
-}

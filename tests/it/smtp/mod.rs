@@ -9,6 +9,7 @@ mod hooks;
 mod login;
 mod messages;
 mod sequence;
+mod stopping;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
