@@ -42,13 +42,21 @@ use crate::server::{Bound, TestServer};
 /// ```
 pub type TestUdpServer<A = SocketAddr> = TestServer<Udp, A>;
 
-type Handler = dyn FnMut(&Datagram) -> Result<Replies, HandlerError> + Send;
-
 /// The UDP protocol of a [`TestUdpServer`]: datagrams, as they come.
 pub struct Udp {
-    handler: Mutex<Box<Handler>>,
+    handler: Handler,
     options: UdpOptions,
 }
+
+/// What answers.
+enum Handler {
+    /// The test's code.
+    Run(Mutex<Box<HandlerFn>>),
+    Echo,
+    Fixed(Vec<u8>),
+}
+
+type HandlerFn = dyn FnMut(&Datagram) -> Result<Replies, HandlerError> + Send;
 
 /// The UDP server's own options.
 #[derive(Debug, Clone)]
@@ -275,15 +283,11 @@ impl Builder<Udp> {
         H: FnMut(&Datagram) -> R + Send + 'static,
         R: IntoReplies,
     {
-        let protocol = Udp {
-            handler: Mutex::new(Box::new(move |datagram| {
-                handler(datagram)
-                    .into_replies()
-                    .map_err(HandlerError::Error)
-            })),
-            options: self.options,
+        let handler = move |datagram: &Datagram| {
+            let replies = handler(datagram).into_replies();
+            replies.map_err(HandlerError::Error)
         };
-        Bound::new(self.common, address, protocol)
+        self.bind_handler(address, Handler::Run(Mutex::new(Box::new(handler))))
     }
 
     /// Binds and starts.
@@ -304,7 +308,7 @@ impl Builder<Udp> {
     /// # Errors
     /// As [`TestUdpServer::start`](TestServer::start).
     pub fn echo<L: ListenOn>(self, address: L) -> io::Result<TestServer<Udp, L::Address>> {
-        self.start(address, |datagram: &Datagram| datagram.data().to_vec())
+        self.bind_handler(address, Handler::Echo)?.start()
     }
 
     /// Binds and starts a server that answers every datagram with `answer`.
@@ -316,8 +320,8 @@ impl Builder<Udp> {
         address: L,
         answer: impl Into<Vec<u8>>,
     ) -> io::Result<TestServer<Udp, L::Address>> {
-        let answer = answer.into();
-        self.start(address, move |_: &Datagram| answer.clone())
+        self.bind_handler(address, Handler::Fixed(answer.into()))?
+            .start()
     }
 
     /// Binds and starts a server that answers nothing.
@@ -326,6 +330,18 @@ impl Builder<Udp> {
     /// As [`TestUdpServer::start`](TestServer::start).
     pub fn sink<L: ListenOn>(self, address: L) -> io::Result<TestServer<Udp, L::Address>> {
         self.start(address, |_: &Datagram| ())
+    }
+
+    fn bind_handler<L: ListenOn>(
+        self,
+        address: L,
+        handler: Handler,
+    ) -> io::Result<Bound<Udp, L::Address>> {
+        let protocol = Udp {
+            handler,
+            options: self.options,
+        };
+        Bound::new(self.common, address, protocol)
     }
 }
 
@@ -460,22 +476,26 @@ impl Thread {
         live.note_received(&datagram.data);
         let datagram = Arc::new(datagram);
         let _unanswered = session.list(Arc::clone(&datagram));
-        let outcome = session.run(|| {
-            let handler = &run.host.protocol.handler;
-            // A handler that panicked once gets the next datagram all the same.
-            let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
-            handler(&datagram)
-        });
-        match outcome.and_then(|outcome| outcome) {
-            Ok(replies) => {
-                for reply in &replies.0 {
-                    if let Err(error) = send(&run.socket, reply, &datagram.peer) {
-                        let length = reply.len();
-                        session.fail(format!("cannot send a reply of {length} bytes: {error}"));
-                    }
+        let reply = |reply: &[u8]| {
+            if let Err(error) = send(&run.socket, reply, &datagram.peer) {
+                let length = reply.len();
+                session.fail(format!("cannot send a reply of {length} bytes: {error}"));
+            }
+        };
+        match &run.host.protocol.handler {
+            Handler::Echo => reply(&datagram.data),
+            Handler::Fixed(answer) => reply(answer),
+            Handler::Run(handler) => {
+                let outcome = session.run(|| {
+                    // A handler that panicked once gets the next datagram all the same.
+                    let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
+                    handler(&datagram)
+                });
+                match outcome.and_then(|outcome| outcome) {
+                    Ok(replies) => replies.0.iter().for_each(|one| reply(one)),
+                    Err(error) => session.fail(error),
                 }
             }
-            Err(error) => session.fail(error),
         }
     }
 }

@@ -146,8 +146,7 @@ impl Builder<Http> {
         H: Fn(Request) -> R + Send + Sync + 'static,
         R: IntoResponse,
     {
-        let handler =
-            move |request| Ok(Answer::from(handler(request).into_response()?.checked()?));
+        let handler = move |request| Ok(Answer::from(handler(request).into_response()?.checked()?));
         self.bind_answers(address, handler, false)
     }
 
@@ -194,12 +193,13 @@ impl Builder<Http> {
             let text = "a sequence of responses needs one at least";
             prose(io::ErrorKind::InvalidInput, text.into())
         })?;
+        let at_once = responses.iter().all(|response| response.goes_out_at_once());
         let given = AtomicUsize::new(0);
         let handler = move |_| {
             let next = responses.get(given.fetch_add(1, Ordering::Relaxed));
             Ok(Answer::Shared(Arc::clone(next.unwrap_or(&last))))
         };
-        self.bind_answers(address, handler)?.start()
+        self.bind_answers(address, handler, at_once)?.start()
     }
 
     /// Binds and starts a server that answers with the body of the request, and its Content-Type.

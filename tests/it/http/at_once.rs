@@ -139,3 +139,31 @@ fn who_had_asked_before_the_stop_is_answered() {
         assert_eq!(server.requests().len(), 10);
     }
 }
+
+#[test]
+fn idle_clients_are_closed_in_time() {
+    let idle = std::time::Duration::from_millis(50);
+    let mut server = TestHttpServer::builder()
+        .idle_timeout(idle)
+        .fixed("127.0.0.1:0", "hello")
+        .unwrap();
+    let mut silent = Client::new(server.local_addr());
+    let mut asked = Client::new(server.local_addr());
+    assert_eq!(asked.ask(get("/")).text(), "hello");
+    assert_eq!(silent.rest(), b"");
+    assert_eq!(asked.rest(), b"");
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn a_sequence_is_given_at_once_too() {
+    let mut server = TestHttpServer::sequence("127.0.0.1:0", ["one", "two"]).unwrap();
+    for wanted in ["one", "two", "two"] {
+        let mut client = Client::new(server.local_addr());
+        assert_eq!(client.ask(get("/")).text(), wanted);
+        drop(client);
+        #[cfg(target_os = "linux")]
+        assert_eq!(workers(&server), 0);
+    }
+    server.stop(LONG).unwrap();
+}
