@@ -35,11 +35,14 @@ pub struct Request {
 
 struct Inner {
     head: RequestHead,
-    body: Body,
+    /// Most requests have none, and it is large.
+    body: Option<Box<Body>>,
     error: Option<String>,
     peer: Address,
     place: Place,
 }
+
+static NO_BODY: Body = Body::new();
 
 /// Which request of which connection it is.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +54,7 @@ pub(super) struct Place {
 impl Request {
     pub(super) fn new(
         head: RequestHead,
-        body: Body,
+        body: Option<Box<Body>>,
         error: Option<String>,
         peer: Address,
         place: Place,
@@ -134,7 +137,7 @@ impl Request {
     /// The body, with the framing of chunks taken off: no more of it than the builder's `keep_body`.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        &self.inner.body.bytes
+        &self.inner.body().bytes
     }
 
     /// The body as text; what is not UTF-8 is replaced.
@@ -146,7 +149,7 @@ impl Request {
     /// The size of the body in bytes, as far as it came, whether it was kept or not.
     #[must_use]
     pub fn body_size(&self) -> u64 {
-        self.inner.body.size
+        self.inner.body().size
     }
 
     /// Whether the body came in chunks.
@@ -158,13 +161,13 @@ impl Request {
     /// The sizes in bytes of the body's chunks, the last and empty one left out; no more than 1,024 of them.
     #[must_use]
     pub fn chunk_sizes(&self) -> &[u64] {
-        &self.inner.body.chunk_sizes
+        &self.inner.body().chunk_sizes
     }
 
     /// The trailer fields that came after the last chunk.
     #[must_use]
     pub fn trailers(&self) -> &Headers {
-        &self.inner.body.trailers
+        &self.inner.body().trailers
     }
 
     /// The client's address.
@@ -190,6 +193,12 @@ impl Request {
     #[must_use]
     pub fn error(&self) -> Option<&str> {
         self.inner.error.as_deref()
+    }
+}
+
+impl Inner {
+    fn body(&self) -> &Body {
+        self.body.as_deref().unwrap_or(&NO_BODY)
     }
 }
 

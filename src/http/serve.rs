@@ -84,7 +84,7 @@ pub(super) fn turn(
         let mut served = Served::new(http, conn, session);
         served.is_turn = true;
         let place = served.place();
-        match served.respond(head, Body::default(), place) {
+        match served.respond(head, None, place) {
             Flow::Keep if !conn.buffer().is_empty() => return Turn::Work,
             Flow::Keep if drain => {}
             Flow::Keep => return Turn::Park,
@@ -129,7 +129,7 @@ type Failed = (Option<u16>, String);
 /// A request that was not read to its end.
 struct Halt {
     head: RequestHead,
-    body: Body,
+    body: Option<Box<Body>>,
     /// The status to answer with, while the client can still be told.
     status: Option<u16>,
     why: String,
@@ -168,7 +168,7 @@ impl<'a> Served<'a> {
         };
         if let Some(hook) = &self.http.options.before_body {
             let mut exchange = self.exchange_of(&head);
-            let request = self.request(head.clone(), Body::default(), None, place);
+            let request = self.request(head.clone(), None, None, place);
             let early = self.session.run(|| hook(request.clone()));
             let early = early.and_then(|early| early.map_err(HandlerError::Error));
             if let Some(answer) = early.transpose() {
@@ -178,15 +178,17 @@ impl<'a> Served<'a> {
                 return self.answer(exchange, answer, &request, listed);
             }
         }
-        let (head, body) = match self.read_body(head) {
-            Ok(parts) => parts,
-            Err(halt) => return self.halt(*halt, place),
-        };
-        self.respond(head, body, place)
+        if head.framing() == Framing::Length(0) {
+            return self.respond(head, None, place);
+        }
+        match self.read_body(head) {
+            Ok((head, body)) => self.respond(head, Some(body), place),
+            Err(halt) => self.halt(*halt, place),
+        }
     }
 
     /// Answers a request that was read to its end.
-    fn respond(&mut self, head: RequestHead, body: Body, place: Place) -> Flow {
+    fn respond(&mut self, head: RequestHead, body: Option<Box<Body>>, place: Place) -> Flow {
         let exchange = self.exchange_of(&head);
         let request = self.request(head, body, None, place);
         let listed = self.session.list(request.clone());
@@ -215,7 +217,7 @@ impl<'a> Served<'a> {
                 }
                 return Err(Box::new(Halt {
                     head: RequestHead::of_line(begun),
-                    body: Body::default(),
+                    body: None,
                     status,
                     why: format!("{why} in the request's head, after {} bytes", begun.len()),
                 }));
@@ -224,16 +226,16 @@ impl<'a> Served<'a> {
     }
 
     /// Reads the body.
-    fn read_body(&mut self, head: RequestHead) -> Result<(RequestHead, Body), Box<Halt>> {
+    fn read_body(&mut self, head: RequestHead) -> Result<(RequestHead, Box<Body>), Box<Halt>> {
         let options = &self.http.options;
         let mut decoder = BodyDecoder::new(head.framing(), &options.limits, options.keep_body);
         let outcome = self.decode_body(head.expects_continue(), &mut decoder);
-        let body = decoder.into_body();
+        let body = Box::new(decoder.into_body());
         match outcome {
             Ok(()) => Ok((head, body)),
             Err((status, why)) => Err(Box::new(Halt {
                 head,
-                body,
+                body: Some(body),
                 status,
                 why,
             })),
@@ -393,7 +395,7 @@ impl<'a> Served<'a> {
     fn request(
         &self,
         head: RequestHead,
-        body: Body,
+        body: Option<Box<Body>>,
         error: Option<String>,
         place: Place,
     ) -> Request {
@@ -416,7 +418,7 @@ impl Halt {
     fn rejected(head: RequestHead, rejection: Rejection) -> Box<Halt> {
         Box::new(Halt {
             head,
-            body: Body::default(),
+            body: None,
             status: Some(rejection.status),
             why: rejection.reason.into_owned(),
         })

@@ -58,7 +58,7 @@ enum State {
 }
 
 /// What a body has come to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Body {
     /// What was kept of it.
     pub(crate) bytes: Vec<u8>,
@@ -67,6 +67,18 @@ pub(crate) struct Body {
     /// The sizes of its chunks, of the first [`MAX_CHUNK_SIZES`] only.
     pub(crate) chunk_sizes: Vec<u64>,
     pub(crate) trailers: Headers,
+}
+
+impl Body {
+    /// That of a request without one.
+    pub(crate) const fn new() -> Body {
+        Body {
+            bytes: Vec::new(),
+            size: 0,
+            chunk_sizes: Vec::new(),
+            trailers: Headers::new(),
+        }
+    }
 }
 
 impl BodyDecoder {
