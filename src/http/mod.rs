@@ -66,7 +66,7 @@ type Handler = dyn Fn(Request) -> serve::Outcome + Send + Sync;
 
 /// About what a request takes in the record beside what came over the wire. Without it, a record of many small
 /// requests would be several times as large as its limit.
-const REQUEST_ITSELF: usize = 384;
+const REQUEST_ITSELF: usize = 512;
 
 /// A response of one request, or one that several get.
 enum Answer {
