@@ -65,8 +65,8 @@
 //!   ends. The reading side of live connections is then shut, so that blocked handlers see the end
 //!   of the stream; near the timeout both sides are. An error that a connection gave because it was
 //!   cut like that carries a mark, and a handler that returns it has not failed.
-//! - **A connection's socket** belongs to the handler's [`Connection`], and under TCP also to the
-//!   worker, until the handler's outcome is recorded. The registry of live connections holds a weak
+//! - **A connection's socket** belongs to the handler's [`Connection`] and its writers, and under TCP
+//!   also to the worker, until the handler's outcome is recorded. The registry of live connections holds a weak
 //!   reference, by which stopping shuts it.
 //! - **What arrived** is listed before it is answered and can be taken after.
 
@@ -97,7 +97,7 @@ mod tcp;
 pub mod tunnel;
 mod udp;
 
-pub use crate::connection::Connection;
+pub use crate::connection::{Connection, ConnectionWriter};
 #[cfg(feature = "http")]
 pub use crate::fault::{At, Fault, Pace};
 #[cfg(feature = "http")]

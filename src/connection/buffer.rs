@@ -1,7 +1,7 @@
 //! Reading ahead, and what the rooms do with a connection beside its user.
 
 use std::any::Any;
-use std::io::{self, IoSlice, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,17 +114,7 @@ impl Connection {
 
     /// Writes both, in one segment where they fit.
     pub(crate) fn write_all_of(&mut self, first: &[u8], second: &[u8]) -> io::Result<()> {
-        let sent = match self.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-            Err(error) => return Err(error),
-        };
-        if sent < first.len() {
-            self.write_all(&first[sent..])?;
-            self.write_all(second)
-        } else {
-            self.write_all(&second[sent - first.len()..])
-        }
+        self.sending()?.all_of(first, second)
     }
 
     /// Says what the handler is doing, for `stop` to name it by.

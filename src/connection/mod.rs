@@ -1,9 +1,11 @@
 //! The stream a handler gets: what users call. `buffer` is what the rooms and the rest of it use,
-//! `traits` std's reading and writing, `wire` single reads and writes of the socket and their errors.
+//! `traits` std's reading and writing, `writer` writing from more than one thread, `wire` single reads
+//! and writes of the socket and their errors.
 
 mod buffer;
 mod traits;
 mod wire;
+mod writer;
 
 use std::any::Any;
 use std::io::{self, Read};
@@ -13,6 +15,8 @@ use std::time::Duration;
 
 pub(crate) use self::wire::quoted;
 use self::wire::{cut, not_utf8};
+pub use self::writer::ConnectionWriter;
+use self::writer::{Turn, not_zero};
 use crate::deadline::Deadline;
 use crate::server::address::Address;
 use crate::server::registry::{Activity, Live};
@@ -27,6 +31,8 @@ use crate::server::socket::Stream;
 ///
 /// When the server stops, reads end as if the client had closed; what was received before is still
 /// read, and what the handler writes is still sent.
+///
+/// A [`writer`](Connection::writer) of it writes in another thread.
 ///
 /// Dropping it closes the connection: in a handler of a [`TestTcpServer`](crate::TestTcpServer) when
 /// the handler has ended and its outcome is known, so that a client that reads the end finds it
@@ -63,6 +69,8 @@ pub struct Connection {
     /// Whether a line reader has been told the end of the stream.
     end_told: bool,
     write_timeout: Option<Duration>,
+    /// Where there are [`ConnectionWriter`]s: who has it may write.
+    turn: Option<Arc<Turn>>,
     /// What the room keeps of it between turns.
     kept: Option<Box<dyn Any + Send>>,
     /// Requests it has carried, counted by the room: they outlast being parked.
@@ -122,6 +130,7 @@ impl Connection {
             armed: None,
             end_told: false,
             write_timeout: limits.write_timeout,
+            turn: None,
             kept: None,
             #[cfg(feature = "http")]
             exchanges: 0,
@@ -232,13 +241,7 @@ impl Connection {
     /// # Errors
     /// `InvalidInput` for data of 4 GiB or more, and what writing gives.
     pub fn write_frame(&mut self, data: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(data.len()).map_err(|_| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("a frame of {} bytes does not fit its length", data.len()),
-            )
-        })?;
-        self.write_all_of(&length.to_be_bytes(), data)
+        self.sending()?.frame(data)
     }
 
     /// Closes the writing side: the client reads the end of the stream, and can still send.
@@ -299,7 +302,11 @@ impl Connection {
     /// # Errors
     /// `InvalidInput` for a timeout of zero.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.stream.set_write_timeout(timeout)?;
+        match self.turn {
+            // The next write sets it, for another handle may write just now.
+            Some(_) => not_zero(timeout)?,
+            None => self.stream.set_write_timeout(timeout)?,
+        }
         self.write_timeout = timeout;
         Ok(())
     }

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::Connection;
-use super::wire::{is_timeout, not_read, not_utf8, receive, send};
+use super::wire::{is_timeout, not_utf8, receive};
 use crate::deadline::{Deadline, prose};
 use crate::server::registry::Activity;
 
@@ -118,62 +117,21 @@ impl BufRead for Connection {
 
 impl Write for Connection {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        send(&self.live, || self.stream.write(data))
+        self.sending()?.some(data)
     }
 
     fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        send(&self.live, || self.stream.write_vectored(data))
+        self.sending()?.vectored(data)
     }
 
     /// Writes all, within the write timeout as a whole.
     fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        let sent = self.write_some(data)?;
-        if sent == data.len() {
-            return Ok(());
-        }
-        self.write_rest(&data[sent..])
+        self.sending()?.all(data)
     }
 
     /// Does nothing: what is written is sent at once.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Connection {
-    /// Writes once, whatever signals interrupt it.
-    fn write_some(&mut self, data: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.write(data) {
-                Ok(0) if !data.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// The rest of a write that the client's window cut: each further one waits only for what is left
-    /// of the timeout.
-    fn write_rest(&mut self, mut data: &[u8]) -> io::Result<()> {
-        let timeout = self.write_timeout;
-        let deadline = Deadline::new(timeout.unwrap_or(Duration::MAX), "the client to read");
-        let mut outcome = Ok(());
-        while outcome.is_ok() && !data.is_empty() {
-            if timeout.is_some() {
-                let left = deadline.remaining().max(Duration::from_millis(1));
-                self.stream.set_write_timeout(Some(left))?;
-            }
-            outcome = match self.write_some(data) {
-                Ok(_) if timeout.is_some() && deadline.expired() => Err(not_read(&self.live)),
-                Ok(sent) => {
-                    data = &data[sent..];
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            };
-        }
-        self.stream.set_write_timeout(timeout)?;
-        outcome
     }
 }
 

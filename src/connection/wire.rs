@@ -33,10 +33,17 @@ pub(super) fn receive(
     })
 }
 
-pub(super) fn send(live: &Live, write: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-    let before = live.set_activity(Activity::Writing);
+/// One write to the socket, told to the registry if the handler's own thread does it.
+pub(super) fn send(
+    live: &Live,
+    is_handler: bool,
+    write: impl FnOnce() -> io::Result<usize>,
+) -> io::Result<usize> {
+    let before = is_handler.then(|| live.set_activity(Activity::Writing));
     let outcome = write();
-    live.set_activity(before);
+    if let Some(before) = before {
+        live.set_activity(before);
+    }
     match outcome {
         Ok(count) => {
             live.note_sent(count);

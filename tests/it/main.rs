@@ -14,3 +14,4 @@ mod tunnel;
 mod udp;
 #[cfg(unix)]
 mod unix;
+mod writers;
