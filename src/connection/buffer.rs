@@ -1,7 +1,7 @@
 //! Reading ahead, and what the rooms do with a connection beside its user.
 
 use std::any::Any;
-use std::io;
+use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ impl Connection {
 
     /// Reads more into the buffer, behind what is there; 0 at the end of the stream.
     pub(crate) fn fill(&mut self, deadline: &Deadline) -> io::Result<usize> {
+        self.fill_while(Activity::Reading, deadline)
+    }
+
+    fn fill_while(&mut self, activity: Activity, deadline: &Deadline) -> io::Result<usize> {
         self.make_room();
         let mut waited = false;
         loop {
@@ -27,18 +31,33 @@ impl Connection {
                 .map_err(|_| self.timed_out(deadline, self.buffer()))?;
             self.arm(left, waited)?;
             let (stream, live) = (&self.stream, &self.live);
-            match receive(
-                stream,
-                live,
-                Activity::Reading,
-                &mut self.buffer[self.end..],
-            ) {
+            match receive(stream, live, activity, &mut self.buffer[self.end..]) {
                 Ok(count) => {
                     self.end += count;
                     return Ok(count);
                 }
                 Err(error) if is_timeout(&error) => waited = true,
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Closes our side and waits for the client to close its own, for so long and so many bytes at most.
+    /// Closing on unread data resets, and the client could lose what it was told last (RFC 9112,
+    /// section 9.6).
+    pub(crate) fn close_in_order(&mut self, time: Duration, bytes: usize) {
+        self.set_activity(Activity::Closing);
+        if self.shutdown_write().is_err() {
+            return;
+        }
+        let deadline = Deadline::new(time, "the client to close");
+        let mut left = bytes;
+        loop {
+            let ahead = self.buffer().len();
+            self.consume(ahead);
+            left = left.saturating_sub(ahead);
+            if left == 0 || !matches!(self.fill_while(Activity::Closing, &deadline), Ok(1..)) {
+                return;
             }
         }
     }

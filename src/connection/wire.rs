@@ -8,13 +8,17 @@ use crate::server::failure::CutByStop;
 use crate::server::registry::{Activity, Live};
 use crate::server::socket::Stream;
 
-/// One read of the socket, told to the registry; begun again when a signal interrupts it.
+/// One read of the socket, told to the registry; begun again when a signal interrupts it. All that had
+/// come before a stop is followed by the end of the stream, unless the connection is only being closed.
 pub(super) fn receive(
     stream: &Stream,
     live: &Live,
     activity: Activity,
     into: &mut [u8],
 ) -> io::Result<usize> {
+    if live.is_read_out() && activity != Activity::Closing {
+        return Ok(0);
+    }
     let before = live.set_activity(activity);
     let outcome = loop {
         match stream.read(into) {

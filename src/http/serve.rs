@@ -21,8 +21,7 @@ use crate::server::streams::FIRST_PARKED;
 /// A worker waits so long for the next request before it leaves the connection to the poll loop: long enough for a
 /// client that asks again at once, short enough that idle connections have no threads.
 const LINGER: Duration = Duration::from_millis(25);
-/// How long, and for how many bytes, a connection that we close waits for the client to close too. Closing on unread
-/// data resets, and the client could lose the answer (RFC 9112, section 9.6).
+/// How long, and for how many bytes, a connection that we close waits for the client to close too.
 const CLOSING_TIME: Duration = Duration::from_secs(2);
 const CLOSING_BYTES: usize = 64 << 20;
 
@@ -38,7 +37,7 @@ pub(super) fn serve(http: &Http, mut conn: Connection, session: &Session<'_, Htt
         match served.exchange() {
             Flow::Keep => {}
             Flow::Close => {
-                served.close();
+                conn.close_in_order(CLOSING_TIME, CLOSING_BYTES);
                 return Next::Close;
             }
             Flow::Drop => return Next::Close,
@@ -358,24 +357,6 @@ impl<'a> Served<'a> {
         };
         drop(listed);
         flow
-    }
-
-    /// Closes our side and waits for the client to close its own.
-    fn close(&mut self) {
-        self.conn.set_activity(Activity::Closing);
-        if self.conn.shutdown_write().is_err() {
-            return;
-        }
-        let deadline = Deadline::new(CLOSING_TIME, "the client to close");
-        let mut left = CLOSING_BYTES;
-        loop {
-            let ahead = self.conn.buffer().len();
-            self.conn.consume(ahead);
-            left = left.saturating_sub(ahead);
-            if left == 0 || !matches!(self.conn.fill(&deadline), Ok(1..)) {
-                return;
-            }
-        }
     }
 
     fn exchange_of(&self, head: &RequestHead) -> Exchange {

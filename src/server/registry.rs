@@ -30,6 +30,9 @@ pub(crate) struct Live {
     pub(crate) sent: AtomicU64,
     /// Set when a stop has shut a side of the stream that its client had not closed.
     shut_by_stop: AtomicBool,
+    /// How much is received at most: all that can have come before a stop shut the reading side. Some
+    /// systems take in what a client goes on to send, and its handler would never see the end.
+    receives: AtomicU64,
     pub(crate) stop: StopSignal,
     /// The first bytes that were received, where the protocol wants them recorded.
     pub(crate) kept: Mutex<Vec<u8>>,
@@ -127,6 +130,7 @@ impl Live {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             shut_by_stop: AtomicBool::new(false),
+            receives: AtomicU64::new(u64::MAX),
             stop,
             kept: Mutex::new(Vec::new()),
             keep,
@@ -166,10 +170,18 @@ impl Live {
             if how == Shutdown::Read && stream.peer_has_closed(poll) {
                 return;
             }
+            let had_come = stream.receive_buffer().unwrap_or_default() as u64;
+            let most = self.received.load(Ordering::Relaxed) + had_come;
+            self.receives.fetch_min(most, Ordering::Relaxed);
             self.shut_by_stop.store(true, Ordering::Release);
             // The peer may have gone already; there is nothing left to shut then.
             let _ = stream.shutdown(how);
         }
+    }
+
+    /// Whether all has been received that had come before a stop.
+    pub(crate) fn is_read_out(&self) -> bool {
+        self.received.load(Ordering::Relaxed) >= self.receives.load(Ordering::Relaxed)
     }
 
     /// Whether an end or an error of the stream is the stop's doing.

@@ -23,8 +23,8 @@ use crate::server::protocol::{Next, Protocol, Serve, Session, Turn};
 use crate::server::streams;
 use crate::server::wake::Streams;
 
-/// How long a client that was hung up on is listened to, so that it can read the last reply: closing
-/// on unread data would reset the connection, and the reply with it.
+/// How long, and for how many bytes, a client that was hung up on is listened to, so that it can read
+/// the last reply.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGERED: usize = 1024 * 1024;
 /// Reads grow up to this for clients that fill them.
@@ -91,7 +91,6 @@ impl Smtp {
                 arrived: None,
                 deadline: None,
                 largest_read: 0,
-                before_stop: None,
             })
         })
     }
@@ -159,7 +158,10 @@ impl Serve for Smtp {
         };
         let outcome = match visit.talk() {
             Ok(Ending::Reset) => conn.reset(),
-            Ok(Ending::Quit | Ending::Close) => visit.linger(),
+            Ok(Ending::Quit | Ending::Close) => {
+                conn.close_in_order(LINGER, MAX_LINGERED);
+                Ok(())
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
@@ -215,8 +217,6 @@ struct Talk {
     /// Of what is awaited.
     deadline: Option<Deadline>,
     largest_read: usize,
-    /// How much may still have come before the stop, once that has begun.
-    before_stop: Option<usize>,
 }
 
 impl Talk {
@@ -300,7 +300,7 @@ impl Visit<'_> {
                 Event::Close(ending) => {
                     self.flush()?;
                     // A client that may still be sending has to be listened to for a while, so that
-                    // it can read the last reply; see `linger`.
+                    // it can read the last reply.
                     let quit = ending == Ending::Quit && self.conn.buffer().is_empty();
                     let over = quit || self.session.stopping() && ending != Ending::Reset;
                     return Ok(if over && !self.is_clogged {
@@ -437,22 +437,14 @@ impl Visit<'_> {
         Ok(())
     }
 
-    /// Reads more; at the end of the stream, when the client takes too long, and when all that came
-    /// before a stop was read, ends the session.
+    /// Reads more; at the end of the stream, and when the client takes too long, ends the session.
     fn fill(&mut self) -> io::Result<()> {
-        if self.has_read_all_before_stop() {
-            self.talk.machine.shut_down();
-            return Ok(());
-        }
         let deadline = self.start_waiting();
         match self.conn.fill(&deadline) {
             Ok(0) => return self.ended(),
             Ok(count) => {
                 self.received();
                 self.grow(count);
-                if let Some(left) = &mut self.talk.before_stop {
-                    *left = left.saturating_sub(count);
-                }
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.talk.machine.time_out();
@@ -460,18 +452,6 @@ impl Visit<'_> {
             Err(error) => return Err(error),
         }
         Ok(())
-    }
-
-    /// A stop shuts the reading side, and yet some systems take in what a client goes on to send: to
-    /// wait for the end of the stream is not enough. No more than the socket holds can have come
-    /// before the stop.
-    fn has_read_all_before_stop(&mut self) -> bool {
-        if !self.session.stopping() {
-            return false;
-        }
-        let stream = self.conn.stream();
-        let most = || stream.receive_buffer().unwrap_or_default();
-        *self.talk.before_stop.get_or_insert_with(most) == 0
     }
 
     /// Reads what has come, or ends a session that has waited for too long; whether it goes on.
@@ -515,21 +495,6 @@ impl Visit<'_> {
             self.talk.largest_read = LARGEST_READ;
             self.conn.reserve(LARGEST_READ);
         }
-    }
-
-    fn linger(&mut self) -> io::Result<()> {
-        self.conn.shutdown_write()?;
-        let deadline = Deadline::new(LINGER, "the client to close");
-        let mut lingered = 0;
-        while lingered < MAX_LINGERED {
-            let ahead = self.conn.buffer().len();
-            self.conn.consume(ahead);
-            match self.conn.fill(&deadline)? {
-                0 => break,
-                count => lingered += count,
-            }
-        }
-        Ok(())
     }
 }
 
