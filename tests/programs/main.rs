@@ -31,6 +31,12 @@ fn main() -> ExitCode {
         "a_late_program_goes_with_its_children",
         a_late_program_goes_with_its_children,
     )];
+    trials.push(needs(
+        "true",
+        "coreutils",
+        "what_a_missing_program_comes_to",
+        what_a_missing_program_comes_to,
+    ));
     trials.extend(tcp::trials());
     #[cfg(feature = "http")]
     trials.extend(http::trials());
@@ -54,6 +60,33 @@ fn needs(program: &str, package: &str, name: &str, test: fn()) -> Trial {
         return Trial::test(name, move || Err(Failed::from(lack)));
     }
     Trial::test(format!("{name} ({lack})"), || Ok(())).with_ignored_flag(true)
+}
+
+/// This binary again, where no program is found.
+fn what_a_missing_program_comes_to() {
+    let run = |require| {
+        Command::new(env::current_exe().unwrap())
+            .env("PATH", "")
+            .env("LOOPBACK_REQUIRE_PROGRAMS", require)
+            .arg("a_late_program")
+            .output()
+            .unwrap()
+    };
+    let lack = "needs sleep from the package coreutils";
+    let name = "a_late_program_goes_with_its_children";
+    let (lacking, required) = (run("0"), run("1"));
+    let text = String::from_utf8(lacking.stdout).unwrap();
+    assert!(lacking.status.success(), "{text}");
+    assert!(
+        text.contains(&format!("test {name} ({lack}) ... ignored")),
+        "{text}"
+    );
+    let text = String::from_utf8(required.stdout).unwrap();
+    assert!(!required.status.success(), "{text}");
+    assert!(
+        text.contains(&format!("---- {name} ----\n{lack}\n")),
+        "{text}"
+    );
 }
 
 /// Where a program is. Daemons are in folders that are not in every user's path.
