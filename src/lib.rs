@@ -1,6 +1,7 @@
 //! Blocking test servers for plain `#[test]` functions, and a harness that proves tunnels.
 //!
 //! - [`TestTcpServer`], [`TestUdpServer`]: a port, a closure, a bounded `stop`.
+//! - [`ScriptedTcpServer`]: what a client has to send, and what it is sent, step by step.
 #![cfg_attr(
     feature = "http",
     doc = "- [`TestHttpServer`]: HTTP/1.0 and 1.1, with faults on purpose."
@@ -46,14 +47,15 @@
 //! # Logging
 //!
 //! Records of the [`log`] crate under `loopback::tcp`, `loopback::udp`, `loopback::http`,
-//! `loopback::smtp` and `loopback::tunnel`: failures as warnings, lives of servers and connections
-//! as debug.
+//! `loopback::smtp`, `loopback::scripted` and `loopback::tunnel`: failures as warnings, lives of
+//! servers and connections as debug.
 //!
 //! # Implementation notes
 //!
 //! - `server` is the life of every server and knows no protocol; `proto` is the protocols and knows
-//!   no socket, thread or clock; a room (`tcp`, `udp`, `http`, `smtp`) joins the two; `tunnel` knows
-//!   none of the servers: it has sockets of std at both ends, for it looks at single bytes and ends.
+//!   no socket, thread or clock; a room (`tcp`, `udp`, `http`, `smtp`, `script`) joins the two;
+//!   `tunnel` knows none of the servers: it has sockets of std at both ends, for it looks at single
+//!   bytes and ends.
 //! - **The poll loop** of a server of streams is a `mio` poll with the listener, a waker, and the
 //!   connections that are between requests, which need no thread. Accepted connections go to worker
 //!   threads that are kept for reuse and block on their sockets.
@@ -68,6 +70,11 @@
 //! - **A connection's socket** belongs to the handler's [`Connection`] and its writers, and under TCP
 //!   also to the worker, until the handler's outcome is recorded. The registry of live connections holds a weak
 //!   reference, by which stopping shuts it.
+//! - **A scripted server** has its own poll loop, on the same thread of the same lifecycle. That thread
+//!   owns the listener and the connections, none of which blocks, and takes the instruction of each
+//!   connection as far as it goes; it sleeps until a socket is ready, an instruction's time is over, or
+//!   a waker tells of a new instruction or a stop. So a second client is noticed at any time, and only
+//!   a closure of the test's can hold it up. A failure is recorded before anything is closed.
 //! - **What arrived** is listed before it is answered and can be taken after.
 
 #[cfg_attr(
@@ -85,6 +92,7 @@ mod fault;
 #[cfg(feature = "http")]
 mod http;
 mod proto;
+mod script;
 #[cfg_attr(
     not(all(feature = "http", feature = "smtp")),
     allow(dead_code, reason = "a protocol that is off leaves its part unused")
@@ -104,6 +112,10 @@ pub use crate::fault::{At, Fault, Pace};
 pub use crate::http::{Http, IntoResponse, Request, Response, TestHttpServer};
 #[cfg(feature = "http")]
 pub use crate::proto::http1::{HeaderError, Headers, Version};
+pub use crate::script::{
+    Frame, Framing, Match, Script, ScriptError, ScriptErrors, ScriptedConnection,
+    ScriptedTcpServer, ScriptedTcpServers,
+};
 #[cfg(unix)]
 pub use crate::server::address::UnixAddress;
 pub use crate::server::address::{Address, ListenOn};

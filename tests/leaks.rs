@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use loopback::{TestTcpServer, TestUdpServer};
+use loopback::{ScriptedTcpServer, TestTcpServer, TestUdpServer};
 
 const ROUNDS: usize = 1000;
 const LONG: Duration = Duration::from_secs(30);
@@ -72,6 +72,26 @@ fn a_thousand_starts_and_stops_leave_nothing() {
         client.write_all(b"x").unwrap();
         client.read_exact(&mut [0]).unwrap();
         // The drop stops it.
+    });
+    rounds("scripted peers", || {
+        let peer = ScriptedTcpServer::start("127.0.0.1:0").unwrap();
+        peer.expect_connect_within(LONG)
+            .expect_bytes_within("x", LONG)
+            .send_bytes_within("y", LONG);
+        let mut client = connect(peer.local_addr());
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        drop(client);
+    });
+    rounds("scripted peers that fail", || {
+        let mut peer = ScriptedTcpServer::start("127.0.0.79:0").unwrap();
+        peer.expect_connect_within(LONG)
+            .expect_bytes_within("x", LONG);
+        let mut client = connect(peer.local_addr());
+        client.write_all(b"y").unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap();
+        peer.stop(LONG).unwrap_err();
+        peer.restart().unwrap();
     });
 }
 

@@ -13,7 +13,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::wire::quoted;
+pub(crate) use self::wire::{came_so_far, quoted};
 use self::wire::{cut, not_utf8};
 pub use self::writer::ConnectionWriter;
 use self::writer::{Turn, not_zero};

@@ -105,10 +105,11 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
 }
 
 /// How much came, and its first bytes as text.
-pub(super) fn came_so_far(bytes: &[u8]) -> String {
-    match bytes {
-        [] => "nothing came so far".to_owned(),
-        _ => format!("{} bytes came so far: {}", bytes.len(), quoted(bytes, 64)),
+pub(crate) fn came_so_far(bytes: &[u8]) -> String {
+    match bytes.len() {
+        0 => "nothing came so far".to_owned(),
+        1 => format!("1 byte came so far: {}", quoted(bytes, 64)),
+        count => format!("{count} bytes came so far: {}", quoted(bytes, 64)),
     }
 }
 

@@ -345,6 +345,11 @@ impl Stream {
         either!(self, stream => SockRef::from(stream).set_linger(Some(Duration::ZERO)))
     }
 
+    /// Takes the error that waits on the socket, which reading an end does not give.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        either!(self, stream => stream.take_error())
+    }
+
     pub(crate) fn local_address(&self) -> io::Result<Address> {
         match self {
             Stream::Tcp(stream) => stream.local_addr().map(Address::Inet),
@@ -358,12 +363,18 @@ impl Stream {
 
     #[cfg(unix)]
     pub(crate) fn register(&self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
+        self.register_for(registry, token, mio::Interest::READABLE)
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn register_for(
+        &self,
+        registry: &mio::Registry,
+        token: mio::Token,
+        interest: mio::Interest,
+    ) -> io::Result<()> {
         let fd = self.fd();
-        registry.register(
-            &mut mio::unix::SourceFd(&fd),
-            token,
-            mio::Interest::READABLE,
-        )
+        registry.register(&mut mio::unix::SourceFd(&fd), token, interest)
     }
 
     #[cfg(unix)]

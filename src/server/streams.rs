@@ -19,7 +19,8 @@ use super::wake::WAKER;
 use super::workers::Dispatcher;
 use crate::connection::Connection;
 
-const LISTENER: Token = Token(0);
+/// The listener's token.
+pub(crate) const LISTENER: Token = Token(0);
 
 /// How soon accepting is tried again after a limit of the system, such as that of descriptors.
 const RETRY: Duration = Duration::from_millis(10);

@@ -5,6 +5,7 @@ mod failures;
 mod http;
 mod lifecycle;
 mod logging;
+mod script;
 #[cfg(feature = "smtp")]
 mod smtp;
 mod support;

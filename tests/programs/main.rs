@@ -5,6 +5,7 @@
 
 #[cfg(feature = "http")]
 mod http;
+mod script;
 #[cfg(feature = "smtp")]
 mod smtp;
 mod tcp;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         what_a_missing_program_comes_to,
     ));
     trials.extend(tcp::trials());
+    trials.extend(script::trials());
     #[cfg(feature = "http")]
     trials.extend(http::trials());
     #[cfg(feature = "smtp")]

@@ -1,0 +1,343 @@
+//! Frames: how a payload's bounds are written on the wire.
+
+use super::text::{bytes_of, quoted};
+
+/// How the bounds of a frame are told: by a length before the payload, or by a delimiter after it.
+///
+/// The length counts the payload alone. [`U32Be`](Framing::U32Be) is what a plain payload has where a
+/// [`Frame`] is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Framing {
+    /// A length of 1 byte.
+    U8,
+    /// A length of 2 bytes, big-endian.
+    U16Be,
+    /// A length of 2 bytes, little-endian.
+    U16Le,
+    /// A length of 4 bytes, big-endian.
+    #[default]
+    U32Be,
+    /// A length of 4 bytes, little-endian.
+    U32Le,
+    /// A length of 8 bytes, big-endian.
+    U64Be,
+    /// A length of 8 bytes, little-endian.
+    U64Le,
+    /// These bytes after the payload, which must not hold them. They must not be empty.
+    Delimiter(Vec<u8>),
+}
+
+/// A payload and how it is framed: what `expect_frame` and `send_frame` take.
+///
+/// ```
+/// use loopback::{Frame, Framing, Script};
+///
+/// let script = Script::new()
+///     .expect_connect()
+///     .expect_frame("4 bytes of length, big-endian")
+///     .expect_frame(Framing::U16Le.frame("2 bytes, little-endian"))
+///     .send_frame(Framing::delimiter("\0").frame("until a zero"));
+/// # drop(script);
+/// assert_eq!(Frame::from("hi"), Framing::U32Be.frame("hi"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    framing: Framing,
+    payload: Vec<u8>,
+}
+
+impl Framing {
+    /// Frames that end with these bytes.
+    pub fn delimiter(bytes: impl Into<Vec<u8>>) -> Framing {
+        Framing::Delimiter(bytes.into())
+    }
+
+    /// A frame of this kind.
+    pub fn frame(self, payload: impl Into<Vec<u8>>) -> Frame {
+        Frame {
+            framing: self,
+            payload: payload.into(),
+        }
+    }
+
+    fn bounds(&self) -> Bounds<'_> {
+        let (width, is_big) = match self {
+            Framing::U8 => (1, true),
+            Framing::U16Be => (2, true),
+            Framing::U16Le => (2, false),
+            Framing::U32Be => (4, true),
+            Framing::U32Le => (4, false),
+            Framing::U64Be => (8, true),
+            Framing::U64Le => (8, false),
+            Framing::Delimiter(bytes) => return Bounds::Delimited(bytes),
+        };
+        Bounds::Counted { width, is_big }
+    }
+}
+
+/// The two ways of framing.
+enum Bounds<'a> {
+    /// A length of `width` bytes before the payload.
+    Counted { width: usize, is_big: bool },
+    /// These bytes after it.
+    Delimited(&'a [u8]),
+}
+
+/// How much of a frame is there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parsed<'a> {
+    /// Not all of it; how much is, in words.
+    Partial(String),
+    /// All of it: the payload, and how many bytes the frame takes.
+    Whole(&'a [u8], usize),
+    /// It is longer than any frame that is looked at; what is known of it, in words.
+    TooLong(String),
+}
+
+/// A frame longer than the expected one by this much is not gathered to be shown.
+const MOST_BEYOND: usize = 64 * 1024;
+
+impl Frame {
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// How it is framed.
+    pub fn framing(&self) -> &Framing {
+        &self.framing
+    }
+
+    /// The frame's bytes on the wire, or why there can be none.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, String> {
+        match self.framing.bounds() {
+            Bounds::Delimited(delimiter) => self.encode_delimited(delimiter),
+            Bounds::Counted { width, is_big } => self.encode_counted(width, is_big),
+        }
+    }
+
+    fn encode_delimited(&self, delimiter: &[u8]) -> Result<Vec<u8>, String> {
+        if delimiter.is_empty() {
+            return Err("the delimiter of the frame is empty".to_owned());
+        }
+        let wire = [&self.payload, delimiter].concat();
+        // It could also begin in the payload and end in the delimiter.
+        match find(&wire, delimiter, 0) == Some(self.payload.len()) {
+            true => Ok(wire),
+            false => Err(format!(
+                "the payload has the frame's delimiter {} in it",
+                quoted(delimiter)
+            )),
+        }
+    }
+
+    fn encode_counted(&self, width: usize, is_big: bool) -> Result<Vec<u8>, String> {
+        let length = (self.payload.len() as u64).to_be_bytes();
+        let (unused, used) = length.split_at(8 - width);
+        if unused.iter().any(|byte| *byte > 0) {
+            return Err(format!(
+                "a payload of {} does not fit a length of {}",
+                bytes_of(self.payload.len()),
+                bytes_of(width)
+            ));
+        }
+        let mut wire = used.to_vec();
+        if !is_big {
+            wire.reverse();
+        }
+        wire.extend_from_slice(&self.payload);
+        Ok(wire)
+    }
+
+    /// Looks for one frame of this kind at the beginning of `came`; the first `seen` bytes were
+    /// looked at before and had no whole frame.
+    pub(super) fn parse<'a>(&self, came: &'a [u8], seen: usize) -> Parsed<'a> {
+        match self.framing.bounds() {
+            Bounds::Delimited(delimiter) => self.parse_delimited(delimiter, came, seen),
+            Bounds::Counted { width, is_big } => self.parse_counted(width, is_big, came),
+        }
+    }
+
+    fn parse_delimited<'a>(&self, delimiter: &[u8], came: &'a [u8], seen: usize) -> Parsed<'a> {
+        let from = seen.saturating_sub(delimiter.len());
+        match find(came, delimiter, from) {
+            Some(at) => Parsed::Whole(&came[..at], at + delimiter.len()),
+            None if came.len() > self.payload.len() + MOST_BEYOND => Parsed::TooLong(format!(
+                "there is no delimiter {} in the first {}",
+                quoted(delimiter),
+                bytes_of(came.len())
+            )),
+            None if came.is_empty() => Parsed::Partial("nothing of it came".to_owned()),
+            None => Parsed::Partial(format!(
+                "{} of it came, without its delimiter",
+                bytes_of(came.len())
+            )),
+        }
+    }
+
+    fn parse_counted<'a>(&self, width: usize, is_big: bool, came: &'a [u8]) -> Parsed<'a> {
+        let Some((head, rest)) = came.split_at_checked(width) else {
+            return Parsed::Partial(match came.len() {
+                0 => "nothing of it came".to_owned(),
+                count => format!("{count} of the {width} bytes of its length came"),
+            });
+        };
+        let fold = |length: u64, byte: &u8| length << 8 | u64::from(*byte);
+        let length = match is_big {
+            true => head.iter().fold(0, fold),
+            false => head.iter().rev().fold(0, fold),
+        };
+        let whole = usize::try_from(length).ok();
+        match whole.filter(|length| *length <= self.payload.len() + MOST_BEYOND) {
+            None => Parsed::TooLong(format!(
+                "its length is {length}, where {} was expected",
+                self.payload.len()
+            )),
+            Some(length) if rest.len() < length => Parsed::Partial(format!(
+                "its length and {} of its {} came",
+                rest.len(),
+                bytes_of(length)
+            )),
+            Some(length) => Parsed::Whole(&rest[..length], width + length),
+        }
+    }
+}
+
+/// The first place of `what` at or after `from`. An empty one is nowhere.
+fn find(bytes: &[u8], what: &[u8], from: usize) -> Option<usize> {
+    if what.is_empty() {
+        return None;
+    }
+    let mut windows = bytes.get(from..)?.windows(what.len());
+    windows
+        .position(|window| window == what)
+        .map(|at| from + at)
+}
+
+macro_rules! frame_from {
+    ($($type:ty),*) => {$(
+        impl From<$type> for Frame {
+            fn from(payload: $type) -> Frame {
+                Framing::default().frame(payload)
+            }
+        }
+    )*};
+}
+
+frame_from!(&[u8], Vec<u8>, &str, String);
+
+impl<const N: usize> From<&[u8; N]> for Frame {
+    fn from(payload: &[u8; N]) -> Frame {
+        Framing::default().frame(payload)
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Frame {
+    fn from(payload: [u8; N]) -> Frame {
+        Framing::default().frame(payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Framing> {
+        use Framing::*;
+        let mut all = vec![U8, U16Be, U16Le, U32Be, U32Le, U64Be, U64Le];
+        all.extend([Framing::delimiter("\n"), Framing::delimiter("abab")]);
+        all
+    }
+
+    #[test]
+    fn lengths_are_written_in_their_width_and_order() {
+        let wire = |framing: Framing| framing.frame("hi!").encode().unwrap();
+        assert_eq!(wire(Framing::U8), b"\x03hi!");
+        assert_eq!(wire(Framing::U16Be), b"\0\x03hi!");
+        assert_eq!(wire(Framing::U16Le), b"\x03\0hi!");
+        assert_eq!(wire(Framing::U32Be), b"\0\0\0\x03hi!");
+        assert_eq!(wire(Framing::U32Le), b"\x03\0\0\0hi!");
+        assert_eq!(wire(Framing::U64Be), b"\0\0\0\0\0\0\0\x03hi!");
+        assert_eq!(wire(Framing::U64Le), b"\x03\0\0\0\0\0\0\0hi!");
+        assert_eq!(wire(Framing::delimiter("--")), b"hi!--");
+    }
+
+    #[test]
+    fn every_prefix_of_every_frame_is_partial() {
+        for framing in all() {
+            for payload in ["", "x", "hello, world"] {
+                let frame = framing.clone().frame(payload);
+                let mut wire = frame.encode().unwrap();
+                let length = wire.len();
+                for end in 0..length {
+                    for seen in 0..=end {
+                        let parsed = frame.parse(&wire[..end], seen);
+                        assert!(
+                            matches!(parsed, Parsed::Partial(_)),
+                            "{framing:?} {parsed:?}"
+                        );
+                    }
+                }
+                wire.extend_from_slice(b"next");
+                for seen in 0..length {
+                    let parsed = frame.parse(&wire, seen);
+                    assert_eq!(
+                        parsed,
+                        Parsed::Whole(payload.as_bytes(), length),
+                        "{framing:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_partial_is_told() {
+        let frame = Frame::from("hello");
+        let told = |came: &[u8]| match frame.parse(came, 0) {
+            Parsed::Partial(text) | Parsed::TooLong(text) => text,
+            Parsed::Whole(..) => "whole".to_owned(),
+        };
+        assert_eq!(told(b""), "nothing of it came");
+        assert_eq!(told(b"\0\0"), "2 of the 4 bytes of its length came");
+        assert_eq!(told(b"\0\0\0\x05"), "its length and 0 of its 5 bytes came");
+        assert_eq!(
+            told(b"\0\0\0\x07hel"),
+            "its length and 3 of its 7 bytes came"
+        );
+        assert_eq!(
+            told(b"\xff\xff\xff\xff"),
+            "its length is 4294967295, where 5 was expected"
+        );
+        let endless = vec![b'x'; MOST_BEYOND + 10];
+        let frame = Framing::delimiter("\n").frame("hi");
+        assert_eq!(
+            frame.parse(&endless, 0),
+            Parsed::TooLong("there is no delimiter \"\\n\" in the first 65546 bytes".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_frame_that_cannot_be_is_told() {
+        let told = |frame: Frame| frame.encode().unwrap_err();
+        assert_eq!(
+            told(Framing::U8.frame(vec![0; 256])),
+            "a payload of 256 bytes does not fit a length of 1 byte"
+        );
+        assert_eq!(
+            told(Framing::delimiter("").frame("x")),
+            "the delimiter of the frame is empty"
+        );
+        assert_eq!(
+            told(Framing::delimiter("\r\n").frame("a\r\nb")),
+            "the payload has the frame's delimiter \"\\r\\n\" in it"
+        );
+        // Read back, it would end after "xa".
+        assert_eq!(
+            told(Framing::delimiter("aba").frame("xab")),
+            "the payload has the frame's delimiter \"aba\" in it"
+        );
+        assert!(Framing::U8.frame(vec![0; 255]).encode().is_ok());
+    }
+}

@@ -1,0 +1,129 @@
+//! One instruction: what it is, and where the test queued it.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::frame::Frame;
+use super::text::quoted;
+use crate::connection::Connection;
+use crate::server::failure::HandlerError;
+
+/// What a closure given to `expect_match` makes of the bytes that have come so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Match {
+    /// They may be the beginning of what is expected.
+    NeedMore,
+    /// The first so many of them are what is expected; the rest is for the next instruction.
+    Matched(usize),
+    /// They are not what is expected, and this is why.
+    Mismatch(String),
+}
+
+impl Match {
+    /// They are not what is expected, and this is why.
+    pub fn mismatch(why: impl Into<String>) -> Match {
+        Match::Mismatch(why.into())
+    }
+}
+
+pub(super) type Matcher = dyn Fn(&[u8]) -> Match + Send + Sync;
+pub(super) type Action = dyn Fn(&mut Connection) -> Result<(), HandlerError> + Send + Sync;
+
+/// What to do or to expect.
+#[derive(Clone)]
+pub(super) enum Instruction {
+    ExpectConnect,
+    /// As many connections as this, for as many lanes.
+    ExpectConnections(usize),
+    ExpectBytes(Vec<u8>),
+    ExpectFrame(Frame),
+    ExpectLine(Vec<u8>),
+    ExpectMatch(Arc<Matcher>),
+    ExpectDisconnect,
+    ExpectReset,
+    ExpectSilence(Duration),
+    SendBytes(Vec<u8>),
+    SendFrame(Frame),
+    SendInPieces {
+        data: Vec<u8>,
+        size: usize,
+        gap: Duration,
+    },
+    Pause(Duration),
+    ShutdownWrite,
+    Disconnect,
+    Reset,
+    Then(Arc<Action>),
+}
+
+/// As one would write it, with the beginning of its data.
+impl fmt::Display for Instruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Instruction::ExpectConnect => f.write_str("expect_connect"),
+            Instruction::ExpectConnections(count) => write!(f, "expect_connections({count})"),
+            Instruction::ExpectBytes(data) => write!(f, "expect_bytes({})", quoted(data)),
+            Instruction::ExpectFrame(frame) => {
+                write!(f, "expect_frame({})", quoted(frame.payload()))
+            }
+            Instruction::ExpectLine(line) => write!(f, "expect_line({})", quoted(line)),
+            Instruction::ExpectMatch(_) => f.write_str("expect_match"),
+            Instruction::ExpectDisconnect => f.write_str("expect_disconnect"),
+            Instruction::ExpectReset => f.write_str("expect_reset"),
+            Instruction::ExpectSilence(duration) => write!(f, "expect_silence({duration:?})"),
+            Instruction::SendBytes(data) => write!(f, "send_bytes({})", quoted(data)),
+            Instruction::SendFrame(frame) => write!(f, "send_frame({})", quoted(frame.payload())),
+            Instruction::SendInPieces { data, size, gap } => {
+                write!(f, "send_in_pieces({}, {size}, {gap:?})", quoted(data))
+            }
+            Instruction::Pause(duration) => write!(f, "pause({duration:?})"),
+            Instruction::ShutdownWrite => f.write_str("shutdown_write"),
+            Instruction::Disconnect => f.write_str("disconnect"),
+            Instruction::Reset => f.write_str("reset"),
+            Instruction::Then(_) => f.write_str("then"),
+        }
+    }
+}
+
+impl fmt::Debug for Instruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An instruction with its bounds and its origin; not yet in a server's queue, so without a number.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    /// The connection it is for.
+    pub(super) lane: usize,
+    pub(super) what: Instruction,
+    pub(super) within: Duration,
+    pub(super) place: &'static Location<'static>,
+}
+
+/// A step in a server's queue.
+#[derive(Debug)]
+pub(super) struct Queued {
+    /// From 1, in the order they were queued; `None` for the disconnect that is implied at the end.
+    pub(super) number: Option<usize>,
+    pub(super) step: Step,
+    /// Whether it was queued before any that brings its connection.
+    pub(super) is_early: bool,
+}
+
+/// What messages begin with: `instruction 3, connection(1).expect_line("QUIT")`.
+impl fmt::Display for Queued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            Some(number) => write!(f, "instruction {number}, ")?,
+            None => f.write_str("the implied ")?,
+        }
+        if self.step.lane > 0 {
+            write!(f, "connection({}).", self.step.lane)?;
+        }
+        write!(f, "{}", self.step.what)
+    }
+}

@@ -1,0 +1,262 @@
+//! The methods that queue an instruction, written once for all that have them.
+
+/// Makes the methods for a type that has `add(instruction, timeout)`. The receiver and the word `self`
+/// come from the place of use, for a macro's own `self` would be another one.
+macro_rules! instructions {
+    ([$($receiver:tt)+] $this:ident -> $back:ty) => {
+        /// Expects the client to connect, within a second.
+        ///
+        /// The first instruction, and needed again after each end of the connection for a client
+        /// that comes back.
+        #[track_caller]
+        pub fn expect_connect($($receiver)+) -> $back {
+            $this.expect_connect_within(DEFAULT_TIMEOUT)
+        }
+
+        /// As [`expect_connect`](Self::expect_connect), within `timeout`.
+        #[track_caller]
+        pub fn expect_connect_within($($receiver)+, timeout: Duration) -> $back {
+            $this.add(Instruction::ExpectConnect, timeout)
+        }
+
+        /// Expects these bytes next, within a second. Wrong ones are told as soon as they come.
+        #[track_caller]
+        pub fn expect_bytes($($receiver)+, data: impl Into<Vec<u8>>) -> $back {
+            $this.expect_bytes_within(data, DEFAULT_TIMEOUT)
+        }
+
+        /// As [`expect_bytes`](Self::expect_bytes), within `timeout`.
+        #[track_caller]
+        pub fn expect_bytes_within(
+            $($receiver)+,
+            data: impl Into<Vec<u8>>,
+            timeout: Duration,
+        ) -> $back {
+            $this.add(Instruction::ExpectBytes(data.into()), timeout)
+        }
+
+        /// Expects a frame with this payload next, within a second. Its length has 4 bytes,
+        /// big-endian, unless a [`Framing`](crate::Framing) says something else.
+        #[track_caller]
+        pub fn expect_frame($($receiver)+, frame: impl Into<Frame>) -> $back {
+            $this.expect_frame_within(frame, DEFAULT_TIMEOUT)
+        }
+
+        /// As [`expect_frame`](Self::expect_frame), within `timeout`.
+        #[track_caller]
+        pub fn expect_frame_within(
+            $($receiver)+,
+            frame: impl Into<Frame>,
+            timeout: Duration,
+        ) -> $back {
+            $this.add(Instruction::ExpectFrame(frame.into()), timeout)
+        }
+
+        /// Expects this line next, within a second. It may end with `\n` or `\r\n`; an end that the
+        /// expected line has itself must be the one that comes.
+        #[track_caller]
+        pub fn expect_line($($receiver)+, line: impl Into<Vec<u8>>) -> $back {
+            $this.expect_line_within(line, DEFAULT_TIMEOUT)
+        }
+
+        /// As [`expect_line`](Self::expect_line), within `timeout`.
+        #[track_caller]
+        pub fn expect_line_within(
+            $($receiver)+,
+            line: impl Into<Vec<u8>>,
+            timeout: Duration,
+        ) -> $back {
+            $this.add(Instruction::ExpectLine(line.into()), timeout)
+        }
+
+        /// Expects what the closure says, within a second: it is given all bytes so far, from the end
+        /// of the last instruction on, whenever more have come. It sees at most 1 MiB.
+        ///
+        /// It runs on the server's thread, so it must not block. Its panic is a failure.
+        #[track_caller]
+        pub fn expect_match(
+            $($receiver)+,
+            matcher: impl Fn(&[u8]) -> Match + Send + Sync + 'static,
+        ) -> $back {
+            $this.expect_match_within(matcher, DEFAULT_TIMEOUT)
+        }
+
+        /// As [`expect_match`](Self::expect_match), within `timeout`.
+        #[track_caller]
+        pub fn expect_match_within(
+            $($receiver)+,
+            matcher: impl Fn(&[u8]) -> Match + Send + Sync + 'static,
+            timeout: Duration,
+        ) -> $back {
+            $this.add(Instruction::ExpectMatch(Arc::new(matcher)), timeout)
+        }
+
+        /// Expects the client to close its side within a second, with no more data before, and then
+        /// closes the connection. A reset is a failure.
+        #[track_caller]
+        pub fn expect_disconnect($($receiver)+) -> $back {
+            $this.expect_disconnect_within(DEFAULT_TIMEOUT)
+        }
+
+        /// As [`expect_disconnect`](Self::expect_disconnect), within `timeout`.
+        #[track_caller]
+        pub fn expect_disconnect_within($($receiver)+, timeout: Duration) -> $back {
+            $this.add(Instruction::ExpectDisconnect, timeout)
+        }
+
+        /// Expects the client to reset the connection within a second, with no more data before. A
+        /// client resets that closes with linger zero, or before it has read all that was sent to it.
+        #[track_caller]
+        pub fn expect_reset($($receiver)+) -> $back {
+            $this.expect_reset_within(DEFAULT_TIMEOUT)
+        }
+
+        /// As [`expect_reset`](Self::expect_reset), within `timeout`.
+        #[track_caller]
+        pub fn expect_reset_within($($receiver)+, timeout: Duration) -> $back {
+            $this.add(Instruction::ExpectReset, timeout)
+        }
+
+        /// Expects nothing for so long: no data and no end.
+        #[track_caller]
+        pub fn expect_silence($($receiver)+, duration: Duration) -> $back {
+            $this.add(Instruction::ExpectSilence(duration), duration)
+        }
+
+        /// Sends bytes. A client that does not read has a second until the system takes no more for
+        /// it.
+        #[track_caller]
+        pub fn send_bytes($($receiver)+, data: impl Into<Vec<u8>>) -> $back {
+            $this.send_bytes_within(data, DEFAULT_TIMEOUT)
+        }
+
+        /// As [`send_bytes`](Self::send_bytes), within `timeout`.
+        #[track_caller]
+        pub fn send_bytes_within(
+            $($receiver)+,
+            data: impl Into<Vec<u8>>,
+            timeout: Duration,
+        ) -> $back {
+            $this.add(Instruction::SendBytes(data.into()), timeout)
+        }
+
+        /// Sends a frame with this payload, within a second. Its length has 4 bytes, big-endian,
+        /// unless a [`Framing`](crate::Framing) says something else.
+        #[track_caller]
+        pub fn send_frame($($receiver)+, frame: impl Into<Frame>) -> $back {
+            $this.send_frame_within(frame, DEFAULT_TIMEOUT)
+        }
+
+        /// As [`send_frame`](Self::send_frame), within `timeout`.
+        #[track_caller]
+        pub fn send_frame_within(
+            $($receiver)+,
+            frame: impl Into<Frame>,
+            timeout: Duration,
+        ) -> $back {
+            $this.add(Instruction::SendFrame(frame.into()), timeout)
+        }
+
+        /// Sends bytes in pieces of `size` (at least 1), with a pause of `gap` between them. It has a
+        /// second beside its pauses.
+        #[track_caller]
+        pub fn send_in_pieces(
+            $($receiver)+,
+            data: impl Into<Vec<u8>>,
+            size: usize,
+            gap: Duration,
+        ) -> $back {
+            $this.send_in_pieces_within(data, size, gap, DEFAULT_TIMEOUT)
+        }
+
+        /// As [`send_in_pieces`](Self::send_in_pieces), within `timeout` beside its pauses.
+        #[track_caller]
+        pub fn send_in_pieces_within(
+            $($receiver)+,
+            data: impl Into<Vec<u8>>,
+            size: usize,
+            gap: Duration,
+            timeout: Duration,
+        ) -> $back {
+            let (data, size) = (data.into(), size.max(1));
+            let gaps = data.len().div_ceil(size).saturating_sub(1);
+            let gaps = gap.saturating_mul(u32::try_from(gaps).unwrap_or(u32::MAX));
+            let what = Instruction::SendInPieces { data, size, gap };
+            $this.add(what, timeout.saturating_add(gaps))
+        }
+
+        /// Does nothing for so long.
+        #[track_caller]
+        pub fn pause($($receiver)+, duration: Duration) -> $back {
+            $this.add(Instruction::Pause(duration), duration)
+        }
+
+        /// Closes the sending side: the client reads the end, and can still send.
+        #[track_caller]
+        pub fn shutdown_write($($receiver)+) -> $back {
+            $this.add(Instruction::ShutdownWrite, DEFAULT_TIMEOUT)
+        }
+
+        /// Closes the connection: the client reads the end. What it has sent and nobody expected is
+        /// thrown away, up to 1 MiB of it, for closing on it would reset the connection.
+        #[track_caller]
+        pub fn disconnect($($receiver)+) -> $back {
+            $this.add(Instruction::Disconnect, DEFAULT_TIMEOUT)
+        }
+
+        /// Resets the connection, so that the client's next read or write fails with
+        /// `ConnectionReset`. On a Unix-domain socket it is a plain close.
+        #[track_caller]
+        pub fn reset($($receiver)+) -> $back {
+            $this.add(Instruction::Reset, DEFAULT_TIMEOUT)
+        }
+
+        /// Runs the closure with the connection, for all that no instruction does. Its reads and
+        /// writes wait a second each, and all of it may take a second.
+        ///
+        /// It runs on the server's thread. Its panic and its error are failures.
+        #[track_caller]
+        pub fn then<R: HandlerResult>(
+            $($receiver)+,
+            action: impl Fn(&mut Connection) -> R + Send + Sync + 'static,
+        ) -> $back {
+            $this.then_within(action, DEFAULT_TIMEOUT)
+        }
+
+        /// As [`then`](Self::then), within `timeout`.
+        #[track_caller]
+        pub fn then_within<R: HandlerResult>(
+            $($receiver)+,
+            action: impl Fn(&mut Connection) -> R + Send + Sync + 'static,
+            timeout: Duration,
+        ) -> $back {
+            let action =
+                move |conn: &mut Connection| action(conn).into_result().map_err(HandlerError::Error);
+            $this.add(Instruction::Then(Arc::new(action)), timeout)
+        }
+    };
+}
+
+/// The methods of those that have a whole server's connections.
+macro_rules! connections {
+    ([$($receiver:tt)+] $this:ident -> $back:ty) => {
+        /// Expects `count` clients to connect, all within a second. The first is the one that plain
+        /// instructions are for, and `connection(0)`; the others are `connection(1)` and so on.
+        #[track_caller]
+        pub fn expect_connections($($receiver)+, count: usize) -> $back {
+            $this.expect_connections_within(count, DEFAULT_TIMEOUT)
+        }
+
+        /// As [`expect_connections`](Self::expect_connections), within `timeout`.
+        #[track_caller]
+        pub fn expect_connections_within(
+            $($receiver)+,
+            count: usize,
+            timeout: Duration,
+        ) -> $back {
+            $this.add(Instruction::ExpectConnections(count), timeout)
+        }
+    };
+}
+
+pub(super) use {connections, instructions};

@@ -1,0 +1,212 @@
+//! What the client is sent, pauses, and closures.
+
+use std::io::{BufRead, Read, Write};
+use std::time::{Duration, Instant};
+
+use loopback::Framing;
+
+use super::{failure, pair, told, wait_end};
+use crate::support::LONG;
+
+#[test]
+fn everything_that_can_be_sent() {
+    let (peer, client) = pair();
+    peer.send_bytes_within("bytes", LONG)
+        .send_frame_within("payload", LONG)
+        .send_frame_within(Framing::U16Le.frame("2"), LONG)
+        .send_frame_within(Framing::delimiter("\n").frame("line"), LONG)
+        .send_in_pieces_within("pieces", 4, Duration::from_millis(1), LONG)
+        .pause(Duration::from_millis(1))
+        .then_within(|conn| conn.write_all(b"anything"), LONG)
+        .shutdown_write()
+        .expect_disconnect_within(LONG);
+    assert_eq!(
+        wait_end(&client),
+        b"bytes\0\0\0\x07payload\x01\x002line\npiecesanything"
+    );
+    drop(client);
+    peer.join().unwrap();
+}
+
+#[test]
+fn pieces_have_their_pauses() {
+    let (peer, mut client) = pair();
+    let begun = Instant::now();
+    peer.send_in_pieces("abcde", 2, Duration::from_millis(20));
+    let mut all = [0; 5];
+    client.read_exact(&mut all).unwrap();
+    assert_eq!(&all, b"abcde");
+    assert!(begun.elapsed() >= Duration::from_millis(40));
+    // A piece of nothing would never end.
+    peer.send_in_pieces("x", 0, Duration::ZERO)
+        .send_in_pieces("", 3, Duration::ZERO);
+    client.read_exact(&mut [0]).unwrap();
+    drop(client);
+    peer.join().unwrap();
+}
+
+#[test]
+fn a_pause_lasts() {
+    let (peer, client) = pair();
+    peer.join().unwrap();
+    let begun = Instant::now();
+    peer.pause(Duration::from_millis(30)).disconnect();
+    wait_end(&client);
+    assert!(begun.elapsed() >= Duration::from_millis(30));
+    peer.join().unwrap();
+}
+
+#[test]
+fn a_client_that_does_not_read() {
+    let (peer, client) = pair();
+    peer.send_bytes_within(vec![b'x'; 64 << 20], Duration::from_millis(300));
+    let line = line!() - 1;
+    let text = told(&peer, &client, &failure(&peer));
+    let begin = format!(
+        "scripted server on SERVER: instruction 2, send_bytes(\"{}\"...) failed\n  \
+         queued at sending.rs:{line}:10\n  \
+         timed out after 300ms waiting for the client to read; the system took ",
+        "x".repeat(64)
+    );
+    assert!(text.starts_with(&begin), "{text}");
+    assert!(text.ends_with(" of 67108864 bytes"), "{text}");
+}
+
+#[test]
+fn a_client_that_closes_while_it_is_sent_to() {
+    let (peer, client) = pair();
+    drop(client);
+    // The first is answered by a reset, the next finds the connection broken.
+    peer.send_in_pieces_within([b'x'; 1000], 1, Duration::from_millis(1), LONG);
+    let message = failure(&peer).message().to_owned();
+    let known = [
+        "the client had closed before all was sent to it: ",
+        "the client reset ",
+    ];
+    assert!(
+        known.iter().any(|known| message.starts_with(known)),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_frame_that_cannot_be_sent() {
+    let (peer, client) = pair();
+    peer.send_frame(Framing::U8.frame([0; 256]));
+    let line = line!() - 1;
+    assert_eq!(
+        told(&peer, &client, &failure(&peer)),
+        format!(
+            "scripted server on SERVER: instruction 2, send_frame(\"{}\"...) failed\n  \
+             queued at sending.rs:{line}:10\n  \
+             a payload of 256 bytes does not fit a length of 1 byte",
+            "\\x00".repeat(64)
+        )
+    );
+}
+
+/// It reads what the last instruction left, and leaves what it does not read.
+#[test]
+fn a_closure_takes_part_in_the_stream() {
+    let (peer, mut client) = pair();
+    peer.expect_bytes_within("a", LONG)
+        .then_within(
+            |conn| {
+                let line = conn.read_line()?;
+                conn.write_all(line.to_uppercase().as_bytes())?;
+                conn.fill_buf().map(drop)
+            },
+            LONG,
+        )
+        .expect_bytes_within("end", LONG);
+    client.write_all(b"abc\nend").unwrap();
+    let mut answer = [0; 3];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"BC\n");
+    drop(client);
+    peer.join().unwrap();
+}
+
+/// Nothing blocks the server's thread once it has ended.
+#[test]
+fn a_closure_leaves_the_connection_as_it_was() {
+    let (peer, _client) = pair();
+    let begun = Instant::now();
+    peer.then_within(|_| (), LONG)
+        .expect_bytes_within("never", Duration::from_millis(20));
+    let message = failure(&peer).message().to_owned();
+    assert!(
+        message.starts_with("timed out after 20ms waiting for bytes"),
+        "{message}"
+    );
+    assert!(begun.elapsed() < LONG / 2);
+}
+
+#[test]
+fn a_closure_that_panics() {
+    let (peer, client) = pair();
+    peer.then_within(|_| assert_eq!(1 + 1, 3, "arithmetic"), LONG);
+    let line = line!() - 1;
+    assert_eq!(
+        told(&peer, &client, &failure(&peer)),
+        format!(
+            "scripted server on SERVER: instruction 2, then failed\n  \
+             queued at sending.rs:{line}:10\n  \
+             its closure panicked: assertion `left == right` failed: arithmetic\n    \
+               left: 2\n   right: 3"
+        )
+    );
+    wait_end(&client);
+}
+
+#[test]
+fn a_closure_that_fails() {
+    let (peer, client) = pair();
+    peer.then_within(|_| Err::<(), _>("no such user"), LONG);
+    assert_eq!(failure(&peer).message(), "its closure failed: no such user");
+    wait_end(&client);
+
+    let (peer, client) = pair();
+    peer.then_within(|conn| conn.read_line().map(drop), Duration::from_millis(50));
+    assert_eq!(
+        told(&peer, &client, &failure(&peer).message()),
+        "its closure failed: timed out after 50ms waiting for a line from CLIENT; \
+         nothing came so far"
+    );
+}
+
+#[test]
+fn a_closure_that_takes_too_long() {
+    let (peer, _client) = pair();
+    peer.then_within(
+        |conn| conn.pause(Duration::from_millis(30)),
+        Duration::from_millis(10),
+    );
+    assert_eq!(
+        failure(&peer).message(),
+        "its closure took longer than 10ms"
+    );
+}
+
+/// A join does not wait for it for ever, and neither does the drop.
+#[test]
+fn a_closure_that_does_not_end() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let (peer, client) = pair();
+    peer.then_within(
+        move |_| held.lock().unwrap().recv().unwrap_or(()),
+        Duration::from_millis(10),
+    );
+    let line = line!() - 4;
+    assert_eq!(
+        told(&peer, &client, &failure(&peer)),
+        format!(
+            "scripted server on SERVER: instruction 2, then failed\n  \
+             queued at sending.rs:{line}:10\n  \
+             its closure still runs after 10ms"
+        )
+    );
+    drop(release);
+    drop(peer);
+}
