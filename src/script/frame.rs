@@ -215,26 +215,9 @@ fn find(bytes: &[u8], what: &[u8], from: usize) -> Option<usize> {
         .map(|at| from + at)
 }
 
-macro_rules! frame_from {
-    ($($type:ty),*) => {$(
-        impl From<$type> for Frame {
-            fn from(payload: $type) -> Frame {
-                Framing::default().frame(payload)
-            }
-        }
-    )*};
-}
-
-frame_from!(&[u8], Vec<u8>, &str, String);
-
-impl<const N: usize> From<&[u8; N]> for Frame {
-    fn from(payload: &[u8; N]) -> Frame {
-        Framing::default().frame(payload)
-    }
-}
-
-impl<const N: usize> From<[u8; N]> for Frame {
-    fn from(payload: [u8; N]) -> Frame {
+/// Whatever is bytes, with a length of 4 bytes, big-endian.
+impl<P: Into<Vec<u8>>> From<P> for Frame {
+    fn from(payload: P) -> Frame {
         Framing::default().frame(payload)
     }
 }
