@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::check::{Check, check};
+use super::frame::Frame;
 use super::instruction::{Action, Instruction, Match, Matcher, Queued};
 use super::state::Scripted;
 use super::text::bytes_of;
@@ -33,9 +34,18 @@ pub(super) struct Current {
     pub(super) deadline: Deadline,
     /// Bytes of it that are sent, bytes that were looked at, or clients that have connected.
     pub(super) count: usize,
+    /// Reads or writes in this turn of it.
+    calls: usize,
+    /// The bytes of a frame that is sent.
+    wire: Vec<u8>,
     /// When the next piece of it may be sent.
     next_piece: Instant,
 }
+
+/// So many reads or writes an instruction does before its time is looked at, other connections have
+/// their turn, and second ones are noticed: a client could keep it busy for ever. Enough for what is
+/// there already where there is no time at all.
+const MOST_CALLS: usize = 16;
 
 /// So many bytes a closure of `expect_match` is shown.
 const MOST_MATCHED: usize = 1 << 20;
@@ -66,6 +76,8 @@ impl Current {
             deadline: Deadline::new(queued.step.within, what),
             queued,
             count: 0,
+            calls: 0,
+            wire: Vec::new(),
             next_piece: Instant::now(),
         }
     }
@@ -75,6 +87,20 @@ impl Current {
         match self.deadline.remaining() {
             Duration::ZERO => Err(self.deadline.error(&so_far()).to_string()),
             left => Ok(Progress::Wait(left)),
+        }
+    }
+
+    /// Counts a read or write: where there were many in this turn, it has to wait for the next one.
+    fn turn_is_over(
+        &mut self,
+        so_far: impl FnOnce() -> String,
+    ) -> Result<Option<Progress>, String> {
+        self.calls += 1;
+        match self.calls > MOST_CALLS {
+            true => self
+                .wait(so_far)
+                .map(|_| Some(Progress::Wait(Duration::ZERO))),
+            false => Ok(None),
         }
     }
 
@@ -92,6 +118,8 @@ pub(super) struct Guest {
     pub(super) conn: Connection,
     /// Whether the system has told that the client closed its side; there may still be data.
     pub(super) has_left: bool,
+    /// Whether the script has closed the sending side.
+    pub(super) is_shut: bool,
     /// Dropped after the connection, for the registry lists what is open.
     pub(super) _entry: Entry,
 }
@@ -116,18 +144,21 @@ impl Guest {
         host: &Host<Scripted>,
     ) -> Result<Progress, String> {
         let queued = Arc::clone(&current.queued);
+        current.calls = 0;
         match &queued.step.what {
             Instruction::ExpectMatch(matcher) => self.expect_match(matcher, current, host),
             Instruction::ExpectSilence(_) => self.expect_silence(current),
-            Instruction::SendBytes(data) => self.send(data, current),
-            Instruction::SendFrame(frame) => self.send(&frame.encode()?, current),
+            Instruction::SendBytes(data) => self.send(data, data.len(), current),
+            Instruction::SendFrame(frame) => self.send_frame(frame, current),
             Instruction::SendInPieces { data, size, gap } => {
                 self.send_in_pieces(data, *size, *gap, current)
             }
             Instruction::ShutdownWrite => self.shutdown_write(),
             Instruction::Then(action) => self.run(action, current, host),
             Instruction::ExpectFrame(frame) => {
-                frame.encode()?;
+                if current.count == 0 {
+                    frame.encode()?;
+                }
                 self.expect(&queued.step.what, current)
             }
             what => self.expect(what, current),
@@ -187,6 +218,7 @@ impl Guest {
     ) -> Result<Progress, String> {
         loop {
             let came = self.conn.buffer();
+            let came = &came[..came.len().min(MOST_MATCHED)];
             // Asked once for the same bytes, and for none at all at the beginning.
             if current.count <= came.len() {
                 current.count = came.len() + 1;
@@ -206,7 +238,7 @@ impl Guest {
                         ));
                     }
                     Match::Mismatch(why) => return Err(format!("{why}\n{}", came_so_far(came))),
-                    Match::NeedMore if came.len() > MOST_MATCHED => {
+                    Match::NeedMore if came.len() == MOST_MATCHED => {
                         let most = bytes_of(MOST_MATCHED);
                         return Err(format!(
                             "no match in the first {most}; {}",
@@ -224,12 +256,18 @@ impl Guest {
     }
 
     /// Reads more: `None` when more is there, or how long to wait for it.
-    fn receive_or(&mut self, current: &Current, so_far: &str) -> Result<Option<Progress>, String> {
+    fn receive_or(
+        &mut self,
+        current: &mut Current,
+        so_far: &str,
+    ) -> Result<Option<Progress>, String> {
+        let told = |guest: &Guest| format!(" from {}; {so_far}", guest.peer());
+        if let Some(progress) = current.turn_is_over(|| told(self))? {
+            return Ok(Some(progress));
+        }
         match self.receive()? {
             Read::Data => Ok(None),
-            Read::Nothing => current
-                .wait(|| format!(" from {}; {so_far}", self.peer()))
-                .map(Some),
+            Read::Nothing => current.wait(|| told(self)).map(Some),
             Read::End if self.was_sent_in_vain() => Err(format!("{}; {so_far}", self.unread())),
             Read::End => Err(format!("the client closed early; {so_far}")),
             Read::Reset => Err(format!("{}; {so_far}", self.was_reset())),
@@ -253,20 +291,28 @@ impl Guest {
         }
     }
 
-    fn send(&mut self, data: &[u8], current: &mut Current) -> Result<Progress, String> {
-        while current.count < data.len() {
-            match self.conn.stream().write(&data[current.count..]) {
+    /// Sends what is left of the data up to `end`.
+    fn send(&mut self, data: &[u8], end: usize, current: &mut Current) -> Result<Progress, String> {
+        while current.count < end {
+            let sent = current.count;
+            let so_far = || format!("{sent} of {}", bytes_of(data.len()));
+            let told = || format!("; the system took {}", so_far());
+            if let Some(progress) = current.turn_is_over(told)? {
+                return Ok(progress);
+            }
+            match self.conn.stream().write(&data[sent..end]) {
                 Ok(count) => {
                     current.count += count;
                     self.conn.live().note_sent(count);
                 }
                 Err(error) => {
-                    let so_far = || format!("{} of {}", current.count, bytes_of(data.len()));
                     return match error.kind() {
                         io::ErrorKind::Interrupted => continue,
-                        io::ErrorKind::WouldBlock => {
-                            current.wait(|| format!("; the system took {}", so_far()))
-                        }
+                        io::ErrorKind::WouldBlock => current.wait(told),
+                        io::ErrorKind::BrokenPipe if self.is_shut => Err(format!(
+                            "shutdown_write has closed the sending side before: {} were sent",
+                            so_far()
+                        )),
                         io::ErrorKind::BrokenPipe => Err(format!(
                             "the client had closed before all was sent to it: {}",
                             so_far()
@@ -280,6 +326,17 @@ impl Guest {
             }
         }
         Ok(Progress::Done)
+    }
+
+    fn send_frame(&mut self, frame: &Frame, current: &mut Current) -> Result<Progress, String> {
+        // Made once: a client that reads slowly takes it in many turns.
+        if current.wire.is_empty() {
+            current.wire = frame.encode()?;
+        }
+        let wire = std::mem::take(&mut current.wire);
+        let progress = self.send(&wire, wire.len(), current);
+        current.wire = wire;
+        progress
     }
 
     fn send_in_pieces(
@@ -297,7 +354,7 @@ impl Guest {
             let piece_end = (current.count / size + 1)
                 .saturating_mul(size)
                 .min(data.len());
-            match self.send(&data[..piece_end], current)? {
+            match self.send(data, piece_end, current)? {
                 Progress::Done => {
                     let now = Instant::now();
                     current.next_piece = now.checked_add(gap).unwrap_or(now + LONGEST);
@@ -310,7 +367,10 @@ impl Guest {
 
     fn shutdown_write(&mut self) -> Result<Progress, String> {
         match self.conn.shutdown_write() {
-            Ok(()) => Ok(Progress::Done),
+            Ok(()) => {
+                self.is_shut = true;
+                Ok(Progress::Done)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(self.was_reset()),
             Err(error) => Err(format!("cannot shut the sending side: {error}")),
         }

@@ -247,6 +247,7 @@ impl Engine {
         Ok(Guest {
             conn,
             has_left: false,
+            is_shut: false,
             _entry: self.registry.enter(live),
         })
     }

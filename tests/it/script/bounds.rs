@@ -29,7 +29,12 @@ fn a_flood() {
     assert!(gathered < 1 << 20, "{message}");
 
     let (peer, client) = pair();
-    peer.expect_match_within(|_| Match::NeedMore, LONG);
+    let most = |came: &[u8]| match came.len() <= 1 << 20 {
+        true => Match::NeedMore,
+        false => Match::mismatch("it is more than the most"),
+    };
+    peer.pause(Duration::from_millis(50))
+        .expect_match_within(most, LONG);
     flood(&client);
     let message = failure(&peer).message().to_owned();
     assert!(
@@ -42,6 +47,25 @@ fn a_flood() {
     peer.expect_disconnect_within(LONG);
     flood(&client);
     assert!(failure(&peer).message().len() < 300);
+}
+
+/// A client that has always more to be read gets no more time by that.
+#[test]
+fn an_endless_trickle() {
+    let (peer, client) = pair();
+    peer.join().unwrap();
+    let clients = client.try_clone().unwrap();
+    let one_more = move |came: &[u8]| match (&clients).write_all(b"x") {
+        Ok(()) if came.len() < 100 => Match::NeedMore,
+        outcome => Match::mismatch(format!("{outcome:?}")),
+    };
+    peer.expect_match_within(one_more, Duration::ZERO);
+    let message = failure(&peer).message().to_owned();
+    assert!(
+        message.starts_with("timed out after 0ns waiting for a match from "),
+        "{message}"
+    );
+    wait_end(&client);
 }
 
 #[test]

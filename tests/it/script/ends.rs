@@ -278,6 +278,22 @@ fn a_half_close_by_the_server() {
 }
 
 #[test]
+fn data_after_a_half_close_by_the_server() {
+    let (peer, client) = pair();
+    peer.shutdown_write()
+        .send_in_pieces_within("hello", 2, Duration::ZERO, LONG);
+    let line = line!() - 1;
+    assert_eq!(
+        told(&peer, &client, &failure(&peer)),
+        format!(
+            "scripted server on SERVER: instruction 3, send_in_pieces(\"hello\", 2, 0ns) failed\n  \
+             queued at ends.rs:{line}:10\n  \
+             shutdown_write has closed the sending side before: 0 of 5 bytes were sent"
+        )
+    );
+}
+
+#[test]
 fn a_second_connection() {
     let (peer, client) = pair();
     peer.expect_bytes_within("Hello", LONG);
