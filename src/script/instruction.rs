@@ -110,6 +110,8 @@ pub(super) struct Queued {
     /// From 1, in the order they were queued; `None` for the disconnect that is implied at the end.
     pub(super) number: Option<usize>,
     pub(super) step: Step,
+    /// The number of the `expect_connections` that brings its connection; 0 for none.
+    pub(super) after: usize,
     /// Whether it was queued before any that brings its connection.
     pub(super) is_early: bool,
 }

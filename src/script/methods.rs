@@ -242,6 +242,9 @@ macro_rules! connections {
     ([$($receiver:tt)+] $this:ident -> $back:ty) => {
         /// Expects `count` clients to connect, all within a second. The first is the one that plain
         /// instructions are for, and `connection(0)`; the others are `connection(1)` and so on.
+        ///
+        /// It begins when all that was queued before it for these connections is done, and what is
+        /// queued after it for them waits for it: so all of them can come back.
         #[track_caller]
         pub fn expect_connections($($receiver)+, count: usize) -> $back {
             $this.expect_connections_within(count, DEFAULT_TIMEOUT)

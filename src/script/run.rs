@@ -36,7 +36,8 @@ const EVENTS: usize = 64;
 /// Runs until the script has failed or ended, or the server is stopped.
 pub(super) fn run(run: Run<Scripted>) {
     let _ended = Ended(Arc::clone(&run.host));
-    run.host.set_waker(Arc::clone(&run.waker));
+    run.host
+        .set_thread(Arc::clone(&run.waker), Arc::clone(&run.registry));
     let mut engine = Engine {
         host: run.host,
         poll: run.wait,
@@ -87,7 +88,6 @@ struct Lane {
     last: Option<Arc<Queued>>,
     /// The instruction that has ended the last connection.
     ended_by: Option<Arc<Queued>>,
-    was_connected: bool,
 }
 
 impl Engine {
@@ -105,8 +105,9 @@ impl Engine {
             if self.host.is_finishing() && self.lanes.iter().all(|lane| lane.guest.is_none()) {
                 return self.expect_nobody();
             }
-            self.watch(&mut events)?;
-            self.sleep(&mut events, wait)?;
+            // What came while it watched for the last client to leave is not told again.
+            let has_slept = self.watch(&mut events)?;
+            self.sleep(&mut events, if has_slept { Duration::ZERO } else { wait })?;
         }
         Ok(())
     }
@@ -117,15 +118,18 @@ impl Engine {
         self.make_lanes(self.host.lanes());
         for index in 0..self.lanes.len() {
             while !self.stop.is_set() && !self.host.has_failed() {
-                let lane = &mut self.lanes[index];
-                let next = || self.host.next(index, lane.was_connected).map(Current::new);
-                let Some(mut current) = lane.current.take().or_else(next) else {
+                let next = || self.host.next(index).map(Current::new);
+                let Some(mut current) = self.lanes[index].current.take().or_else(next) else {
                     break;
                 };
                 match self.step(index, &mut current) {
                     Ok(Progress::Done) => {
                         self.lanes[index].last = Some(current.queued);
                         self.host.done(index);
+                        if index > 0 {
+                            // The first may have waited for it, to expect connections.
+                            wait = Duration::ZERO;
+                        }
                     }
                     Ok(Progress::Wait(left)) => {
                         self.lanes[index].current = Some(current);
@@ -163,6 +167,11 @@ impl Engine {
                 Some(last) if !queued.is_early => format!(
                     "there is no connection: it ended with {last}, queued at {}",
                     last.step.place
+                ),
+                _ if index > 0 => format!(
+                    "there is no connection({index}): neither its expect_connect nor an \
+                     expect_connections of at least {} comes before it",
+                    index + 1
                 ),
                 _ => "there is no connection: it comes before expect_connect".to_owned(),
             });
@@ -205,7 +214,6 @@ impl Engine {
             let guest = self.welcome(stream, peer);
             let lane = &mut self.lanes[lane];
             lane.guest = Some(guest.map_err(|error| format!("cannot serve the client: {error}"))?);
-            lane.was_connected = true;
             current.count += 1;
         }
         Ok(Progress::Done)
@@ -253,14 +261,15 @@ impl Engine {
     }
 
     /// Looks for a client that nobody expects: every scripted connection is open, and here is one
-    /// more. One whose predecessor has left is not it; it waits for its `expect_connect`.
-    fn watch(&mut self, events: &mut Events) -> Result<(), ScriptError> {
+    /// more. One whose predecessor has left is not it; it waits for its `expect_connect`. Gives whether
+    /// it has slept.
+    fn watch(&mut self, events: &mut Events) -> Result<bool, ScriptError> {
         if !self.may_accept || self.early.is_some() || self.has_room() {
-            return Ok(());
+            return Ok(false);
         }
         let accepted = self.accept();
         let Some((stream, peer)) = accepted.map_err(|why| self.at_fault(why))? else {
-            return Ok(());
+            return Ok(false);
         };
         let deadline = Deadline::new(LEAVING, "the last client to leave");
         while !deadline.expired() && !self.has_room() {
@@ -269,7 +278,7 @@ impl Engine {
         // Kept also as a failure, so that it closes only when that is known.
         self.early = Some((stream, peer.clone()));
         if self.has_room() {
-            return Ok(());
+            return Ok(true);
         }
         let open: Vec<String> = self
             .lanes
@@ -382,6 +391,7 @@ fn implied(lane: usize) -> Queued {
             within: DEFAULT_TIMEOUT,
             place: Location::caller(),
         },
+        after: 0,
         is_early: false,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::deadline::Deadline;
 use crate::server::host::{Host, Run};
 use crate::server::protocol::Protocol;
 use crate::server::protocol::sealed::Sealed;
+use crate::server::registry::Registry;
 use crate::server::wake::Streams;
 
 /// The protocol of a scripted server: whatever the script says.
@@ -41,7 +43,10 @@ pub(super) struct State {
     reported: bool,
     /// The closure of the test's that runs now.
     closure: Option<(Arc<Queued>, Deadline)>,
+    /// The number of the last `expect_connections` that is done.
+    brought: usize,
     waker: Option<Arc<mio::Waker>>,
+    registry: Option<Arc<Registry>>,
 }
 
 /// The instructions of one connection.
@@ -51,6 +56,8 @@ struct Lane {
     running: Option<Arc<Queued>>,
     /// Whether an instruction that brings its connection has been queued.
     is_planned: bool,
+    /// The number of the last `expect_connections` that was queued for it.
+    after: usize,
 }
 
 /// How far the server's life has come.
@@ -99,6 +106,7 @@ impl Host<Scripted> {
         let mut queued = Queued {
             number: Some(state.numbered),
             step,
+            after: 0,
             is_early: false,
         };
         if let Err(why) = state.admit(&mut queued) {
@@ -196,6 +204,10 @@ impl Host<Scripted> {
                 let queued = Arc::clone(queued);
                 let heading = format!("{queued} failed");
                 let text = format!("its closure still runs after {:?}", bound.limit());
+                // The thread cannot close them, and clients that wait have to go on.
+                if let Some(registry) = &state.registry {
+                    registry.shut_all(Shutdown::Both);
+                }
                 self.settle(
                     state,
                     ScriptError::new(&self.name(), &queued, heading, text),
@@ -234,8 +246,11 @@ impl Host<Scripted> {
 
 /// The server thread's side.
 impl Host<Scripted> {
-    pub(super) fn set_waker(&self, waker: Arc<mio::Waker>) {
-        self.state().waker = Some(waker);
+    /// How the thread is woken, and where its connections are.
+    pub(super) fn set_thread(&self, waker: Arc<mio::Waker>, registry: Arc<Registry>) {
+        let mut state = self.state();
+        state.waker = Some(waker);
+        state.registry = Some(registry);
     }
 
     /// How many connections are scripted so far; at least the one.
@@ -243,19 +258,22 @@ impl Host<Scripted> {
         self.state().lanes.len().max(1)
     }
 
-    /// The next instruction of a lane. Those of a connection that `expect_connections` has not
-    /// brought yet wait for it.
-    pub(super) fn next(&self, lane: usize, was_connected: bool) -> Option<Arc<Queued>> {
+    /// The next instruction of a lane. `expect_connections` waits for what was queued before it on
+    /// the connections that it brings, and what was queued after it waits for it.
+    pub(super) fn next(&self, lane: usize) -> Option<Arc<Queued>> {
         let mut state = self.state();
-        let lane = state.lanes.get_mut(lane)?;
-        let first = lane.waiting.front()?;
-        let connects = matches!(
-            first.step.what,
-            Instruction::ExpectConnect | Instruction::ExpectConnections(_)
-        );
-        if first.step.lane > 0 && !was_connected && !connects && !first.is_early {
+        let first = state.lanes.get(lane)?.waiting.front()?;
+        if first.after > state.brought {
             return None;
         }
+        if let Instruction::ExpectConnections(count) = first.step.what {
+            let is_before = |queued: &Arc<Queued>| queued.number < first.number;
+            let mut others = state.lanes.iter().take(count);
+            if others.any(|other| other.unfinished().any(is_before)) {
+                return None;
+            }
+        }
+        let lane = &mut state.lanes[lane];
         lane.running = lane.waiting.pop_front();
         lane.running.clone()
     }
@@ -264,10 +282,15 @@ impl Host<Scripted> {
     pub(super) fn done(&self, lane: usize) {
         let mut state = self.state();
         if let Some(lane) = state.lanes.get_mut(lane)
-            && lane.running.take().is_some()
+            && let Some(queued) = lane.running.take()
         {
             // After a failure none is left to count.
             state.unfinished = state.unfinished.saturating_sub(1);
+            if let (Instruction::ExpectConnections(_), Some(number)) =
+                (&queued.step.what, queued.number)
+            {
+                state.brought = number;
+            }
         }
         if state.unfinished == 0 {
             self.protocol.changed.notify_all();
@@ -308,7 +331,15 @@ impl Host<Scripted> {
             state.life = Life::Ended;
         }
         state.waker = None;
+        state.registry = None;
         self.protocol.changed.notify_all();
+    }
+}
+
+impl Lane {
+    /// What runs and what waits for it first; the rest has higher numbers.
+    fn unfinished(&self) -> impl Iterator<Item = &Arc<Queued>> {
+        self.running.iter().chain(self.waiting.front())
     }
 }
 
@@ -335,11 +366,13 @@ impl State {
         if self.lanes.len() < lanes {
             self.lanes.resize_with(lanes, Lane::default);
         }
+        queued.after = self.lanes[queued.step.lane].after;
         match queued.step.what {
             Instruction::ExpectConnect => self.lanes[queued.step.lane].is_planned = true,
             Instruction::ExpectConnections(count) => {
                 for lane in &mut self.lanes[..count] {
                     lane.is_planned = true;
+                    lane.after = self.numbered;
                 }
             }
             Instruction::Pause(_) => {}

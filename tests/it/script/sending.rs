@@ -207,6 +207,8 @@ fn a_closure_that_does_not_end() {
              its closure still runs after 10ms"
         )
     );
+    // The client goes on, though the closure does not end.
+    assert_eq!(wait_end(&client), b"");
     drop(release);
     drop(peer);
 }

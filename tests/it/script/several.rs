@@ -60,6 +60,45 @@ fn one_of_several_comes_back() {
     drop((first, again));
 }
 
+/// Each round waits for the one before it to end on all of them.
+#[test]
+fn all_of_several_come_back() {
+    let peer = ScriptedTcpServer::start("127.0.0.1:0").unwrap();
+    for round in [b"one", b"two"] {
+        peer.expect_connections_within(2, LONG);
+        for index in 0..2 {
+            peer.connection(index)
+                .expect_bytes_within(round, LONG)
+                .disconnect();
+        }
+    }
+    for round in [b"one", b"two"] {
+        let clients = [connect(peer.local_addr()), connect(peer.local_addr())];
+        for mut client in &clients {
+            client.write_all(round).unwrap();
+        }
+        for client in &clients {
+            assert_eq!(wait_end(client), b"");
+        }
+    }
+    peer.join().unwrap();
+}
+
+/// Nothing is left to wait for ever, whether its connection will ever come or not.
+#[test]
+fn a_pause_needs_no_connection() {
+    let peer = ScriptedTcpServer::start("127.0.0.1:0").unwrap();
+    peer.connection(2).pause(Duration::ZERO);
+    peer.join().unwrap();
+    let client = connect(peer.local_addr());
+    peer.connection(1)
+        .pause(Duration::ZERO)
+        .expect_connect_within(LONG)
+        .disconnect();
+    assert_eq!(wait_end(&client), b"");
+    peer.join().unwrap();
+}
+
 #[test]
 fn some_do_not_come() {
     let peer = ScriptedTcpServer::start("127.0.0.1:0").unwrap();
@@ -126,7 +165,8 @@ fn a_connection_that_nobody_expects() {
     peer.connection(1).send_bytes("x");
     assert_eq!(
         failure(&peer).message(),
-        "there is no connection: it comes before expect_connect"
+        "there is no connection(1): neither its expect_connect nor an expect_connections of at \
+         least 2 comes before it"
     );
 
     let peer = ScriptedTcpServer::start("127.0.0.1:0").unwrap();
