@@ -214,7 +214,8 @@ macro_rules! instructions {
         /// Runs the closure with the connection, for all that no instruction does. Its reads and
         /// writes wait a second each, and all of it may take a second.
         ///
-        /// It runs on the server's thread. Its panic and its error are failures.
+        /// It runs on the server's thread, and other connections wait for it. It must not hold the
+        /// server: dropped on its own thread, that could not end. Its panic and its error are failures.
         #[track_caller]
         pub fn then<R: HandlerResult>(
             $($receiver)+,
