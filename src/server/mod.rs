@@ -113,6 +113,12 @@ impl<P: Protocol, A> Bound<P, A> {
         server.launch(self.socket)?;
         Ok(server)
     }
+
+    /// The address it is bound to, for code that is generic over `A`: a `SocketAddr` with the real port,
+    /// or a `UnixAddress`.
+    pub fn address(&self) -> &A {
+        &self.address
+    }
 }
 
 impl<P: Protocol> Bound<P, SocketAddr> {
@@ -167,6 +173,12 @@ fn path_of(address: &UnixAddress) -> &Path {
 }
 
 impl<P: Protocol, A> TestServer<P, A> {
+    /// The address it serves on, for code that is generic over `A`: a `SocketAddr` with the real port,
+    /// or a `UnixAddress`. It stays the same over stop and restart.
+    pub fn address(&self) -> &A {
+        &self.address
+    }
+
     /// The flag that it serves: set just before the poll loop is entered, cleared by a stop.
     pub fn ready(&self) -> Ready {
         self.ready.clone()

@@ -15,15 +15,20 @@ use crate::connection::Connection;
 /// can be written once for all servers.
 ///
 /// ```
+/// use std::fmt::Display;
 /// use std::time::Duration;
 /// use loopback::{Protocol, StopError, TestServer, TestTcpServer, TestUdpServer};
 ///
-/// fn stop_soon<P: Protocol, A>(server: &mut TestServer<P, A>) -> Result<(), StopError> {
-///     server.stop(Duration::from_secs(1))
+/// /// Stops a server of any protocol on any address, and says which.
+/// fn stop_soon<P: Protocol, A: Display>(mut server: TestServer<P, A>) -> Result<String, StopError> {
+///     server.stop(Duration::from_secs(1))?;
+///     Ok(format!("{} is free", server.address()))
 /// }
 ///
-/// stop_soon(&mut TestTcpServer::echo("127.0.0.1:0")?)?;
-/// stop_soon(&mut TestUdpServer::echo("127.0.0.1:0")?)?;
+/// let tcp = TestTcpServer::echo("127.0.0.1:0")?;
+/// let port = tcp.port();
+/// assert_eq!(stop_soon(tcp)?, format!("127.0.0.1:{port} is free"));
+/// stop_soon(TestUdpServer::echo("[::1]:0")?)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Protocol: sealed::Sealed + Send + Sync + Sized + 'static {

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 
-use loopback::{TestTcpServer, TestUdpServer, UnixAddress};
+use loopback::{Bound, Protocol, TestTcpServer, TestUdpServer, UnixAddress};
 
 use crate::support::{LONG, eventually};
 
@@ -79,4 +79,23 @@ fn a_file_in_the_way_is_named_and_kept() {
             .to_string()
             .starts_with("cannot bind unix:/nowhere/at/all.sock: ")
     );
+}
+
+#[test]
+fn code_for_addresses_of_any_kind_can_tell_them() {
+    fn told<P: Protocol, A: ToString>(bound: Bound<P, A>) -> String {
+        let before = bound.address().to_string();
+        let mut server = bound.start().unwrap();
+        assert_eq!(server.address().to_string(), before);
+        server.stop(LONG).unwrap();
+        before
+    }
+    let path = UnixAddress::temporary();
+    let unix = TestTcpServer::builder().bind(path.clone(), |_| ()).unwrap();
+    assert_eq!(told(unix), path.to_string());
+    let inet = TestUdpServer::builder()
+        .bind("127.0.0.1:0", |_| ())
+        .unwrap();
+    let port = inet.port();
+    assert_eq!(told(inet), format!("127.0.0.1:{port}"));
 }
