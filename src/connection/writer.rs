@@ -38,6 +38,9 @@ impl Connection {
     /// A second handle that writes, for another thread, while this one reads. Its write timeout is
     /// the connection's, and is its own from then on.
     ///
+    /// The server sees what the handler gives, and nothing of the handler's own threads: join them, and
+    /// pass on what they give, or a failure there is lost.
+    ///
     /// ```
     /// use std::io::{self, Read, Write};
     /// use std::thread;
@@ -46,9 +49,9 @@ impl Connection {
     /// let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| -> io::Result<()> {
     ///     let mut writer = conn.writer();
     ///     thread::scope(|scope| {
-    ///         scope.spawn(move || writer.write_all(b"news, whatever is asked\n"));
+    ///         let news = scope.spawn(move || writer.write_all(b"news, whatever is asked\n"));
     ///         while !conn.read_line()?.is_empty() {}
-    ///         Ok(())
+    ///         news.join().unwrap() // its error is the handler's, and its panic too
     ///     })
     /// })?;
     /// let mut client = std::net::TcpStream::connect(server.local_addr())?;
