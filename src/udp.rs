@@ -26,6 +26,11 @@ use crate::server::{Bound, TestServer};
 /// Its return value is the reply: nothing (`()` or `None`), one (bytes or text), or several (a `Vec`
 /// of them); see [`IntoReplies`].
 ///
+/// So a handler that sleeps holds up all datagrams behind it, and a reply that comes late while others
+/// are answered is not offered. A test that needs one binds a [`UdpSocket`](std::net::UdpSocket) of its
+/// own in place of the server and answers in a thread: what another socket than the asked one sends has
+/// another source address, and a client that has connected its socket would not get it.
+///
 /// ```
 /// use std::net::UdpSocket;
 /// use std::time::Duration;
