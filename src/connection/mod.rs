@@ -30,7 +30,10 @@ use crate::server::socket::Stream;
 /// error of a wait that ran out says what was waited for and what had come.
 ///
 /// When the server stops, reads end as if the client had closed; what was received before is still
-/// read, and what the handler writes is still sent.
+/// read, and what the handler writes is still sent. A pause ends at once, and near the stop's timeout
+/// writes do too, with an error that carries the stop's mark: a handler that returns it, as it is or as
+/// the cause of its own, does not fail the test. An `unwrap` of it is a panic like any other, and does;
+/// so prefer `?`.
 ///
 /// A [`writer`](Connection::writer) of it writes in another thread.
 ///
@@ -261,7 +264,8 @@ impl Connection {
     }
 
     /// Waits, as a handler that is slow would. Ends at once when the server stops, with an error of
-    /// kind `ConnectionAborted`.
+    /// kind `ConnectionAborted`, which fails no test when the handler returns it, but does when it is
+    /// unwrapped.
     pub fn pause(&self, duration: Duration) -> io::Result<()> {
         let before = self.live.set_activity(Activity::Pausing);
         let stopped = self.live.stop.wait(duration);

@@ -102,13 +102,19 @@ impl HandlerError {
     }
 }
 
-/// What the errors of a connection hold that stopping has cut.
-#[derive(Debug)]
+/// What the errors of a connection hold that stopping has cut. As with [`prose`](crate::deadline::prose),
+/// its text is what `unwrap` prints.
 pub(crate) struct CutByStop(pub(crate) String);
 
 impl fmt::Display for CutByStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for CutByStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -213,7 +213,8 @@ impl<P: Protocol, A> TestServer<P, A> {
     ///
     /// # Errors
     /// The handlers that panicked or returned an error since the last stop, and those that still
-    /// run at the timeout, each with its peer.
+    /// run at the timeout, each with its peer. A handler that returns the error of a connection which
+    /// this stop has cut has not failed; one that unwraps it has panicked, and so has failed.
     pub fn stop(&mut self, timeout: Duration) -> Result<(), StopError> {
         let deadline = Deadline::new(timeout, "the server to stop");
         let mut stuck = Vec::new();

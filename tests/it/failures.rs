@@ -100,6 +100,21 @@ fn a_panic_after_the_stop_is_still_a_failure() {
     assert_eq!(server.stop(LONG).unwrap_err().failures().len(), 1);
 }
 
+/// The same error, returned, fails nothing: see `tcp::a_pause_ends_early_when_the_server_stops`.
+#[test]
+fn what_the_stop_has_cut_reads_well_when_it_is_unwrapped() {
+    let mut server =
+        TestTcpServer::start("127.0.0.1:0", |conn| conn.pause(2 * LONG).unwrap()).unwrap();
+    let _client = connect(server.local_addr());
+    eventually("it is served", || server.connections() == 1);
+    let error = server.stop(LONG).unwrap_err();
+    assert_eq!(
+        error.failures()[0].message(),
+        "called `Result::unwrap()` on an `Err` value: \
+         Custom { kind: ConnectionAborted, error: the server stopped during a pause }"
+    );
+}
+
 /// An error that is not the stop's doing is a failure, whenever it is returned.
 #[test]
 fn an_error_of_the_handlers_own_after_the_stop_is_a_failure() {
