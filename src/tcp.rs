@@ -115,7 +115,8 @@ impl<A> TestServer<Tcp, A> {
     /// `timeout`.
     ///
     /// # Errors
-    /// `TimedOut` when none came, `NotConnected` when the server is stopped.
+    /// `TimedOut` when none came, `NotConnected` when the server is stopped and none is left: those that
+    /// came before the stop can still be taken.
     pub fn take_connection(&self, timeout: Duration) -> io::Result<Arc<ConnectionRecord>> {
         self.host.record.take(timeout)
     }

@@ -252,7 +252,8 @@ impl<A> TestServer<Udp, A> {
     /// Takes the oldest datagram that was handled, waiting for one at most `timeout`.
     ///
     /// # Errors
-    /// `TimedOut` when none came, `NotConnected` when the server is stopped.
+    /// `TimedOut` when none came, `NotConnected` when the server is stopped and none is left: those that
+    /// came before the stop can still be taken.
     pub fn take_datagram(&self, timeout: Duration) -> io::Result<Arc<Datagram>> {
         self.host.record.take(timeout)
     }

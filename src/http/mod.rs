@@ -160,7 +160,8 @@ impl<A> TestServer<Http, A> {
     /// are among them.
     ///
     /// # Errors
-    /// `TimedOut` when none came, `NotConnected` when the server is stopped.
+    /// `TimedOut` when none came, `NotConnected` when the server is stopped and none is left: those that came before the
+    /// stop can still be taken.
     pub fn take_request(&self, timeout: Duration) -> io::Result<Request> {
         self.host.record.take(timeout)
     }

@@ -99,8 +99,9 @@ impl<A> TestServer<Smtp, A> {
     /// Takes the oldest message, waiting for one at most `timeout`.
     ///
     /// # Errors
-    /// `TimedOut` when none came, `NotConnected` when the server is stopped; the error shows what
-    /// clients and server said, rejected commands too.
+    /// `TimedOut` when none came, `NotConnected` when the server is stopped and none is left: those that
+    /// came before the stop can still be taken. The error shows what clients and server said, rejected
+    /// commands too.
     pub fn take_message(&self, timeout: Duration) -> io::Result<Arc<Message>> {
         self.host
             .record
