@@ -49,33 +49,33 @@
 //! Records of the [`log`] crate under `loopback::tcp`, `loopback::udp`, `loopback::http`,
 //! `loopback::smtp`, `loopback::scripted` and `loopback::tunnel`: failures as warnings, lives of
 //! servers and connections as debug.
-//!
-//! # Implementation notes
-//!
-//! - `server` is the life of every server and knows no protocol; `proto` is the protocols and knows
-//!   no socket, thread or clock; a room (`tcp`, `udp`, `http`, `smtp`, `script`) joins the two;
-//!   `tunnel` knows none of the servers: it has sockets of std at both ends, for it looks at single
-//!   bytes and ends.
-//! - **The poll loop** of a server of streams is a `mio` poll with the listener, a waker, and the
-//!   connections that are between requests, which need no thread. Accepted connections go to worker
-//!   threads that are kept for reuse and block on their sockets.
-//! - **SMTP's connections** get turns on the poll loop's own thread until the test's code has to run
-//!   or a client sends in bulk: a thread switch a round trip would be most of a short mail's time.
-//! - **A server of datagrams** blocks in its receive instead, with the poll interval as the socket's
-//!   timeout, and is woken by a datagram of its own: a poll would cost two system calls a datagram.
-//! - **Stop** sets a flag and wakes the thread, which accepts who has come, closes the listener and
-//!   ends. The reading side of live connections is then shut, so that blocked handlers see the end
-//!   of the stream; near the timeout both sides are. An error that a connection gave because it was
-//!   cut like that carries a mark, and a handler that returns it has not failed.
-//! - **A connection's socket** belongs to the handler's [`Connection`] and its writers, and under TCP
-//!   also to the worker, until the handler's outcome is recorded. The registry of live connections holds a weak
-//!   reference, by which stopping shuts it.
-//! - **A scripted server** has its own poll loop, on the same thread of the same lifecycle. That thread
-//!   owns the listener and the connections, none of which blocks, and takes the instruction of each
-//!   connection as far as it goes; it sleeps until a socket is ready, an instruction's time is over, or
-//!   a waker tells of a new instruction or a stop. So a second client is noticed at any time, and only
-//!   a closure of the test's can hold it up. A failure is recorded before anything is closed.
-//! - **What arrived** is listed before it is answered and can be taken after.
+
+// Implementation notes
+//
+// - `server` is the life of every server and knows no protocol; `proto` is the protocols and knows
+//   no socket, thread or clock; a room (`tcp`, `udp`, `http`, `smtp`, `script`) joins the two;
+//   `tunnel` knows none of the servers: it has sockets of std at both ends, for it looks at single
+//   bytes and ends.
+// - **The poll loop** of a server of streams is a `mio` poll with the listener, a waker, and the
+//   connections that are between requests, which need no thread. Accepted connections go to worker
+//   threads that are kept for reuse and block on their sockets.
+// - **SMTP's connections** get turns on the poll loop's own thread until the test's code has to run
+//   or a client sends in bulk: a thread switch a round trip would be most of a short mail's time.
+// - **A server of datagrams** blocks in its receive instead, with the poll interval as the socket's
+//   timeout, and is woken by a datagram of its own: a poll would cost two system calls a datagram.
+// - **Stop** sets a flag and wakes the thread, which accepts who has come, closes the listener and
+//   ends. The reading side of live connections is then shut, so that blocked handlers see the end
+//   of the stream; near the timeout both sides are. An error that a connection gave because it was
+//   cut like that carries a mark, and a handler that returns it has not failed.
+// - **A connection's socket** belongs to the handler's `Connection` and its writers, and under TCP
+//   also to the worker, until the handler's outcome is recorded. The registry of live connections holds a weak
+//   reference, by which stopping shuts it.
+// - **A scripted server** has its own poll loop, on the same thread of the same lifecycle. That thread
+//   owns the listener and the connections, none of which blocks, and takes the instruction of each
+//   connection as far as it goes; it sleeps until a socket is ready, an instruction's time is over, or
+//   a waker tells of a new instruction or a stop. So a second client is noticed at any time, and only
+//   a closure of the test's can hold it up. A failure is recorded before anything is closed.
+// - **What arrived** is listed before it is answered and can be taken after.
 
 #[cfg_attr(
     not(all(feature = "http", feature = "smtp")),
@@ -125,9 +125,11 @@ pub use crate::server::protocol::Protocol;
 pub use crate::server::ready::Ready;
 pub use crate::server::{Bound, TestServer};
 #[cfg(feature = "smtp")]
+#[doc(inline)]
 pub use crate::smtp::{Smtp, TestSmtpServer};
 pub use crate::tcp::{ConnectionRecord, Tcp, TestTcpServer};
 #[cfg(feature = "tunnel")]
+#[doc(inline)]
 pub use crate::tunnel::TunnelHarness;
 pub use crate::udp::{Datagram, IntoReplies, Replies, TestUdpServer, Udp};
 
