@@ -121,6 +121,20 @@ impl<A> TestServer<Tcp, A> {
         self.host.record.take(timeout)
     }
 
+    /// Takes the records of the oldest `count` connections whose handlers have ended, waiting for all of
+    /// them at most `timeout`. They have to fit into the server's record together (the builder's
+    /// `record_limit` and `record_bytes`).
+    ///
+    /// # Errors
+    /// As [`take_connection`](TestServer::take_connection), when fewer ended; those are not taken.
+    pub fn take_connections(
+        &self,
+        count: usize,
+        timeout: Duration,
+    ) -> io::Result<Vec<Arc<ConnectionRecord>>> {
+        self.host.record.take_many(count, timeout)
+    }
+
     /// The connections whose handlers have ended, without those that were taken, in the order of
     /// their ends. A client that has read the end of its connection finds it here.
     pub fn ended_connections(&self) -> Vec<Arc<ConnectionRecord>> {

@@ -258,6 +258,19 @@ impl<A> TestServer<Udp, A> {
         self.host.record.take(timeout)
     }
 
+    /// Takes the oldest `count` datagrams, waiting for all of them at most `timeout`. They have to fit
+    /// into the record together (the builder's `record_limit` and `record_bytes`).
+    ///
+    /// # Errors
+    /// As [`take_datagram`](TestServer::take_datagram), when fewer came; those are not taken.
+    pub fn take_datagrams(
+        &self,
+        count: usize,
+        timeout: Duration,
+    ) -> io::Result<Vec<Arc<Datagram>>> {
+        self.host.record.take_many(count, timeout)
+    }
+
     /// The datagrams that were handled, without those that were taken, in order.
     pub fn datagrams(&self) -> Vec<Arc<Datagram>> {
         self.host.record.all()

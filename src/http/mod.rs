@@ -166,6 +166,15 @@ impl<A> TestServer<Http, A> {
         self.host.record.take(timeout)
     }
 
+    /// Takes the oldest `count` requests that were answered, waiting for all of them at most `timeout`. They have to
+    /// fit into the record together (the builder's `record_limit` and `record_bytes`).
+    ///
+    /// # Errors
+    /// As [`take_request`](TestServer::take_request), when fewer came; those are not taken.
+    pub fn take_requests(&self, count: usize, timeout: Duration) -> io::Result<Vec<Request>> {
+        self.host.record.take_many(count, timeout)
+    }
+
     /// The requests that came and were not taken, answered or not, in the order in which they came.
     pub fn requests(&self) -> Vec<Request> {
         self.host.record.all()

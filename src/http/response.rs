@@ -379,15 +379,15 @@ impl fmt::Debug for Response {
     }
 }
 
-/// What an HTTP handler may return: a [`Response`], text or bytes for a body, nothing for an empty one, or a `Result`
-/// of these.
+/// What an HTTP handler may return: a [`Response`], text or bytes for a body, nothing for an empty one, or an `Option`
+/// or a `Result` of these.
 ///
-/// An error becomes 500 for the client, and a failure that the server's `stop` reports. It is also implemented for
+/// `None` becomes 404 (Not Found). An error becomes 500 for the client, and a failure that the server's `stop` reports. It is also implemented for
 /// `!`, the type of a closure that always panics.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be made into a response",
     label = "not a response",
-    note = "a handler may return a `Response`, text (`String`, `&'static str`) or bytes (`Vec<u8>`) for a body, `()` for an empty one, or a `Result` of any of these"
+    note = "a handler may return a `Response`, text (`String`, `&str`, `Cow<str>`) or bytes (`Vec<u8>`, `&[u8]`, `&[u8; N]`) for a body, `()` for an empty one, or an `Option` (`None` is 404) or a `Result` of any of these"
 )]
 pub trait IntoResponse {
     /// The response to send, or the error that the test is to see.
@@ -410,21 +410,33 @@ impl IntoResponse for () {
     }
 }
 
-impl IntoResponse for String {
-    fn into_response(self) -> Result<Response, BoxError> {
-        Ok(Response::text(self))
-    }
+macro_rules! into_response {
+    ($($type:ty => $as:path),* $(,)?) => {$(
+        impl IntoResponse for $type {
+            fn into_response(self) -> Result<Response, BoxError> {
+                Ok($as(self))
+            }
+        }
+    )*};
 }
 
-impl IntoResponse for &'static str {
-    fn into_response(self) -> Result<Response, BoxError> {
-        Ok(Response::text(self))
-    }
-}
+into_response!(
+    String => Response::text,
+    &str => Response::text,
+    Cow<'_, str> => Response::text,
+    Vec<u8> => Response::bytes,
+    &[u8] => Response::bytes,
+);
 
-impl IntoResponse for Vec<u8> {
+impl<const N: usize> IntoResponse for &[u8; N] {
     fn into_response(self) -> Result<Response, BoxError> {
         Ok(Response::bytes(self))
+    }
+}
+
+impl<R: IntoResponse> IntoResponse for Option<R> {
+    fn into_response(self) -> Result<Response, BoxError> {
+        self.map_or_else(|| Ok(Response::new(404)), R::into_response)
     }
 }
 

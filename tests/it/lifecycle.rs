@@ -329,6 +329,31 @@ fn a_take_waits_for_what_comes_and_no_longer() {
 }
 
 #[test]
+fn what_came_is_taken_together_also_after_the_stop() {
+    let mut tcp = TestTcpServer::sink("127.0.0.1:0").unwrap();
+    let mut udp = TestUdpServer::sink("127.0.0.1:0").unwrap();
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for data in [b"a", b"b", b"c"] {
+        exchange(tcp.local_addr(), data);
+        client.send_to(data, udp.local_addr()).unwrap();
+    }
+    // The client's end of a connection may be ahead of the record, but none is behind the stop.
+    tcp.stop(LONG).unwrap();
+    udp.stop(LONG).unwrap();
+    let connections = tcp.take_connections(2, LONG).unwrap();
+    let received: Vec<_> = connections.iter().map(|record| record.received()).collect();
+    assert_eq!(received, [b"a", b"b"]);
+    let datagrams = udp.take_datagrams(2, LONG).unwrap();
+    let data: Vec<_> = datagrams.iter().map(|datagram| datagram.data()).collect();
+    assert_eq!(data, [b"a", b"b"]);
+
+    assert!(tcp.take_connections(2, LONG).is_err());
+    assert_eq!(tcp.take_connection(LONG).unwrap().received(), b"c");
+    assert!(udp.take_datagrams(2, LONG).is_err());
+    assert_eq!(udp.take_datagram(LONG).unwrap().data(), b"c");
+}
+
+#[test]
 fn a_connection_over_the_limit_is_reset_and_told() {
     let mut server = TestTcpServer::builder()
         .max_connections(1)

@@ -1,5 +1,6 @@
 //! What handlers may return, and what comes of those that fail.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use loopback::{IntoResponse, Request, Response, TestHttpServer};
@@ -48,6 +49,15 @@ fn everything_that_a_handler_may_return() {
         (200, "GET".into())
     );
     assert_eq!(reply(|_| b"bytes".to_vec()), (200, "bytes".into()));
+    assert_eq!(reply(|_| b"array"), (200, "array".into()));
+    assert_eq!(reply(|_| &b"slice"[..]), (200, "slice".into()));
+    assert_eq!(reply(|_| Cow::from("cow")), (200, "cow".into()));
+    assert_eq!(reply(|_| Some("found")), (200, "found".into()));
+    assert_eq!(reply(|_| None::<&str>), (404, String::new()));
+    assert_eq!(
+        reply(|_| Ok::<_, io::Error>(None::<Response>)),
+        (404, String::new())
+    );
     assert_eq!(reply(|_| Response::new(201)), (201, String::new()));
     assert_eq!(reply(|_| Ok::<_, io::Error>("fine")), (200, "fine".into()));
     assert_eq!(reply(|_| Ok::<(), String>(())), (200, String::new()));
@@ -186,6 +196,24 @@ fn a_request_is_listed_while_it_is_answered_and_taken_after() {
     assert_eq!(server.take_request(LONG).unwrap().body(), b"x");
     assert_eq!(client.reply().status, 200);
     server.stop(LONG).unwrap();
+}
+
+#[test]
+fn requests_are_taken_together_also_after_the_stop() {
+    let mut server = TestHttpServer::sink("127.0.0.1:0").unwrap();
+    let mut client = Client::new(server.local_addr());
+    for path in ["/a", "/b", "/c"] {
+        client.ask(get(path));
+    }
+    let wait = std::time::Duration::ZERO;
+    let error = server.take_requests(4, wait).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    let two = server.take_requests(2, LONG).unwrap();
+    assert_eq!((two[0].path(), two[1].path()), ("/a", "/b"));
+    server.stop(LONG).unwrap();
+    assert_eq!(server.take_request(wait).unwrap().path(), "/c");
+    let error = server.take_request(wait).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotConnected);
 }
 
 /// A channel whose receiver a handler can share.
