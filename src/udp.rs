@@ -200,6 +200,8 @@ impl<T: IntoReplies, E: Into<Box<dyn Error + Send + Sync>>> IntoReplies for Resu
     }
 }
 
+#[doc(hidden)]
+#[diagnostic::do_not_recommend]
 impl IntoReplies for Never {
     fn into_replies(self) -> Result<Replies, Box<dyn Error + Send + Sync>> {
         match self {}

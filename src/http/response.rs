@@ -446,6 +446,8 @@ impl<R: IntoResponse, E: Into<Box<dyn Error + Send + Sync>>> IntoResponse for Re
     }
 }
 
+#[doc(hidden)]
+#[diagnostic::do_not_recommend]
 impl IntoResponse for Never {
     fn into_response(self) -> Result<Response, BoxError> {
         match self {}

@@ -142,6 +142,12 @@ impl From<PathBuf> for UnixAddress {
 /// Anything std can resolve (`"127.0.0.1:0"`, `("::1", 0)`, a [`SocketAddr`], …) gives an internet
 /// server; on Unix a [`Path`] or a [`UnixAddress`] gives a server on a Unix-domain socket.
 /// It cannot be implemented outside this crate.
+#[diagnostic::on_unimplemented(
+    message = "a server cannot listen on `{Self}`",
+    label = "not an address to listen on",
+    note = "an internet address has a port, and port 0 takes a free one: `\"127.0.0.1:0\"`, `(\"::1\", 0)` or a `SocketAddr`",
+    note = "a Unix-domain socket is a `&Path`, a `PathBuf` or a `UnixAddress`"
+)]
 pub trait ListenOn: sealed::Sealed {
     /// What `local_addr()` of such a server is: [`SocketAddr`] or [`UnixAddress`].
     type Address: Clone + fmt::Debug + Send + Sync + 'static;

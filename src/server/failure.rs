@@ -37,6 +37,8 @@ impl<T: HandlerResult, E: Into<Box<dyn Error + Send + Sync>>> HandlerResult for 
     }
 }
 
+#[doc(hidden)]
+#[diagnostic::do_not_recommend]
 impl HandlerResult for Never {
     fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>> {
         match self {}
@@ -44,7 +46,8 @@ impl HandlerResult for Never {
 }
 
 /// The type `!`, which a closure that always panics has in edition 2024 and which has no name of its
-/// own yet: it is named as what a function that never returns would return.
+/// own yet: it is named as what a function that never returns would return. That name is no reading for
+/// users, so its impls are hidden from documentation and from the compiler's notes.
 pub(crate) type Never = <fn() -> ! as Returns>::Output;
 
 pub trait Returns {

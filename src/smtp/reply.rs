@@ -44,6 +44,8 @@ impl<T: IntoReply, E: Into<Box<dyn Error + Send + Sync>>> IntoReply for Result<T
     }
 }
 
+#[doc(hidden)]
+#[diagnostic::do_not_recommend]
 impl IntoReply for Never {
     fn into_reply(self) -> Result<Reply, Box<dyn Error + Send + Sync>> {
         match self {}
