@@ -198,6 +198,7 @@ fn error_chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// Further lines of the message stand under the first.
 impl fmt::Display for HandlerFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.peer {
@@ -209,7 +210,7 @@ impl fmt::Display for HandlerFailure {
         } else {
             "failed: "
         })?;
-        f.write_str(&self.message)
+        f.write_str(&indented(&self.message))
     }
 }
 
@@ -308,7 +309,7 @@ impl fmt::Display for StopError {
         }
         write!(f, "{}: {}", self.server, counts.join(", "))?;
         for failure in &self.failures {
-            write!(f, "\n  {failure}")?;
+            write!(f, "\n  {}", indented(&failure.to_string()))?;
         }
         if self.more_failures > 0 {
             write!(f, "\n  and {} more", self.more_failures)?;
@@ -337,6 +338,11 @@ impl From<StopError> for io::Error {
         };
         io::Error::new(kind, error)
     }
+}
+
+/// Every line but the first moved to the right, to stand under its heading.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n  ")
 }
 
 /// The failures that nobody has taken yet. The first hundred are kept, the rest counted.
@@ -386,7 +392,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             failures: vec![
                 HandlerFailure::new(Some(peer()), &HandlerError::Panic("no such user".into())),
-                HandlerFailure::new(Some(peer()), &"bad line".into()),
+                HandlerFailure::new(Some(peer()), &"bad line\n  1\n 2".into()),
                 HandlerFailure::new(None, &"cannot accept".into()),
             ],
             more_failures: 2,
@@ -403,13 +409,18 @@ mod tests {
             error.to_string(),
             "tcp server on 127.0.0.1:80: 5 failures, 1 handler did not end within 1s\n  \
              handler for 127.0.0.1:4567 panicked: no such user\n  \
-             handler for 127.0.0.1:4567 failed: bad line\n  \
+             handler for 127.0.0.1:4567 failed: bad line\n      1\n     2\n  \
              the server failed: cannot accept\n  \
              and 2 more\n  \
              handler for 127.0.0.1:4567 still runs, begun 2.3s ago, reading a line; \
              3 bytes received, 0 sent"
         );
         assert_eq!(format!("{error:?}"), error.to_string());
+        assert_eq!(
+            error.failures[1].to_string(),
+            "handler for 127.0.0.1:4567 failed: bad line\n    1\n   2"
+        );
+        assert_eq!(error.failures[1].message(), "bad line\n  1\n 2");
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
     }
 

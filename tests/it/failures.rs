@@ -36,7 +36,7 @@ fn a_panic_comes_out_of_stop_with_message_and_peer() {
         error.to_string(),
         format!(
             "tcp server on {}: 1 failure\n  handler for {peer} panicked: assertion `left == right` \
-             failed: the client's greeting\n  left: \"goodbye\\n\"\n right: \"hello\\n\"",
+             failed: the client's greeting\n      left: \"goodbye\\n\"\n     right: \"hello\\n\"",
             server.local_addr()
         )
     );
