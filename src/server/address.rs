@@ -164,13 +164,13 @@ mod sealed {
 }
 
 macro_rules! listen_on_inet {
-    ($($type:ty),*) => {$(
+    ($resolve:ident: $($type:ty),*) => {$(
         impl sealed::Sealed for $type {}
         impl ListenOn for $type {
             type Address = SocketAddr;
 
             fn candidates(&self) -> io::Result<Vec<Address>> {
-                resolve(self)
+                $resolve(self)
             }
 
             fn narrow(address: Address) -> Option<SocketAddr> {
@@ -180,10 +180,9 @@ macro_rules! listen_on_inet {
     )*};
 }
 
+listen_on_inet!(resolve_text: &str, String, &String);
 listen_on_inet!(
-    &str,
-    String,
-    &String,
+    resolve:
     SocketAddr,
     SocketAddrV4,
     SocketAddrV6,
@@ -193,6 +192,18 @@ listen_on_inet!(
     (Ipv4Addr, u16),
     (Ipv6Addr, u16)
 );
+
+/// What a text stands for. Where its port was forgotten, the error says how to write it.
+fn resolve_text(text: &str) -> io::Result<Vec<Address>> {
+    resolve(&text).map_err(|error| match text.parse::<IpAddr>() {
+        Ok(ip) => {
+            let whole = SocketAddr::new(ip, 0).to_string();
+            let text = format!("{error}; it has no port: {whole:?} takes a free one");
+            prose(error.kind(), text)
+        }
+        Err(_) => error,
+    })
+}
 
 /// What a name stands for. Its errors show it as the caller has written it.
 fn resolve(name: &(impl ToSocketAddrs + fmt::Debug)) -> io::Result<Vec<Address>> {
@@ -257,6 +268,12 @@ mod tests {
         assert_eq!(
             error.to_string(),
             r#"cannot resolve "127.0.0.1:http": invalid port value"#
+        );
+        let error = "127.0.0.1".candidates().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot resolve \"127.0.0.1\": invalid socket address; \
+             it has no port: \"127.0.0.1:0\" takes a free one"
         );
         let error = ("a\0b", 0).candidates().unwrap_err().to_string();
         assert!(
