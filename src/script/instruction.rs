@@ -38,6 +38,7 @@ pub(super) enum Instruction {
     ExpectConnect,
     /// As many connections as this, for as many lanes.
     ExpectConnections(usize),
+    ExpectNoConnection(Duration),
     ExpectBytes(Vec<u8>),
     ExpectFrame(Frame),
     ExpectLine(Vec<u8>),
@@ -65,6 +66,9 @@ impl fmt::Display for Instruction {
         match self {
             Instruction::ExpectConnect => f.write_str("expect_connect"),
             Instruction::ExpectConnections(count) => write!(f, "expect_connections({count})"),
+            Instruction::ExpectNoConnection(duration) => {
+                write!(f, "expect_no_connection({duration:?})")
+            }
             Instruction::ExpectBytes(data) => write!(f, "expect_bytes({})", quoted(data)),
             Instruction::ExpectFrame(frame) => {
                 write!(f, "expect_frame({})", quoted(frame.payload()))

@@ -260,6 +260,14 @@ macro_rules! connections {
         ) -> $back {
             $this.add(Instruction::ExpectConnections(count), timeout)
         }
+
+        /// Expects that for so long no client connects, and none waits already. Beside a connection
+        /// that is open a second one is always a failure, so this is for the time before one, or after
+        /// its end.
+        #[track_caller]
+        pub fn expect_no_connection($($receiver)+, duration: Duration) -> $back {
+            $this.add(Instruction::ExpectNoConnection(duration), duration)
+        }
     };
 }
 

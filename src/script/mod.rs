@@ -68,8 +68,12 @@ const FAILING_ALREADY: &str = "the test failed before";
 /// `join` or `stop` has reported; while the thread panics already it waits for nothing, and prints
 /// what there is to tell.
 ///
-/// One client is expected at a time. Another one that connects meanwhile is a failure, and so is one
-/// that is left over at the end, unless the script had cut its connection by `disconnect` or `reset`.
+/// One client is expected at a time. Another one that connects meanwhile is a failure. So is one that
+/// stays connected for a second without an `expect_connect` in the queue: it could wait for ever. So is
+/// one that is left over at the end, unless the script had cut its connection by `disconnect` or
+/// `reset`: a client that comes back by itself may just have done so. A client that has closed its
+/// side has left, as far as this goes.
+///
 /// [`expect_connections`](ScriptedTcpServer::expect_connections) and
 /// [`connection`](ScriptedTcpServer::connection) script several, whose instructions run side by side.
 ///

@@ -75,8 +75,15 @@ struct Engine {
     next_id: u64,
     /// Whether somebody may be waiting to be accepted: the poll tells once.
     may_accept: bool,
-    /// A client that was accepted when its place was just becoming free.
-    early: Option<(Stream, Address)>,
+    /// A client that was accepted before there is an instruction for it.
+    early: Option<Early>,
+}
+
+/// A client that waits for its `expect_connect`.
+struct Early {
+    guest: Guest,
+    /// The time in which one has to be queued.
+    claim: Deadline,
 }
 
 /// One scripted connection, and the instruction that runs on it.
@@ -105,9 +112,8 @@ impl Engine {
             if self.host.is_finishing() && self.lanes.iter().all(|lane| lane.guest.is_none()) {
                 return self.expect_nobody();
             }
-            // What came while it watched for the last client to leave is not told again.
-            let has_slept = self.watch(&mut events)?;
-            self.sleep(&mut events, if has_slept { Duration::ZERO } else { wait })?;
+            let watched = self.watch(&mut events)?;
+            self.sleep(&mut events, wait.min(watched))?;
         }
         Ok(())
     }
@@ -157,6 +163,7 @@ impl Engine {
         let queued = Arc::clone(&current.queued);
         match queued.step.what {
             Instruction::Pause(_) => return Ok(current.wait_out()),
+            Instruction::ExpectNoConnection(_) => return self.expect_no_connection(current),
             Instruction::ExpectConnect => return self.connect(index..index + 1, current),
             Instruction::ExpectConnections(count) => return self.connect(0..count, current),
             _ => {}
@@ -207,26 +214,51 @@ impl Engine {
                     guest.peer()
                 ));
             }
-            let Some((stream, peer)) = self.accept()? else {
+            let Some(guest) = self.accept()? else {
                 let came = format!("; {} of {} came", current.count, lanes.len());
                 return current.wait(|| if lanes.len() > 1 { came } else { String::new() });
             };
-            let guest = self.welcome(stream, peer);
-            let lane = &mut self.lanes[lane];
-            lane.guest = Some(guest.map_err(|error| format!("cannot serve the client: {error}"))?);
+            self.lanes[lane].guest = Some(guest);
             current.count += 1;
         }
         Ok(Progress::Done)
     }
 
+    fn expect_no_connection(&mut self, current: &Current) -> Result<Progress, String> {
+        self.may_accept = true;
+        let limit = current.deadline.limit();
+        match self.first_in_line()? {
+            None => Ok(current.wait_out()),
+            Some(peer) => Err(format!(
+                "a connection came, from {peer}, where none was expected for {limit:?}"
+            )),
+        }
+    }
+
+    /// The client that waits for its `expect_connect`. It stays, so that it is closed only when what
+    /// it is told by that is known.
+    fn first_in_line(&mut self) -> Result<Option<Address>, String> {
+        let Some(guest) = self.accept()? else {
+            return Ok(None);
+        };
+        let peer = guest.peer().clone();
+        let claim = Deadline::new(self.host.patience(), "an expect_connect");
+        self.early = Some(Early { guest, claim });
+        Ok(Some(peer))
+    }
+
     /// Accepts a client that waits, if one does.
-    fn accept(&mut self) -> Result<Option<(Stream, Address)>, String> {
+    fn accept(&mut self) -> Result<Option<Guest>, String> {
         if let Some(early) = self.early.take() {
-            return Ok(Some(early));
+            return Ok(Some(early.guest));
         }
         while let (true, Some(listener)) = (self.may_accept, &self.listener) {
             match listener.accept() {
-                Ok(accepted) => return Ok(Some(accepted)),
+                Ok((stream, peer)) => {
+                    let guest = self.welcome(stream, peer);
+                    let told = |error| format!("cannot serve the client: {error}");
+                    return guest.map(Some).map_err(told);
+                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.may_accept = false,
                     // It has gone already, or a signal came.
@@ -260,35 +292,64 @@ impl Engine {
         })
     }
 
-    /// Looks for a client that nobody expects: every scripted connection is open, and here is one
-    /// more. One whose predecessor has left is not it; it waits for its `expect_connect`. Gives whether
-    /// it has slept.
-    fn watch(&mut self, events: &mut Events) -> Result<bool, ScriptError> {
-        if !self.may_accept || self.early.is_some() || self.has_room() {
-            return Ok(false);
+    /// Looks for clients that nobody expects, and says how long there is nothing new to see.
+    fn watch(&mut self, events: &mut Events) -> Result<Duration, ScriptError> {
+        if self.early.is_some() {
+            return self.watch_early();
         }
-        let accepted = self.accept();
-        let Some((stream, peer)) = accepted.map_err(|why| self.at_fault(why))? else {
-            return Ok(false);
+        let first = self.first_in_line();
+        let Some(peer) = first.map_err(|why| self.at_fault(why))? else {
+            return Ok(Duration::MAX);
         };
+        if self.has_room() {
+            return self.watch_early();
+        }
+        // Every scripted connection is open, and here is one more, unless its predecessor is leaving.
         let deadline = Deadline::new(LEAVING, "the last client to leave");
         while !deadline.expired() && !self.has_room() {
             self.sleep(events, deadline.remaining())?;
         }
-        // Kept also as a failure, so that it closes only when that is known.
-        self.early = Some((stream, peer.clone()));
-        if self.has_room() {
-            return Ok(true);
+        match self.has_room() {
+            // What came meanwhile is not told again.
+            true => Ok(Duration::ZERO),
+            false => Err(self.second_connection(&peer)),
         }
+    }
+
+    /// A client that is not claimed would wait for ever. One that has closed its side waits for
+    /// nothing, and at the end [`expect_nobody`](Self::expect_nobody) judges.
+    fn watch_early(&mut self) -> Result<Duration, ScriptError> {
+        let Some(early) = &mut self.early else {
+            return Ok(Duration::MAX);
+        };
+        let limit = early.claim.limit();
+        if self.host.expects_connect() || self.host.is_finishing() {
+            early.claim = Deadline::new(limit, "an expect_connect");
+            return Ok(Duration::MAX);
+        }
+        match early.claim.remaining() {
+            _ if early.guest.has_left => Ok(Duration::MAX),
+            Duration::ZERO => {
+                let peer = early.guest.peer().clone();
+                Err(self.at_fault(format!(
+                    "a connection that nobody expected, from {peer}: no expect_connect was queued \
+                     for it within {limit:?}"
+                )))
+            }
+            left => Ok(left),
+        }
+    }
+
+    fn second_connection(&self, peer: &Address) -> ScriptError {
         let open: Vec<String> = self
             .lanes
             .iter()
             .filter_map(|lane| Some(lane.guest.as_ref()?.peer().to_string()))
             .collect();
-        Err(self.at_fault(format!(
+        self.at_fault(format!(
             "a second connection came, from {peer}, while there was one from {} already",
             open.join(" and one from ")
-        )))
+        ))
     }
 
     /// Whether a client may connect, now or when the script comes to it.
@@ -307,8 +368,12 @@ impl Engine {
             if event.token() == LISTENER {
                 self.may_accept = true;
             } else if event.is_read_closed() {
-                let mut guests = self.lanes.iter_mut().filter_map(|lane| lane.guest.as_mut());
-                let left = guests.find(|guest| guest.conn.live().id == event.token().0 as u64);
+                let lanes = self.lanes.iter_mut();
+                let guests = lanes.filter_map(|lane| lane.guest.as_mut());
+                let early = self.early.iter_mut().map(|early| &mut early.guest);
+                let left = guests
+                    .chain(early)
+                    .find(|guest| guest.conn.live().id == event.token().0 as u64);
                 if let Some(guest) = left {
                     guest.has_left = true;
                 }
@@ -329,12 +394,11 @@ impl Engine {
     /// Looks for a client that came and was never expected.
     fn expect_nobody(&mut self) -> Result<(), ScriptError> {
         self.may_accept = true;
-        let accepted = self.accept();
-        let Some((stream, peer)) = accepted.map_err(|why| self.at_fault(why))? else {
+        let first = self.first_in_line();
+        let Some(peer) = first.map_err(|why| self.at_fault(why))? else {
             return Ok(());
         };
-        self.early = Some((stream, peer.clone()));
-        // One that the script itself has cut off may have come back.
+        // One that the script itself has cut off may just have come back.
         let was_cut = |lane: &Lane| {
             let by = lane.ended_by.as_ref().map(|queued| &queued.step.what);
             matches!(by, Some(Instruction::Disconnect | Instruction::Reset))
@@ -342,7 +406,8 @@ impl Engine {
         match self.lanes.iter().any(was_cut) {
             true => Ok(()),
             false => Err(self.at_fault(format!(
-                "a connection came, from {peer}, that no expect_connect was for"
+                "a connection that nobody expected, from {peer}: the script ended without an \
+                 expect_connect for it"
             ))),
         }
     }
@@ -375,7 +440,8 @@ impl Engine {
     /// Closes the listener first, so that a client that comes back finds nobody.
     fn close(mut self) {
         self.listener = None;
-        for guest in self.lanes.into_iter().filter_map(|lane| lane.guest) {
+        let guests = self.lanes.into_iter().filter_map(|lane| lane.guest);
+        for guest in guests.chain(self.early.map(|early| early.guest)) {
             guest.close();
         }
     }

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::DEFAULT_TIMEOUT;
 use super::error::ScriptError;
 use super::instruction::{Instruction, Queued, Step};
 use crate::deadline::Deadline;
@@ -303,6 +304,24 @@ impl Host<Scripted> {
         state.life == Life::Finishing && state.unfinished == 0
     }
 
+    /// Whether an instruction is left that takes a client who has connected.
+    pub(super) fn expects_connect(&self) -> bool {
+        let takes_one = |queued: &Arc<Queued>| {
+            matches!(
+                queued.step.what,
+                Instruction::ExpectConnect | Instruction::ExpectConnections(_)
+            )
+        };
+        let state = self.state();
+        let mut lanes = state.lanes.iter();
+        lanes.any(|lane| lane.running.iter().chain(&lane.waiting).any(takes_one))
+    }
+
+    /// How long a client may wait that none of them is for.
+    pub(super) fn patience(&self) -> Duration {
+        DEFAULT_TIMEOUT
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         self.state().failure.is_some()
     }
@@ -375,7 +394,7 @@ impl State {
                     lane.after = self.numbered;
                 }
             }
-            Instruction::Pause(_) => {}
+            Instruction::Pause(_) | Instruction::ExpectNoConnection(_) => {}
             _ => queued.is_early = !self.lanes[queued.step.lane].is_planned,
         }
         Ok(())

@@ -336,7 +336,10 @@ fn a_connection_that_is_left_over() {
     let (server, clients) = (peer.local_addr(), [second.local_addr().unwrap()]);
     let text = told_of(&super::panic_of(|| drop(peer)), server, &clients);
     assert!(
-        text.ends_with("\n  a connection came, from CLIENT, that no expect_connect was for"),
+        text.ends_with(
+            "\n  a connection that nobody expected, from CLIENT: the script ended without an \
+             expect_connect for it"
+        ),
         "{text}"
     );
 }
@@ -349,6 +352,80 @@ fn a_client_that_was_cut_off_may_be_left_over() {
     wait_end(&client);
     let _second = connect(peer.local_addr());
     drop(peer);
+}
+
+/// It would wait for ever, and the test with it.
+#[test]
+fn a_client_that_was_cut_off_and_waits() {
+    let (peer, client) = pair();
+    peer.reset();
+    let line = line!() - 1;
+    wait_end(&client);
+    let again = connect(peer.local_addr());
+    assert_eq!(wait_end(&again), b"");
+    assert_eq!(
+        told(&peer, &again, &failure(&peer)),
+        format!(
+            "scripted server on SERVER: failed after instruction 2, reset\n  \
+             queued at ends.rs:{line}:10\n  \
+             a connection that nobody expected, from CLIENT: no expect_connect was queued for it \
+             within 1s"
+        )
+    );
+}
+
+/// The script may keep a client waiting for longer than it may wait unexpected, and a client that has
+/// done all it had to do waits for nothing.
+#[test]
+fn clients_that_are_claimed_late() {
+    let over = Duration::from_millis(1100);
+    let (peer, client) = pair();
+    peer.disconnect().pause(over).expect_connect_within(LONG);
+    wait_end(&client);
+    let again = connect(peer.local_addr());
+    peer.disconnect().join().unwrap();
+    assert_eq!(wait_end(&again), b"");
+
+    let peer = ScriptedTcpServer::start("127.0.0.1:0").unwrap();
+    let mut client = connect(peer.local_addr());
+    client.write_all(b"all").unwrap();
+    drop(client);
+    peer.pause(over).join().unwrap();
+    peer.expect_connect().expect_bytes("all");
+    peer.join().unwrap();
+}
+
+#[test]
+fn no_connection() {
+    let peer = ScriptedTcpServer::start("127.0.0.1:0").unwrap();
+    peer.expect_no_connection(SHORT).join().unwrap();
+    peer.expect_no_connection(LONG);
+    let line = line!() - 1;
+    let client = connect(peer.local_addr());
+    assert_eq!(
+        told(&peer, &client, &failure(&peer)),
+        format!(
+            "scripted server on SERVER: instruction 2, expect_no_connection(30s) failed\n  \
+             queued at ends.rs:{line}:10\n  \
+             a connection came, from CLIENT, where none was expected for 30s"
+        )
+    );
+    wait_end(&client);
+}
+
+/// One that waits already counts, as data does in a silence.
+#[test]
+fn no_connection_but_one_that_waits() {
+    let (peer, client) = pair();
+    peer.disconnect();
+    wait_end(&client);
+    let _again = connect(peer.local_addr());
+    peer.expect_no_connection(Duration::ZERO);
+    let message = failure(&peer).message().to_owned();
+    assert!(
+        message.ends_with(" where none was expected for 0ns"),
+        "{message}"
+    );
 }
 
 #[test]
