@@ -168,6 +168,14 @@ impl Guest {
     /// Expects the end, and nothing before it.
     pub(super) fn expect_end(&mut self, current: &Current) -> Result<Progress, String> {
         let wants_reset = matches!(current.queued.step.what, Instruction::ExpectReset);
+        match self.has_ended(wants_reset)? {
+            true => Ok(Progress::Done),
+            false => current.wait(|| format!("; {} is still connected", self.peer())),
+        }
+    }
+
+    /// Whether the end has come, as it should, or nothing at all.
+    pub(super) fn has_ended(&mut self, wants_reset: bool) -> Result<bool, String> {
         let end = match self.conn.buffer().is_empty() {
             true => self.receive()?,
             false => Read::Data,
@@ -178,16 +186,16 @@ impl Guest {
                 if wants_reset { "reset" } else { "disconnect" },
                 came_so_far(self.conn.buffer())
             )),
-            Read::Nothing => current.wait(|| format!("; {} is still connected", self.peer())),
+            Read::Nothing => Ok(false),
             // What was sent after the client had closed is answered by a reset, but reading gives the
             // end that came before it.
             Read::End if self.was_sent_in_vain() => match wants_reset {
-                true => Ok(Progress::Done),
+                true => Ok(true),
                 false => Err(self.unread()),
             },
             Read::End if wants_reset => Err("the client closed without a reset".to_owned()),
             Read::Reset if !wants_reset => Err(self.was_reset()),
-            Read::End | Read::Reset => Ok(Progress::Done),
+            Read::End | Read::Reset => Ok(true),
         }
     }
 

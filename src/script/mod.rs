@@ -204,6 +204,10 @@ impl<A> ScriptedTcpServer<A> {
     /// Waits for all instructions that are queued, and stops serving, within `timeout` as a whole. A
     /// client that is still connected reads the end; others are refused.
     ///
+    /// Its verdict is that of a drop, with one difference: a client that is connected and quiet need
+    /// not disconnect. Data that came after the last instruction is a failure, and so are a reset and a
+    /// client that nobody expected.
+    ///
     /// # Errors
     /// The first failure. An instruction that is not done by then is one.
     pub fn stop(&mut self, timeout: Duration) -> Result<(), ScriptError> {

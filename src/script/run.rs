@@ -105,6 +105,9 @@ impl Engine {
             registered.map_err(|error| self.broken(&error))?;
         }
         while !self.stop.is_set() && !self.host.has_failed() {
+            if self.host.is_stopping() {
+                return self.look_once(&mut events);
+            }
             if self.host.is_finishing() {
                 self.imply_disconnects();
             }
@@ -142,11 +145,7 @@ impl Engine {
                         wait = wait.min(left);
                         break;
                     }
-                    Err(why) => {
-                        let heading = format!("{} failed", current.queued);
-                        let name = self.host.name();
-                        return Err(ScriptError::new(&name, &current.queued, heading, why));
-                    }
+                    Err(why) => return Err(self.failed(&current.queued, why)),
                 }
             }
         }
@@ -391,6 +390,21 @@ impl Engine {
         }
     }
 
+    /// Judges as at any end, but for clients that are connected and quiet: they need not leave.
+    fn look_once(&mut self, events: &mut Events) -> Result<(), ScriptError> {
+        // For those who have left.
+        self.sleep(events, Duration::ZERO)?;
+        for index in 0..self.lanes.len() {
+            let Some(guest) = &mut self.lanes[index].guest else {
+                continue;
+            };
+            if let Err(why) = guest.has_ended(false) {
+                return Err(self.failed(&implied(index), why));
+            }
+        }
+        self.expect_nobody()
+    }
+
     /// Looks for a client that came and was never expected.
     fn expect_nobody(&mut self) -> Result<(), ScriptError> {
         self.may_accept = true;
@@ -398,10 +412,13 @@ impl Engine {
         let Some(peer) = first.map_err(|why| self.at_fault(why))? else {
             return Ok(());
         };
+        if !self.has_room() {
+            return Err(self.second_connection(&peer));
+        }
         // One that the script itself has cut off may just have come back.
         let was_cut = |lane: &Lane| {
             let by = lane.ended_by.as_ref().map(|queued| &queued.step.what);
-            matches!(by, Some(Instruction::Disconnect | Instruction::Reset))
+            lane.guest.is_none() && matches!(by, Some(Instruction::Disconnect | Instruction::Reset))
         };
         match self.lanes.iter().any(was_cut) {
             true => Ok(()),
@@ -410,6 +427,12 @@ impl Engine {
                  expect_connect for it"
             ))),
         }
+    }
+
+    /// The failure of an instruction.
+    fn failed(&self, queued: &Queued, why: String) -> ScriptError {
+        let heading = format!("{queued} failed");
+        ScriptError::new(&self.host.name(), queued, heading, why)
     }
 
     /// A failure that is no instruction's own; it names the one that runs, or the last one.

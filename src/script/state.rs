@@ -31,6 +31,9 @@ const MOST_LANES: usize = 10_000;
 /// What a closure gets beyond its time before a join gives it up. It cannot be ended from outside.
 const CLOSURE_GRACE: Duration = Duration::from_secs(1);
 
+/// What a stop whose own time is over gives the thread for its last look.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 #[derive(Default)]
 pub(super) struct State {
     lanes: Vec<Lane>,
@@ -69,6 +72,8 @@ enum Life {
     Open,
     /// None will come: the server ends when all are done.
     Finishing,
+    /// None will come: the server ends when all are done, whoever is still connected.
+    Stopping,
     /// The thread has ended.
     Ended,
     /// The test has stopped it, and may restart it.
@@ -126,7 +131,8 @@ impl Host<Scripted> {
         self.reported()
     }
 
-    /// Waits until all that is queued is done, or the deadline; what is not done then has failed.
+    /// Waits until all that is queued is done, or the deadline; what is not done then has failed. The
+    /// thread has a last look at its clients.
     pub(super) fn stop(&self, deadline: &Deadline) {
         if !self.wait(Some(deadline)) {
             self.give_up(&format!(
@@ -134,14 +140,22 @@ impl Host<Scripted> {
                 deadline.limit()
             ));
         }
+        self.begin(Life::Stopping);
+        // It has only to get its turn.
+        let time = deadline.remaining().max(LAST_LOOK);
+        self.wait(Some(&Deadline::new(time, "the last look")));
         self.state().life = Life::Stopped;
     }
 
     /// Says that no more instructions will come, so that the implied disconnects are expected.
     pub(super) fn begin_end(&self) {
+        self.begin(Life::Finishing);
+    }
+
+    fn begin(&self, end: Life) {
         let mut state = self.state();
         if state.life == Life::Open {
-            state.life = Life::Finishing;
+            state.life = end;
             state.wake();
         }
     }
@@ -304,6 +318,12 @@ impl Host<Scripted> {
         state.life == Life::Finishing && state.unfinished == 0
     }
 
+    /// Whether the test stops it, and no instruction is left.
+    pub(super) fn is_stopping(&self) -> bool {
+        let state = self.state();
+        state.life == Life::Stopping && state.unfinished == 0
+    }
+
     /// Whether an instruction is left that takes a client who has connected.
     pub(super) fn expects_connect(&self) -> bool {
         let takes_one = |queued: &Arc<Queued>| {
@@ -367,7 +387,7 @@ impl State {
     fn admit(&mut self, queued: &mut Queued) -> Result<(), String> {
         match self.life {
             Life::Open => {}
-            Life::Stopped => {
+            Life::Stopping | Life::Stopped => {
                 return Err("the server is stopped, and has to be restarted first".to_owned());
             }
             Life::Finishing | Life::Ended => return Err("the server has ended".to_owned()),
@@ -404,7 +424,7 @@ impl State {
         self.failure.is_some()
             || match self.life {
                 Life::Open | Life::Stopped | Life::Ended => self.unfinished == 0,
-                Life::Finishing => false,
+                Life::Finishing | Life::Stopping => false,
             }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use loopback::{Script, ScriptedTcpServer, ScriptedTcpServers};
 
-use super::{failure, pair, pair_on, panic_of, told_of, wait_end};
+use super::{failure, pair, pair_on, panic_of, reset, told_of, wait_end};
 use crate::support::{LONG, connect};
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -238,6 +238,65 @@ fn a_stop_before_the_script_is_done() {
         )
     );
     wait_end(&client);
+}
+
+/// Only who is connected and quiet may stay.
+#[test]
+fn a_stop_judges_as_a_drop_does() {
+    for timeout in [LONG, Duration::ZERO] {
+        let (mut peer, client) = pair();
+        peer.join().unwrap();
+        peer.stop(timeout).unwrap();
+        wait_end(&client);
+
+        let (mut peer, mut client) = pair();
+        peer.join().unwrap();
+        client.write_all(b"one more thing").unwrap();
+        let (server, clients) = (peer.local_addr(), [client.local_addr().unwrap()]);
+        let error = peer.stop(timeout).unwrap_err();
+        assert_eq!(
+            told_of(&error.to_string(), server, &clients),
+            "scripted server on SERVER: the implied expect_disconnect failed\n  \
+             data came where a disconnect was expected; 14 bytes came so far: \"one more thing\""
+        );
+        assert_eq!(peer.stop(timeout).unwrap_err(), error);
+        wait_end(&client);
+
+        let (mut peer, client) = pair();
+        peer.join().unwrap();
+        reset(client);
+        let error = peer.stop(timeout).unwrap_err();
+        assert_eq!(error.message(), "the client reset the connection");
+
+        let (mut peer, client) = pair();
+        peer.join().unwrap();
+        let second = connect(peer.local_addr());
+        let message = peer.stop(timeout).unwrap_err().message().to_owned();
+        assert!(
+            message.starts_with("a second connection came, from "),
+            "{message}"
+        );
+        wait_end(&client);
+        wait_end(&second);
+
+        let (mut peer, client) = pair();
+        peer.expect_disconnect_within(LONG);
+        drop(client);
+        peer.join().unwrap();
+        let second = connect(peer.local_addr());
+        let message = peer.stop(timeout).unwrap_err().message().to_owned();
+        assert!(
+            message.starts_with("a connection that nobody expected, from "),
+            "{message}"
+        );
+        wait_end(&second);
+
+        let (mut peer, client) = pair();
+        peer.disconnect().join().unwrap();
+        wait_end(&client);
+        let _again = connect(peer.local_addr());
+        peer.stop(timeout).unwrap();
+    }
 }
 
 /// Closures run on the server's thread, and a stop has to end that.
