@@ -77,6 +77,11 @@ const FAILING_ALREADY: &str = "the test failed before";
 /// [`expect_connections`](ScriptedTcpServer::expect_connections) and
 /// [`connection`](ScriptedTcpServer::connection) script several, whose instructions run side by side.
 ///
+/// A client that still waits when the last instruction is done, for a send that was forgotten, is no
+/// failure: the test may be about to queue more. If the client runs on the test's own thread, the test
+/// waits with it, so give clients a read timeout. That a connection has had no instruction for a second
+/// is logged, as debug under `loopback::scripted`.
+///
 /// ```
 /// use std::io::{Read, Write};
 /// use loopback::ScriptedTcpServer;

@@ -95,6 +95,16 @@ struct Lane {
     last: Option<Arc<Queued>>,
     /// The instruction that has ended the last connection.
     ended_by: Option<Arc<Queued>>,
+    idle: Idle,
+}
+
+/// Whether a lane has a client and no instruction.
+#[derive(Default)]
+enum Idle {
+    #[default]
+    No,
+    Since(Deadline),
+    Logged,
 }
 
 impl Engine {
@@ -131,6 +141,7 @@ impl Engine {
                 let Some(mut current) = self.lanes[index].current.take().or_else(next) else {
                     break;
                 };
+                self.lanes[index].idle = Idle::No;
                 match self.step(index, &mut current) {
                     Ok(Progress::Done) => {
                         self.lanes[index].last = Some(current.queued);
@@ -148,8 +159,37 @@ impl Engine {
                     Err(why) => return Err(self.failed(&current.queued, why)),
                 }
             }
+            wait = wait.min(self.watch_idle(index));
         }
         Ok(wait)
+    }
+
+    /// Logs a client that may wait for what the script does not have, and says when to look again. It
+    /// is no failure, for the test may queue more at any time.
+    fn watch_idle(&mut self, index: usize) -> Duration {
+        let lane = &mut self.lanes[index];
+        let (Some(guest), None) = (&lane.guest, &lane.current) else {
+            lane.idle = Idle::No;
+            return Duration::MAX;
+        };
+        match &lane.idle {
+            Idle::No => {
+                lane.idle = Idle::Since(Deadline::new(DEFAULT_TIMEOUT, "an instruction"));
+                DEFAULT_TIMEOUT
+            }
+            Idle::Since(deadline) if deadline.expired() => {
+                log::debug!(
+                    target: Scripted::TARGET,
+                    "{} has had no instruction for {} for {:?}: if the client waits, the script \
+                     lacks a send or an end",
+                    self.host.name(), guest.peer(), deadline.limit()
+                );
+                lane.idle = Idle::Logged;
+                Duration::MAX
+            }
+            Idle::Since(deadline) => deadline.remaining(),
+            Idle::Logged => Duration::MAX,
+        }
     }
 
     fn make_lanes(&mut self, count: usize) {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use loopback::{TestTcpServer, TestUdpServer};
@@ -80,9 +80,28 @@ fn smtp_logs_its_life_and_its_failures() {
     own.has_failure(peer, "no smtp today");
 }
 
+/// A test whose client waits for what was forgotten in the script finds the reason here.
+#[test]
+fn a_script_logs_a_client_that_has_no_instruction() {
+    let log = Collector::installed();
+    let peer = loopback::ScriptedTcpServer::start("127.0.0.1:0").unwrap();
+    let client = connect(peer.local_addr());
+    peer.expect_connect_within(LONG);
+    let start = format!(
+        "scripted server on {} has had no instruction for {} for 1s: ",
+        peer.local_addr(),
+        client.local_addr().unwrap()
+    );
+    log.wait_for(&start);
+    let own = log.of("scripted", peer.local_addr());
+    own.has(Level::Debug, &start);
+    drop(client);
+}
+
 /// Keeps what the whole process logs: there is one logger, and each test looks for its own server's records.
 struct Collector {
     lines: Mutex<Vec<Line>>,
+    added: Condvar,
 }
 
 #[derive(Debug, Clone)]
@@ -99,6 +118,7 @@ impl Collector {
     fn installed() -> &'static Collector {
         static COLLECTOR: Collector = Collector {
             lines: Mutex::new(Vec::new()),
+            added: Condvar::new(),
         };
         static INSTALLED: OnceLock<()> = OnceLock::new();
         INSTALLED.get_or_init(|| {
@@ -110,6 +130,20 @@ impl Collector {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is a record that begins so.
+    #[track_caller]
+    fn wait_for(&self, start: &str) {
+        let is_missing =
+            |lines: &mut Vec<Line>| !lines.iter().any(|line| line.text.starts_with(start));
+        let waited = self
+            .added
+            .wait_timeout_while(self.lock(), LONG, is_missing)
+            .unwrap_or_else(PoisonError::into_inner);
+        let timed_out = waited.1.timed_out();
+        drop(waited);
+        assert!(!timed_out, "nothing begins with {start:?}");
     }
 
     /// The records under the protocol's target.
@@ -138,6 +172,7 @@ impl Log for Collector {
         let mut lines = self.lock();
         if self.enabled(record.metadata()) && lines.len() < MOST_LINES {
             lines.push(line);
+            self.added.notify_all();
         }
     }
 
