@@ -227,9 +227,9 @@ impl Guest {
         loop {
             let came = self.conn.buffer();
             let came = &came[..came.len().min(MOST_MATCHED)];
-            // Asked once for the same bytes, and for none at all at the beginning.
-            if current.count <= came.len() {
-                current.count = came.len() + 1;
+            // Asked once for the same bytes.
+            if current.count < came.len() {
+                current.count = came.len();
                 let (queued, deadline) = (&current.queued, &current.deadline);
                 let outcome =
                     host.with_closure(queued, deadline, || HandlerError::catch(|| matcher(came)));
@@ -241,7 +241,7 @@ impl Guest {
                     Match::Matched(length) => {
                         let length = bytes_of(length);
                         return Err(format!(
-                            "its closure matched {length}; {}",
+                            "its closure matched {length}, which are more than there are; {}",
                             came_so_far(came)
                         ));
                     }

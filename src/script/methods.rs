@@ -70,7 +70,7 @@ macro_rules! instructions {
         }
 
         /// Expects what the closure says, within a second: it is given all bytes so far, from the end
-        /// of the last instruction on, whenever more have come. It sees at most 1 MiB.
+        /// of the last instruction on, whenever more have come; at least one, and at most 1 MiB.
         ///
         /// It runs on the server's thread, so it must not block. Its panic is a failure.
         #[track_caller]
@@ -216,6 +216,12 @@ macro_rules! instructions {
         ///
         /// It runs on the server's thread, and other connections wait for it. It must not hold the
         /// server: dropped on its own thread, that could not end. Its panic and its error are failures.
+        /// One that uses `?` has to name its error somewhere, as with
+        /// `|conn| -> std::io::Result<()> { … }`.
+        ///
+        /// Nothing can end it from outside. One that never ends is noticed by who waits for the
+        /// script: by a join, a stop or the drop, a second after its time. Until then its client waits
+        /// too.
         #[track_caller]
         pub fn then<R: HandlerResult>(
             $($receiver)+,

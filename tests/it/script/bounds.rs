@@ -54,6 +54,7 @@ fn a_flood() {
 fn an_endless_trickle() {
     let (peer, client) = pair();
     peer.join().unwrap();
+    (&client).write_all(b"x").unwrap();
     let clients = client.try_clone().unwrap();
     let one_more = move |came: &[u8]| match (&clients).write_all(b"x") {
         Ok(()) if came.len() < 100 => Match::NeedMore,

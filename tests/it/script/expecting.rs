@@ -248,20 +248,50 @@ fn a_match_that_does_not_come() {
     );
 }
 
+/// A closure may look at the first byte without asking whether there is one.
+#[test]
+fn a_matcher_is_never_asked_about_nothing() {
+    let first = |came: &[u8]| match came[0] {
+        b'+' => Match::Matched(1),
+        _ => Match::mismatch("no plus"),
+    };
+    let (peer, mut client) = pair();
+    peer.expect_match_within(first, LONG)
+        .expect_match_within(first, LONG);
+    client.write_all(b"+").unwrap();
+    client.write_all(b"+").unwrap();
+    peer.join().unwrap();
+    peer.expect_match_within(first, SHORT);
+    assert_eq!(
+        told(&peer, &client, &failure(&peer).message()),
+        "timed out after 20ms waiting for a match from CLIENT; nothing came so far"
+    );
+
+    let (peer, client) = pair();
+    peer.expect_match_within(first, LONG);
+    drop(client);
+    assert_eq!(
+        failure(&peer).message(),
+        "the client closed early; nothing came so far"
+    );
+}
+
 #[test]
 fn matchers_that_misbehave() {
-    let (peer, _client) = pair();
+    let (peer, mut client) = pair();
+    client.write_all(b"ab").unwrap();
     peer.expect_match_within(|_| Match::Matched(3), LONG);
     assert_eq!(
         failure(&peer).message(),
-        "its closure matched 3 bytes; nothing came so far"
+        "its closure matched 3 bytes, which are more than there are; 2 bytes came so far: \"ab\""
     );
 
-    let (peer, _client) = pair();
+    let (peer, mut client) = pair();
+    client.write_all(b"ab").unwrap();
     peer.expect_match_within(|_| panic!("out of cheese\nredo from start"), LONG);
     let line = line!() - 1;
     assert_eq!(
-        told(&peer, &_client, &failure(&peer)),
+        told(&peer, &client, &failure(&peer)),
         format!(
             "scripted server on SERVER: instruction 2, expect_match failed\n  \
              queued at expecting.rs:{line}:10\n  \
