@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::DEFAULT_TIMEOUT;
 use super::frame::Frame;
-use super::instruction::{Instruction, Match, Step};
+use super::instruction::{Instruction, Match, Step, each_time};
 use super::methods::{connections, instructions};
 use crate::connection::Connection;
-use crate::server::failure::{HandlerError, HandlerResult};
+use crate::server::failure::HandlerResult;
 
 /// Instructions for any number of scripted servers. Closures in it are shared by them.
 ///
@@ -49,7 +49,7 @@ impl Script {
         self
     }
 
-    instructions!([self] self -> Script);
+    instructions!([self] self -> Script, then: Fn + Sync by each_time);
     connections!([self] self -> Script);
 
     #[track_caller]

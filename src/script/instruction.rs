@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::frame::Frame;
 use super::text::quoted;
 use crate::connection::Connection;
-use crate::server::failure::HandlerError;
+use crate::server::failure::{HandlerError, HandlerResult};
 
 /// What a closure given to `expect_match` makes of the bytes that have come so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,27 @@ impl Match {
 
 pub(super) type Matcher = dyn Fn(&[u8]) -> Match + Send + Sync;
 pub(super) type Action = dyn Fn(&mut Connection) -> Result<(), HandlerError> + Send + Sync;
+
+/// An action of a script, for any number of servers.
+pub(super) fn each_time<R: HandlerResult>(
+    action: impl Fn(&mut Connection) -> R + Send + Sync + 'static,
+) -> Arc<Action> {
+    Arc::new(move |conn| action(conn).into_result().map_err(HandlerError::Error))
+}
+
+/// An action that one server runs once.
+pub(super) fn once<R: HandlerResult>(
+    action: impl FnOnce(&mut Connection) -> R + Send + 'static,
+) -> Arc<Action> {
+    let action = Mutex::new(Some(action));
+    Arc::new(move |conn| {
+        let action = action.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match action.map(|action| action(conn).into_result()) {
+            Some(result) => result.map_err(HandlerError::Error),
+            None => Err(HandlerError::Error("it ran before".into())),
+        }
+    })
+}
 
 /// What to do or to expect.
 #[derive(Clone)]

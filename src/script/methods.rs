@@ -1,9 +1,13 @@
 //! The methods that queue an instruction, written once for all that have them.
 
 /// Makes the methods for a type that has `add(instruction, timeout)`. The receiver and the word `self`
-/// come from the place of use, for a macro's own `self` would be another one.
+/// come from the place of use, for a macro's own `self` would be another one. `then` takes closures of
+/// the trait that is given, which `wrap` makes an action of.
 macro_rules! instructions {
-    ([$($receiver:tt)+] $this:ident -> $back:ty) => {
+    (
+        [$($receiver:tt)+] $this:ident -> $back:ty,
+        then: $closure:ident $(+ $shared:ident)? by $wrap:ident
+    ) => {
         /// Expects the client to connect, within a second.
         ///
         /// The first instruction, and needed again after each end of the connection for a client
@@ -216,7 +220,9 @@ macro_rules! instructions {
         ///
         /// It runs on the server's thread, and other connections wait for it. It must not hold the
         /// server: dropped on its own thread, that could not end. Its panic and its error are failures.
-        /// One that uses `?` has to name its error somewhere, as with
+        /// A server runs it once, so it may give away what it has captured; that of a
+        /// [`Script`](crate::Script) runs once for each server that plays it, maybe on several threads
+        /// at the same time. One that uses `?` has to name its error somewhere, as with
         /// `|conn| -> std::io::Result<()> { … }`.
         ///
         /// Nothing can end it from outside. One that never ends is noticed by who waits for the
@@ -225,7 +231,7 @@ macro_rules! instructions {
         #[track_caller]
         pub fn then<R: HandlerResult>(
             $($receiver)+,
-            action: impl Fn(&mut Connection) -> R + Send + Sync + 'static,
+            action: impl $closure(&mut Connection) -> R + Send $(+ $shared)? + 'static,
         ) -> $back {
             $this.then_within(action, DEFAULT_TIMEOUT)
         }
@@ -234,12 +240,10 @@ macro_rules! instructions {
         #[track_caller]
         pub fn then_within<R: HandlerResult>(
             $($receiver)+,
-            action: impl Fn(&mut Connection) -> R + Send + Sync + 'static,
+            action: impl $closure(&mut Connection) -> R + Send $(+ $shared)? + 'static,
             timeout: Duration,
         ) -> $back {
-            let action =
-                move |conn: &mut Connection| action(conn).into_result().map_err(HandlerError::Error);
-            $this.add(Instruction::Then(Arc::new(action)), timeout)
+            $this.add(Instruction::Then($wrap(action)), timeout)
         }
     };
 }

@@ -32,7 +32,7 @@ pub use self::error::{ScriptError, ScriptErrors};
 pub use self::factory::ScriptedTcpServers;
 pub use self::frame::{Frame, Framing};
 pub use self::instruction::Match;
-use self::instruction::{Instruction, Step};
+use self::instruction::{Instruction, Step, once};
 use self::methods::{connections, instructions};
 use self::state::Scripted;
 use crate::connection::Connection;
@@ -40,7 +40,7 @@ use crate::deadline::Deadline;
 use crate::server::address::ListenOn;
 #[cfg(unix)]
 use crate::server::address::UnixAddress;
-use crate::server::failure::{HandlerError, HandlerResult};
+use crate::server::failure::HandlerResult;
 use crate::server::host::Host;
 use crate::server::options::Options;
 use crate::server::{Bound, TestServer};
@@ -165,7 +165,7 @@ impl<A> ScriptedTcpServer<A> {
         self
     }
 
-    instructions!([&self] self -> &ScriptedTcpServer<A>);
+    instructions!([&self] self -> &ScriptedTcpServer<A>, then: FnOnce by once);
     connections!([&self] self -> &ScriptedTcpServer<A>);
 
     /// The connection with this index, of those that
@@ -336,7 +336,7 @@ impl ScriptedConnection {
         self.index
     }
 
-    instructions!([&self] self -> &ScriptedConnection);
+    instructions!([&self] self -> &ScriptedConnection, then: FnOnce by once);
 
     #[track_caller]
     fn add(&self, what: Instruction, within: Duration) -> &ScriptedConnection {

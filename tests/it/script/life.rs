@@ -304,10 +304,9 @@ fn a_stop_judges_as_a_drop_does() {
 fn a_stop_ends_a_closure_that_reads() {
     let (mut peer, client) = pair_on("127.0.0.82:0");
     let (begins, begun) = std::sync::mpsc::channel();
-    let begins = std::sync::Mutex::new(begins);
     peer.then_within(
         move |conn| {
-            begins.lock().unwrap().send(()).unwrap();
+            begins.send(()).unwrap();
             conn.read_line().map(drop)
         },
         LONG,

@@ -127,6 +127,27 @@ fn a_closure_takes_part_in_the_stream() {
     peer.join().unwrap();
 }
 
+/// It runs once, so what it has captured need not be shared, and can be given away.
+#[test]
+fn a_closure_gives_away_what_it_has() {
+    let (peer, mut client) = pair();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let text = String::from("hello");
+    peer.then_within(
+        move |conn| -> std::io::Result<()> {
+            conn.write_all(text.as_bytes())?;
+            sender.send(text).map_err(std::io::Error::other)
+        },
+        LONG,
+    );
+    client.read_exact(&mut [0; 5]).unwrap();
+    assert_eq!(receiver.recv_timeout(LONG).unwrap(), "hello");
+    // With the closure the sender has gone.
+    peer.join().unwrap();
+    receiver.recv_timeout(LONG).unwrap_err();
+    drop(client);
+}
+
 /// Nothing blocks the server's thread once it has ended.
 #[test]
 fn a_closure_leaves_the_connection_as_it_was() {
