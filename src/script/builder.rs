@@ -34,6 +34,7 @@ use crate::server::failure::HandlerResult;
 pub struct Script {
     pub(super) steps: Vec<Step>,
     lane: usize,
+    timeout: Option<Duration>,
 }
 
 impl Script {
@@ -49,8 +50,30 @@ impl Script {
         self
     }
 
+    /// The default timeout of the instructions that follow. Until then it is a second. It is the
+    /// script's own: what is queued at the server that plays it has that server's.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use loopback::Script;
+    ///
+    /// let script = Script::new()
+    ///     .timeout(Duration::from_secs(10))
+    ///     .expect_connect() // within 10 s
+    ///     .expect_line_within("hello", Duration::from_millis(100));
+    /// # drop(script);
+    /// ```
+    pub fn timeout(mut self, timeout: Duration) -> Script {
+        self.timeout = Some(timeout);
+        self
+    }
+
     instructions!([self] self -> Script, then: Fn + Sync by each_time);
     connections!([self] self -> Script);
+
+    fn default_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
 
     #[track_caller]
     fn add(mut self, what: Instruction, within: Duration) -> Script {

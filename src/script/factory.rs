@@ -69,7 +69,7 @@ impl ScriptedTcpServers {
     }
 
     /// Waits for all that is queued on all servers, which end with it: no more can be queued. Clients
-    /// that are still connected have a second to disconnect.
+    /// that are still connected have their server's default timeout to disconnect.
     ///
     /// # Errors
     /// The failure of each server that has one.

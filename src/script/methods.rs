@@ -1,6 +1,6 @@
 //! The methods that queue an instruction, written once for all that have them.
 
-/// Makes the methods for a type that has `add(instruction, timeout)`. The receiver and the word `self`
+/// Makes the methods for a type that has `add(instruction, timeout)` and `default_timeout()`. The receiver and the word `self`
 /// come from the place of use, for a macro's own `self` would be another one. `then` takes closures of
 /// the trait that is given, which `wrap` makes an action of.
 macro_rules! instructions {
@@ -8,13 +8,14 @@ macro_rules! instructions {
         [$($receiver:tt)+] $this:ident -> $back:ty,
         then: $closure:ident $(+ $shared:ident)? by $wrap:ident
     ) => {
-        /// Expects the client to connect, within a second.
+        /// Expects the client to connect, within the default timeout.
         ///
         /// The first instruction, and needed again after each end of the connection for a client
         /// that comes back.
         #[track_caller]
         pub fn expect_connect($($receiver)+) -> $back {
-            $this.expect_connect_within(DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.expect_connect_within(timeout)
         }
 
         /// As [`expect_connect`](Self::expect_connect), within `timeout`.
@@ -23,10 +24,11 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectConnect, timeout)
         }
 
-        /// Expects these bytes next, within a second. Wrong ones are told as soon as they come.
+        /// Expects these bytes next, within the default timeout. Wrong ones are told as soon as they come.
         #[track_caller]
         pub fn expect_bytes($($receiver)+, data: impl Into<Vec<u8>>) -> $back {
-            $this.expect_bytes_within(data, DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.expect_bytes_within(data, timeout)
         }
 
         /// As [`expect_bytes`](Self::expect_bytes), within `timeout`.
@@ -39,11 +41,12 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectBytes(data.into()), timeout)
         }
 
-        /// Expects a frame with this payload next, within a second. Its length has 4 bytes,
+        /// Expects a frame with this payload next, within the default timeout. Its length has 4 bytes,
         /// big-endian, unless a [`Framing`](crate::Framing) says something else.
         #[track_caller]
         pub fn expect_frame($($receiver)+, frame: impl Into<Frame>) -> $back {
-            $this.expect_frame_within(frame, DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.expect_frame_within(frame, timeout)
         }
 
         /// As [`expect_frame`](Self::expect_frame), within `timeout`.
@@ -56,11 +59,12 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectFrame(frame.into()), timeout)
         }
 
-        /// Expects this line next, within a second. It may end with `\n` or `\r\n`; an end that the
+        /// Expects this line next, within the default timeout. It may end with `\n` or `\r\n`; an end that the
         /// expected line has itself must be the one that comes.
         #[track_caller]
         pub fn expect_line($($receiver)+, line: impl Into<Vec<u8>>) -> $back {
-            $this.expect_line_within(line, DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.expect_line_within(line, timeout)
         }
 
         /// As [`expect_line`](Self::expect_line), within `timeout`.
@@ -73,7 +77,7 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectLine(line.into()), timeout)
         }
 
-        /// Expects what the closure says, within a second: it is given all bytes so far, from the end
+        /// Expects what the closure says, within the default timeout: it is given all bytes so far, from the end
         /// of the last instruction on, whenever more have come; at least one, and at most 1 MiB.
         ///
         /// It runs on the server's thread, so it must not block. Its panic is a failure.
@@ -82,7 +86,8 @@ macro_rules! instructions {
             $($receiver)+,
             matcher: impl Fn(&[u8]) -> Match + Send + Sync + 'static,
         ) -> $back {
-            $this.expect_match_within(matcher, DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.expect_match_within(matcher, timeout)
         }
 
         /// As [`expect_match`](Self::expect_match), within `timeout`.
@@ -95,11 +100,12 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectMatch(Arc::new(matcher)), timeout)
         }
 
-        /// Expects the client to close its side within a second, with no more data before, and then
+        /// Expects the client to close its side within the default timeout, with no more data before, and then
         /// closes the connection. A reset is a failure.
         #[track_caller]
         pub fn expect_disconnect($($receiver)+) -> $back {
-            $this.expect_disconnect_within(DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.expect_disconnect_within(timeout)
         }
 
         /// As [`expect_disconnect`](Self::expect_disconnect), within `timeout`.
@@ -108,11 +114,12 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectDisconnect, timeout)
         }
 
-        /// Expects the client to reset the connection within a second, with no more data before. A
+        /// Expects the client to reset the connection within the default timeout, with no more data before. A
         /// client resets that closes with linger zero, or before it has read all that was sent to it.
         #[track_caller]
         pub fn expect_reset($($receiver)+) -> $back {
-            $this.expect_reset_within(DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.expect_reset_within(timeout)
         }
 
         /// As [`expect_reset`](Self::expect_reset), within `timeout`.
@@ -127,11 +134,12 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectSilence(duration), duration)
         }
 
-        /// Sends bytes. A client that does not read has a second until the system takes no more for
+        /// Sends bytes. A client that does not read has the default timeout until the system takes no more for
         /// it.
         #[track_caller]
         pub fn send_bytes($($receiver)+, data: impl Into<Vec<u8>>) -> $back {
-            $this.send_bytes_within(data, DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.send_bytes_within(data, timeout)
         }
 
         /// As [`send_bytes`](Self::send_bytes), within `timeout`.
@@ -144,11 +152,12 @@ macro_rules! instructions {
             $this.add(Instruction::SendBytes(data.into()), timeout)
         }
 
-        /// Sends a frame with this payload, within a second. Its length has 4 bytes, big-endian,
+        /// Sends a frame with this payload, within the default timeout. Its length has 4 bytes, big-endian,
         /// unless a [`Framing`](crate::Framing) says something else.
         #[track_caller]
         pub fn send_frame($($receiver)+, frame: impl Into<Frame>) -> $back {
-            $this.send_frame_within(frame, DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.send_frame_within(frame, timeout)
         }
 
         /// As [`send_frame`](Self::send_frame), within `timeout`.
@@ -161,8 +170,8 @@ macro_rules! instructions {
             $this.add(Instruction::SendFrame(frame.into()), timeout)
         }
 
-        /// Sends bytes in pieces of `size` (at least 1), with a pause of `gap` between them. It has a
-        /// second beside its pauses.
+        /// Sends bytes in pieces of `size` (at least 1), with a pause of `gap` between them. It has
+        /// the default timeout beside its pauses.
         #[track_caller]
         pub fn send_in_pieces(
             $($receiver)+,
@@ -170,7 +179,8 @@ macro_rules! instructions {
             size: usize,
             gap: Duration,
         ) -> $back {
-            $this.send_in_pieces_within(data, size, gap, DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.send_in_pieces_within(data, size, gap, timeout)
         }
 
         /// As [`send_in_pieces`](Self::send_in_pieces), within `timeout` beside its pauses.
@@ -216,7 +226,7 @@ macro_rules! instructions {
         }
 
         /// Runs the closure with the connection, for all that no instruction does. Its reads and
-        /// writes wait a second each, and all of it may take a second.
+        /// writes wait the default timeout each, and all of it may take no longer.
         ///
         /// It runs on the server's thread, and other connections wait for it. It must not hold the
         /// server: dropped on its own thread, that could not end. Its panic and its error are failures.
@@ -233,7 +243,8 @@ macro_rules! instructions {
             $($receiver)+,
             action: impl $closure(&mut Connection) -> R + Send $(+ $shared)? + 'static,
         ) -> $back {
-            $this.then_within(action, DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.then_within(action, timeout)
         }
 
         /// As [`then`](Self::then), within `timeout`.
@@ -251,14 +262,15 @@ macro_rules! instructions {
 /// The methods of those that have a whole server's connections.
 macro_rules! connections {
     ([$($receiver:tt)+] $this:ident -> $back:ty) => {
-        /// Expects `count` clients to connect, all within a second. The first is the one that plain
+        /// Expects `count` clients to connect, all within the default timeout. The first is the one that plain
         /// instructions are for, and `connection(0)`; the others are `connection(1)` and so on.
         ///
         /// It begins when all that was queued before it for these connections is done, and what is
         /// queued after it for them waits for it: so all of them can come back.
         #[track_caller]
         pub fn expect_connections($($receiver)+, count: usize) -> $back {
-            $this.expect_connections_within(count, DEFAULT_TIMEOUT)
+            let timeout = $this.default_timeout();
+            $this.expect_connections_within(count, timeout)
         }
 
         /// As [`expect_connections`](Self::expect_connections), within `timeout`.

@@ -55,12 +55,12 @@ const FAILING_ALREADY: &str = "the test failed before";
 
 /// A TCP (or, on Unix, Unix-domain stream) server that says what its client is expected to do.
 ///
-/// Its instructions run in order, on the server's thread, each with a second of time unless its
-/// `_within` form says otherwise; `pause`, `expect_silence` and the gaps of `send_in_pieces` have
-/// their own durations, and `shutdown_write`, `disconnect` and `reset` need none. They may be queued
-/// before the client starts, meanwhile, or when it has ended: the time of an instruction counts from
-/// when all before it are done. The client is seen from the wire alone, so it may be a program in any
-/// language.
+/// Its instructions run in order, on the server's thread, each with a second of time unless
+/// [`timeout`](ScriptedTcpServer::timeout) or its `_within` form says otherwise; `pause`,
+/// `expect_silence`, `expect_no_connection` and the gaps of `send_in_pieces` have their own durations,
+/// and `shutdown_write`, `disconnect` and `reset` need none. They may be queued before the client
+/// starts, meanwhile, or when it has ended: the time of an instruction counts from when all before it
+/// are done. The client is seen from the wire alone, so it may be a program in any language.
 ///
 /// After the first failure the rest is dropped and the connection and the listener are closed, so that
 /// a client that waits goes on. [`join`](ScriptedTcpServer::join) reports it. Dropping the server
@@ -69,7 +69,8 @@ const FAILING_ALREADY: &str = "the test failed before";
 /// what there is to tell.
 ///
 /// One client is expected at a time. Another one that connects meanwhile is a failure. So is one that
-/// stays connected for a second without an `expect_connect` in the queue: it could wait for ever. So is
+/// stays connected for a second (or the default timeout, where that is longer) without an
+/// `expect_connect` in the queue: it could wait for ever. So is
 /// one that is left over at the end, unless the script had cut its connection by `disconnect` or
 /// `reset`: a client that comes back by itself may just have done so. A client that has closed its
 /// side has left, as far as this goes.
@@ -162,6 +163,23 @@ impl<A> ScriptedTcpServer<A> {
         for step in &script.steps {
             self.inner.host.queue(step.clone());
         }
+        self
+    }
+
+    /// The default timeout of the instructions that are queued after this, on any connection, and of
+    /// the disconnect that a drop expects. Until then it is a second; it stays over a restart.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use loopback::ScriptedTcpServer;
+    ///
+    /// let peer = ScriptedTcpServer::start("127.0.0.1:0")?;
+    /// peer.timeout(Duration::from_secs(10)).expect_connect().expect_line("hello");
+    /// # std::io::Write::write_all(&mut std::net::TcpStream::connect(peer.local_addr())?, b"hello\n")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn timeout(&self, timeout: Duration) -> &ScriptedTcpServer<A> {
+        self.inner.host.set_timeout(timeout);
         self
     }
 
@@ -258,6 +276,10 @@ impl<A> ScriptedTcpServer<A> {
         }
     }
 
+    fn default_timeout(&self) -> Duration {
+        self.inner.host.timeout()
+    }
+
     #[track_caller]
     fn add(&self, what: Instruction, within: Duration) -> &ScriptedTcpServer<A> {
         self.inner.host.queue(Step {
@@ -337,6 +359,10 @@ impl ScriptedConnection {
     }
 
     instructions!([&self] self -> &ScriptedConnection, then: FnOnce by once);
+
+    fn default_timeout(&self) -> Duration {
+        self.host.timeout()
+    }
 
     #[track_caller]
     fn add(&self, what: Instruction, within: Duration) -> &ScriptedConnection {

@@ -425,7 +425,8 @@ impl Engine {
     fn imply_disconnects(&mut self) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             if lane.guest.is_some() && lane.current.is_none() {
-                lane.current = Some(Current::new(Arc::new(implied(index))));
+                let queued = implied(index, self.host.timeout());
+                lane.current = Some(Current::new(Arc::new(queued)));
             }
         }
     }
@@ -439,7 +440,7 @@ impl Engine {
                 continue;
             };
             if let Err(why) = guest.has_ended(false) {
-                return Err(self.failed(&implied(index), why));
+                return Err(self.failed(&implied(index, Duration::ZERO), why));
             }
         }
         self.expect_nobody()
@@ -511,13 +512,13 @@ impl Engine {
 }
 
 /// The disconnect that is expected at the end of a connection that is still open.
-fn implied(lane: usize) -> Queued {
+fn implied(lane: usize, within: Duration) -> Queued {
     Queued {
         number: None,
         step: Step {
             lane,
             what: Instruction::ExpectDisconnect,
-            within: DEFAULT_TIMEOUT,
+            within,
             place: Location::caller(),
         },
         after: 0,

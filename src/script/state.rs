@@ -42,6 +42,8 @@ pub(super) struct State {
     /// Those that wait or run.
     unfinished: usize,
     life: Life,
+    /// What the test has set as the default timeout.
+    timeout: Option<Duration>,
     failure: Option<ScriptError>,
     /// Whether the test has been told of the failure.
     reported: bool,
@@ -191,9 +193,22 @@ impl Host<Scripted> {
         state.failure.clone().filter(|_| is_new)
     }
 
-    /// Forgets everything but the address, for a new run.
+    /// Forgets the script and what came of it, for a new run.
     pub(super) fn reset(&self) {
-        *self.state() = State::default();
+        let mut state = self.state();
+        *state = State {
+            timeout: state.timeout,
+            ..State::default()
+        };
+    }
+
+    /// What the instructions have that are queued without a timeout.
+    pub(super) fn timeout(&self) -> Duration {
+        self.state().timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    pub(super) fn set_timeout(&self, timeout: Duration) {
+        self.state().timeout = Some(timeout);
     }
 
     /// Waits until everything is done or has failed; false at the deadline.
@@ -337,9 +352,10 @@ impl Host<Scripted> {
         lanes.any(|lane| lane.running.iter().chain(&lane.waiting).any(takes_one))
     }
 
-    /// How long a client may wait that none of them is for.
+    /// How long a client may wait that none of them is for. A test that wants its failures sooner
+    /// still gets the time to queue one.
     pub(super) fn patience(&self) -> Duration {
-        DEFAULT_TIMEOUT
+        self.timeout().max(DEFAULT_TIMEOUT)
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use loopback::{Script, ScriptedTcpServer, ScriptedTcpServers};
 
-use super::{failure, pair, pair_on, panic_of, reset, told_of, wait_end};
+use super::{failure, pair, pair_on, panic_of, reset, told, told_of, wait_end};
 use crate::support::{LONG, connect};
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -80,6 +80,46 @@ fn the_default_timeout_is_a_second() {
     assert!(
         message.starts_with("timed out after 1s waiting for bytes from "),
         "{message}"
+    );
+}
+
+/// Of what is queued after it, on any connection, and of the end.
+#[test]
+fn the_default_timeout_is_what_was_set() {
+    let (peer, client) = pair();
+    peer.pause(Duration::ZERO).timeout(SHORT).expect_line("x");
+    peer.timeout(LONG);
+    assert_eq!(
+        told(&peer, &client, &failure(&peer).message()),
+        "timed out after 20ms waiting for a line from CLIENT; nothing came so far"
+    );
+
+    let (peer, client) = pair();
+    peer.timeout(SHORT);
+    peer.connection(0).expect_bytes("x");
+    assert_eq!(
+        told(&peer, &client, &failure(&peer).message()),
+        "timed out after 20ms waiting for bytes from CLIENT; nothing came so far"
+    );
+
+    let (peer, _client) = pair();
+    peer.join().unwrap();
+    peer.timeout(SHORT);
+    let text = panic_of(|| drop(peer));
+    assert!(
+        text.contains("\n  timed out after 20ms waiting for the client to disconnect; "),
+        "{text}"
+    );
+
+    let script = Script::new()
+        .timeout(SHORT)
+        .expect_connect()
+        .timeout(LONG)
+        .expect_connect();
+    let peer = ScriptedTcpServer::run("127.0.0.1:0", &script).unwrap();
+    assert_eq!(
+        failure(&peer).message(),
+        "timed out after 20ms waiting for a client to connect"
     );
 }
 
