@@ -74,7 +74,7 @@ fn without_end(line: &[u8]) -> &[u8] {
 fn check_frame(expected: &Frame, came: &[u8], seen: usize) -> Check {
     match expected.parse(came, seen) {
         Parsed::Partial(how_much) => Check::More(how_much),
-        Parsed::TooLong(why) => Check::Wrong(why),
+        Parsed::Wrong(why) => Check::Wrong(why),
         Parsed::Whole(payload, length) => match first_difference(expected.payload(), payload) {
             None => Check::Matched(length),
             Some(at) => Check::Wrong(format!(

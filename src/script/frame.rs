@@ -1,6 +1,7 @@
 //! Frames: how a payload's bounds are written on the wire.
 
 use super::text::{bytes_of, quoted};
+use crate::connection::came_so_far;
 
 /// How the bounds of a frame are told: by a length before the payload, or by a delimiter after it.
 ///
@@ -91,8 +92,8 @@ pub(super) enum Parsed<'a> {
     Partial(String),
     /// All of it: the payload, and how many bytes the frame takes.
     Whole(&'a [u8], usize),
-    /// It is longer than any frame that is looked at; what is known of it, in words.
-    TooLong(String),
+    /// It cannot be the one that is expected; what is known of it, in words.
+    Wrong(String),
 }
 
 /// A frame longer than the expected one by this much is not gathered to be shown.
@@ -107,6 +108,18 @@ impl Frame {
     /// How it is framed.
     pub fn framing(&self) -> &Framing {
         &self.framing
+    }
+
+    /// As one would write it, with the beginning of its payload; for messages.
+    pub(super) fn written(&self) -> String {
+        let payload = quoted(&self.payload);
+        match &self.framing {
+            Framing::U32Be => payload,
+            Framing::Delimiter(bytes) => {
+                format!("Framing::delimiter({}).frame({payload})", quoted(bytes))
+            }
+            framing => format!("Framing::{framing:?}.frame({payload})"),
+        }
     }
 
     /// The frame's bytes on the wire, or why there can be none.
@@ -163,7 +176,7 @@ impl Frame {
         let from = seen.saturating_sub(delimiter.len());
         match find(came, delimiter, from) {
             Some(at) => Parsed::Whole(&came[..at], at + delimiter.len()),
-            None if came.len() > self.payload.len() + MOST_BEYOND => Parsed::TooLong(format!(
+            None if came.len() > self.payload.len() + MOST_BEYOND => Parsed::Wrong(format!(
                 "there is no delimiter {} in the first {}",
                 quoted(delimiter),
                 bytes_of(came.len())
@@ -189,17 +202,19 @@ impl Frame {
             false => head.iter().rev().fold(0, fold),
         };
         let whole = usize::try_from(length).ok();
-        match whole.filter(|length| *length <= self.payload.len() + MOST_BEYOND) {
-            None => Parsed::TooLong(format!(
-                "its length is {length}, where {} was expected",
-                self.payload.len()
-            )),
-            Some(length) if rest.len() < length => Parsed::Partial(format!(
+        match whole {
+            Some(length) if length <= rest.len() => Parsed::Whole(&rest[..length], width + length),
+            Some(length) if length == self.payload.len() => Parsed::Partial(format!(
                 "its length and {} of its {} came",
                 rest.len(),
                 bytes_of(length)
             )),
-            Some(length) => Parsed::Whole(&rest[..length], width + length),
+            // At once: the client may wait for an answer to less than was expected.
+            _ => Parsed::Wrong(format!(
+                "its length is {length}, where {} was expected; of its payload, {}",
+                self.payload.len(),
+                came_so_far(rest)
+            )),
         }
     }
 }
@@ -279,25 +294,30 @@ mod tests {
     fn what_is_partial_is_told() {
         let frame = Frame::from("hello");
         let told = |came: &[u8]| match frame.parse(came, 0) {
-            Parsed::Partial(text) | Parsed::TooLong(text) => text,
+            Parsed::Partial(text) | Parsed::Wrong(text) => text,
             Parsed::Whole(..) => "whole".to_owned(),
         };
         assert_eq!(told(b""), "nothing of it came");
         assert_eq!(told(b"\0\0"), "2 of the 4 bytes of its length came");
         assert_eq!(told(b"\0\0\0\x05"), "its length and 0 of its 5 bytes came");
         assert_eq!(
+            told(b"\0\0\0\x05hel"),
+            "its length and 3 of its 5 bytes came"
+        );
+        assert_eq!(told(b"\0\0\0\x07hello, w"), "whole");
+        assert_eq!(
             told(b"\0\0\0\x07hel"),
-            "its length and 3 of its 7 bytes came"
+            "its length is 7, where 5 was expected; of its payload, 3 bytes came so far: \"hel\""
         );
         assert_eq!(
             told(b"\xff\xff\xff\xff"),
-            "its length is 4294967295, where 5 was expected"
+            "its length is 4294967295, where 5 was expected; of its payload, nothing came so far"
         );
         let endless = vec![b'x'; MOST_BEYOND + 10];
         let frame = Framing::delimiter("\n").frame("hi");
         assert_eq!(
             frame.parse(&endless, 0),
-            Parsed::TooLong("there is no delimiter \"\\n\" in the first 65546 bytes".to_owned())
+            Parsed::Wrong("there is no delimiter \"\\n\" in the first 65546 bytes".to_owned())
         );
     }
 

@@ -91,16 +91,14 @@ impl fmt::Display for Instruction {
                 write!(f, "expect_no_connection({duration:?})")
             }
             Instruction::ExpectBytes(data) => write!(f, "expect_bytes({})", quoted(data)),
-            Instruction::ExpectFrame(frame) => {
-                write!(f, "expect_frame({})", quoted(frame.payload()))
-            }
+            Instruction::ExpectFrame(frame) => write!(f, "expect_frame({})", frame.written()),
             Instruction::ExpectLine(line) => write!(f, "expect_line({})", quoted(line)),
             Instruction::ExpectMatch(_) => f.write_str("expect_match"),
             Instruction::ExpectDisconnect => f.write_str("expect_disconnect"),
             Instruction::ExpectReset => f.write_str("expect_reset"),
             Instruction::ExpectSilence(duration) => write!(f, "expect_silence({duration:?})"),
             Instruction::SendBytes(data) => write!(f, "send_bytes({})", quoted(data)),
-            Instruction::SendFrame(frame) => write!(f, "send_frame({})", quoted(frame.payload())),
+            Instruction::SendFrame(frame) => write!(f, "send_frame({})", frame.written()),
             Instruction::SendInPieces { data, size, gap } => {
                 write!(f, "send_in_pieces({}, {size}, {gap:?})", quoted(data))
             }

@@ -1,8 +1,8 @@
 //! The methods that queue an instruction, written once for all that have them.
 
-/// Makes the methods for a type that has `add(instruction, timeout)` and `default_timeout()`. The receiver and the word `self`
-/// come from the place of use, for a macro's own `self` would be another one. `then` takes closures of
-/// the trait that is given, which `wrap` makes an action of.
+/// Makes the methods for a type that has `add(instruction, timeout)` and `default_timeout()`. The
+/// receiver and the word `self` come from the place of use, for a macro's own `self` would be another
+/// one. `then` takes closures of the trait that is given, which `wrap` makes an action of.
 macro_rules! instructions {
     (
         [$($receiver:tt)+] $this:ident -> $back:ty,
@@ -24,7 +24,8 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectConnect, timeout)
         }
 
-        /// Expects these bytes next, within the default timeout. Wrong ones are told as soon as they come.
+        /// Expects these bytes next, within the default timeout. Wrong ones are told as soon as they
+        /// come.
         #[track_caller]
         pub fn expect_bytes($($receiver)+, data: impl Into<Vec<u8>>) -> $back {
             let timeout = $this.default_timeout();
@@ -59,8 +60,8 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectFrame(frame.into()), timeout)
         }
 
-        /// Expects this line next, within the default timeout. It may end with `\n` or `\r\n`; an end that the
-        /// expected line has itself must be the one that comes.
+        /// Expects this line next, within the default timeout. It may end with `\n` or `\r\n`; an end
+        /// that the expected line has itself must be the one that comes.
         #[track_caller]
         pub fn expect_line($($receiver)+, line: impl Into<Vec<u8>>) -> $back {
             let timeout = $this.default_timeout();
@@ -77,8 +78,9 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectLine(line.into()), timeout)
         }
 
-        /// Expects what the closure says, within the default timeout: it is given all bytes so far, from the end
-        /// of the last instruction on, whenever more have come; at least one, and at most 1 MiB.
+        /// Expects what the closure says, within the default timeout: it is given all bytes so far,
+        /// from the end of the last instruction on, whenever more have come; at least one, and at most
+        /// 1 MiB.
         ///
         /// It runs on the server's thread, so it must not block. Its panic is a failure.
         #[track_caller]
@@ -100,8 +102,11 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectMatch(Arc::new(matcher)), timeout)
         }
 
-        /// Expects the client to close its side within the default timeout, with no more data before, and then
-        /// closes the connection. A reset is a failure.
+        /// Expects the client to close its side within the default timeout, with no more data before,
+        /// and then closes the connection. A reset is a failure.
+        ///
+        /// A client that has closed its sending side alone looks the same, and may still be sent to:
+        /// queue that before this.
         #[track_caller]
         pub fn expect_disconnect($($receiver)+) -> $back {
             let timeout = $this.default_timeout();
@@ -114,8 +119,9 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectDisconnect, timeout)
         }
 
-        /// Expects the client to reset the connection within the default timeout, with no more data before. A
-        /// client resets that closes with linger zero, or before it has read all that was sent to it.
+        /// Expects the client to reset the connection within the default timeout, with no more data
+        /// before. A client resets that closes with linger zero, or before it has read all that was
+        /// sent to it.
         #[track_caller]
         pub fn expect_reset($($receiver)+) -> $back {
             let timeout = $this.default_timeout();
@@ -134,8 +140,8 @@ macro_rules! instructions {
             $this.add(Instruction::ExpectSilence(duration), duration)
         }
 
-        /// Sends bytes. A client that does not read has the default timeout until the system takes no more for
-        /// it.
+        /// Sends bytes. A client that does not read has the default timeout until the system takes no
+        /// more for it.
         #[track_caller]
         pub fn send_bytes($($receiver)+, data: impl Into<Vec<u8>>) -> $back {
             let timeout = $this.default_timeout();
@@ -152,8 +158,8 @@ macro_rules! instructions {
             $this.add(Instruction::SendBytes(data.into()), timeout)
         }
 
-        /// Sends a frame with this payload, within the default timeout. Its length has 4 bytes, big-endian,
-        /// unless a [`Framing`](crate::Framing) says something else.
+        /// Sends a frame with this payload, within the default timeout. Its length has 4 bytes,
+        /// big-endian, unless a [`Framing`](crate::Framing) says something else.
         #[track_caller]
         pub fn send_frame($($receiver)+, frame: impl Into<Frame>) -> $back {
             let timeout = $this.default_timeout();
@@ -205,7 +211,8 @@ macro_rules! instructions {
             $this.add(Instruction::Pause(duration), duration)
         }
 
-        /// Closes the sending side: the client reads the end, and can still send.
+        /// Closes the sending side: the client reads the end, and can still send. The connection
+        /// stays: it ends with the client's close, `disconnect` or `reset`.
         #[track_caller]
         pub fn shutdown_write($($receiver)+) -> $back {
             $this.add(Instruction::ShutdownWrite, DEFAULT_TIMEOUT)
@@ -220,6 +227,10 @@ macro_rules! instructions {
 
         /// Resets the connection, so that the client's next read or write fails with
         /// `ConnectionReset`. On a Unix-domain socket it is a plain close.
+        ///
+        /// A [`ConnectionWriter`](crate::ConnectionWriter) that a closure of [`then`](Self::then) has
+        /// kept holds the connection open: the reset comes when it is dropped too. `disconnect` does
+        /// not wait for it.
         #[track_caller]
         pub fn reset($($receiver)+) -> $back {
             $this.add(Instruction::Reset, DEFAULT_TIMEOUT)
@@ -262,8 +273,9 @@ macro_rules! instructions {
 /// The methods of those that have a whole server's connections.
 macro_rules! connections {
     ([$($receiver:tt)+] $this:ident -> $back:ty) => {
-        /// Expects `count` clients to connect, all within the default timeout. The first is the one that plain
-        /// instructions are for, and `connection(0)`; the others are `connection(1)` and so on.
+        /// Expects `count` clients to connect, all within the default timeout. The first is the one
+        /// that plain instructions are for, and `connection(0)`; the others are `connection(1)` and so
+        /// on.
         ///
         /// It begins when all that was queued before it for these connections is done, and what is
         /// queued after it for them waits for it: so all of them can come back.

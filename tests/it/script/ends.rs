@@ -266,6 +266,23 @@ fn a_reset_by_the_server() {
     peer.join().unwrap();
 }
 
+/// The connection is open for as long as a writer of it is.
+#[test]
+fn a_reset_waits_for_a_writer_that_was_kept() {
+    let (peer, mut client) = pair();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    peer.then_within(move |conn| sender.send(conn.writer()), LONG)
+        .reset();
+    peer.join().unwrap();
+    client.set_nonblocking(true).unwrap();
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    client.set_nonblocking(false).unwrap();
+    drop(receiver.recv().unwrap());
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
 #[test]
 fn a_half_close_by_the_server() {
     let (peer, mut client) = pair();

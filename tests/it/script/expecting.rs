@@ -209,7 +209,21 @@ fn frames_that_cannot_be() {
     peer.expect_frame_within("hello", LONG);
     assert_eq!(
         failure(&peer).message(),
-        "its length is 4294967295, where 5 was expected"
+        "its length is 4294967295, where 5 was expected; of its payload, nothing came so far"
+    );
+
+    // Its length is enough: the rest may never come.
+    let (peer, mut client) = pair();
+    client.write_all(b"\x06\0hel").unwrap();
+    peer.expect_frame_within(Framing::U16Le.frame("hello"), LONG);
+    let line = line!() - 1;
+    assert_eq!(
+        told(&peer, &client, &failure(&peer)),
+        format!(
+            "scripted server on SERVER: instruction 2, expect_frame(Framing::U16Le.frame(\"hello\")) failed\n  \
+             queued at expecting.rs:{line}:10\n  \
+             its length is 6, where 5 was expected; of its payload, 3 bytes came so far: \"hel\""
+        )
     );
 
     let (peer, _client) = pair();

@@ -97,7 +97,7 @@ fn a_frame_that_cannot_be_sent() {
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
         format!(
-            "scripted server on SERVER: instruction 2, send_frame(\"{}\"...) failed\n  \
+            "scripted server on SERVER: instruction 2, send_frame(Framing::U8.frame(\"{}\"...)) failed\n  \
              queued at sending.rs:{line}:10\n  \
              a payload of 256 bytes does not fit a length of 1 byte",
             "\\x00".repeat(64)
