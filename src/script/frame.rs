@@ -25,7 +25,8 @@ pub enum Framing {
     U64Be,
     /// A length of 8 bytes, little-endian.
     U64Le,
-    /// These bytes after the payload, which must not hold them. They must not be empty.
+    /// These bytes after the payload, which must not hold them. They must not be empty. What breaks
+    /// this fails when it is queued, as does a payload that is too long for its length.
     Delimiter(Vec<u8>),
 }
 
@@ -122,45 +123,47 @@ impl Frame {
         }
     }
 
-    /// The frame's bytes on the wire, or why there can be none.
-    pub(super) fn encode(&self) -> Result<Vec<u8>, String> {
+    /// Whether there can be such a frame, or why not.
+    pub(super) fn check(&self) -> Result<(), String> {
         match self.framing.bounds() {
-            Bounds::Delimited(delimiter) => self.encode_delimited(delimiter),
-            Bounds::Counted { width, is_big } => self.encode_counted(width, is_big),
+            Bounds::Delimited([]) => Err("the delimiter of the frame is empty".to_owned()),
+            // It could also begin in the payload and end in the delimiter.
+            Bounds::Delimited(delimiter)
+                if find(&self.encode(), delimiter, 0) != Some(self.payload.len()) =>
+            {
+                Err(format!(
+                    "the payload has the frame's delimiter {} in it",
+                    quoted(delimiter)
+                ))
+            }
+            Bounds::Counted { width, .. } if self.length()[..8 - width] != [0; 8][..8 - width] => {
+                Err(format!(
+                    "a payload of {} does not fit a length of {}",
+                    bytes_of(self.payload.len()),
+                    bytes_of(width)
+                ))
+            }
+            _ => Ok(()),
         }
     }
 
-    fn encode_delimited(&self, delimiter: &[u8]) -> Result<Vec<u8>, String> {
-        if delimiter.is_empty() {
-            return Err("the delimiter of the frame is empty".to_owned());
-        }
-        let wire = [&self.payload, delimiter].concat();
-        // It could also begin in the payload and end in the delimiter.
-        match find(&wire, delimiter, 0) == Some(self.payload.len()) {
-            true => Ok(wire),
-            false => Err(format!(
-                "the payload has the frame's delimiter {} in it",
-                quoted(delimiter)
-            )),
+    /// The bytes on the wire of a frame that was checked.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        match self.framing.bounds() {
+            Bounds::Delimited(delimiter) => [&self.payload, delimiter].concat(),
+            Bounds::Counted { width, is_big } => {
+                let mut head = self.length()[8 - width..].to_vec();
+                if !is_big {
+                    head.reverse();
+                }
+                [head.as_slice(), self.payload.as_slice()].concat()
+            }
         }
     }
 
-    fn encode_counted(&self, width: usize, is_big: bool) -> Result<Vec<u8>, String> {
-        let length = (self.payload.len() as u64).to_be_bytes();
-        let (unused, used) = length.split_at(8 - width);
-        if unused.iter().any(|byte| *byte > 0) {
-            return Err(format!(
-                "a payload of {} does not fit a length of {}",
-                bytes_of(self.payload.len()),
-                bytes_of(width)
-            ));
-        }
-        let mut wire = used.to_vec();
-        if !is_big {
-            wire.reverse();
-        }
-        wire.extend_from_slice(&self.payload);
-        Ok(wire)
+    /// The payload's length, big-endian.
+    fn length(&self) -> [u8; 8] {
+        (self.payload.len() as u64).to_be_bytes()
     }
 
     /// Looks for one frame of this kind at the beginning of `came`; the first `seen` bytes were
@@ -250,7 +253,7 @@ mod tests {
 
     #[test]
     fn lengths_are_written_in_their_width_and_order() {
-        let wire = |framing: Framing| framing.frame("hi!").encode().unwrap();
+        let wire = |framing: Framing| framing.frame("hi!").encode();
         assert_eq!(wire(Framing::U8), b"\x03hi!");
         assert_eq!(wire(Framing::U16Be), b"\0\x03hi!");
         assert_eq!(wire(Framing::U16Le), b"\x03\0hi!");
@@ -266,7 +269,7 @@ mod tests {
         for framing in all() {
             for payload in ["", "x", "hello, world"] {
                 let frame = framing.clone().frame(payload);
-                let mut wire = frame.encode().unwrap();
+                let mut wire = frame.encode();
                 let length = wire.len();
                 for end in 0..length {
                     for seen in 0..=end {
@@ -323,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_cannot_be_is_told() {
-        let told = |frame: Frame| frame.encode().unwrap_err();
+        let told = |frame: Frame| frame.check().unwrap_err();
         assert_eq!(
             told(Framing::U8.frame(vec![0; 256])),
             "a payload of 256 bytes does not fit a length of 1 byte"
@@ -341,6 +344,7 @@ mod tests {
             told(Framing::delimiter("aba").frame("xab")),
             "the payload has the frame's delimiter \"aba\" in it"
         );
-        assert!(Framing::U8.frame(vec![0; 255]).encode().is_ok());
+        assert!(Framing::U8.frame(vec![0; 255]).check().is_ok());
+        assert!(Framing::delimiter("aba").frame("xb").check().is_ok());
     }
 }

@@ -127,8 +127,6 @@ pub struct ScriptedTcpServer<A = SocketAddr> {
     inner: TestServer<Scripted, A>,
     /// The factory that reports its failure, while there is one.
     factory: Weak<Mutex<Vec<Arc<Host<Scripted>>>>>,
-    /// Whether a closure has held its thread up beyond a stop.
-    is_stuck: bool,
 }
 
 impl<A> ScriptedTcpServer<A> {
@@ -141,7 +139,6 @@ impl<A> ScriptedTcpServer<A> {
         Ok(ScriptedTcpServer {
             inner: bound.start()?,
             factory: Weak::new(),
-            is_stuck: false,
         })
     }
 
@@ -256,7 +253,8 @@ impl<A> ScriptedTcpServer<A> {
         if let Some(error) = self.inner.host.take_unreported() {
             return Err(error.into());
         }
-        if self.is_stuck {
+        // Once the closure has ended, so has the thread.
+        if self.inner.host.has_thread() {
             return Err(io::Error::other(
                 "cannot restart: a closure of the script still runs",
             ));
@@ -268,7 +266,6 @@ impl<A> ScriptedTcpServer<A> {
     /// Ends the thread, and keeps it as a failure when that is not possible.
     fn end(&mut self, timeout: Duration) {
         if let Err(error) = self.inner.stop(timeout) {
-            self.is_stuck = error.server_stuck || !error.stuck.is_empty();
             let host = &self.inner.host;
             let heading = "it did not end well";
             let text = error.to_string();

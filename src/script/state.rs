@@ -207,6 +207,11 @@ impl Host<Scripted> {
         self.state().timeout.unwrap_or(DEFAULT_TIMEOUT)
     }
 
+    /// Whether its thread is there: after a stop, because a closure holds it.
+    pub(super) fn has_thread(&self) -> bool {
+        self.state().waker.is_some()
+    }
+
     pub(super) fn set_timeout(&self, timeout: Duration) {
         self.state().timeout = Some(timeout);
     }
@@ -407,6 +412,9 @@ impl State {
                 return Err("the server is stopped, and has to be restarted first".to_owned());
             }
             Life::Finishing | Life::Ended => return Err("the server has ended".to_owned()),
+        }
+        if let Instruction::ExpectFrame(frame) | Instruction::SendFrame(frame) = &queued.step.what {
+            frame.check()?;
         }
         if self.unfinished >= MOST_WAITING {
             return Err(format!("{MOST_WAITING} instructions are waiting already"));

@@ -359,6 +359,30 @@ fn a_stop_ends_a_closure_that_reads() {
 }
 
 #[test]
+fn a_restart_waits_for_a_closure_that_does_not_end() {
+    let (mut peer, client) = pair_on("127.0.0.84:0");
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    peer.then_within(move |_| held.recv().unwrap_or(()), LONG);
+    peer.stop(SHORT).unwrap_err();
+    wait_end(&client);
+    assert_eq!(
+        peer.restart().unwrap_err().to_string(),
+        "cannot restart: a closure of the script still runs"
+    );
+    drop(release);
+    let end = Instant::now() + LONG;
+    // The server's thread is on its way out.
+    while let Err(error) = peer.restart() {
+        assert!(Instant::now() < end, "{error}");
+        std::thread::yield_now();
+    }
+    peer.expect_connect_within(LONG);
+    let client = connect(peer.local_addr());
+    peer.join().unwrap();
+    drop(client);
+}
+
+#[test]
 fn a_restart_tells_a_failure_that_nobody_took() {
     let mut peer = ScriptedTcpServer::start("127.0.0.83:0").unwrap();
     peer.expect_connect_within(SHORT);

@@ -89,15 +89,17 @@ fn a_client_that_closes_while_it_is_sent_to() {
     );
 }
 
+/// It fails at once, not at its turn.
 #[test]
 fn a_frame_that_cannot_be_sent() {
     let (peer, client) = pair();
+    peer.pause(LONG);
     peer.send_frame(Framing::U8.frame([0; 256]));
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
         format!(
-            "scripted server on SERVER: instruction 2, send_frame(Framing::U8.frame(\"{}\"...)) failed\n  \
+            "scripted server on SERVER: instruction 3, send_frame(Framing::U8.frame(\"{}\"...)) cannot be queued\n  \
              queued at sending.rs:{line}:10\n  \
              a payload of 256 bytes does not fit a length of 1 byte",
             "\\x00".repeat(64)
@@ -213,10 +215,9 @@ fn a_closure_that_takes_too_long() {
 #[test]
 fn a_closure_that_does_not_end() {
     let (release, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
     let (peer, client) = pair();
     peer.then_within(
-        move |_| held.lock().unwrap().recv().unwrap_or(()),
+        move |_| held.recv().unwrap_or(()),
         Duration::from_millis(10),
     );
     let line = line!() - 4;
