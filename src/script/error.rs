@@ -6,7 +6,7 @@ use std::io;
 use std::panic::Location;
 
 use super::instruction::Queued;
-use super::text::indented;
+use crate::server::failure::indented;
 
 /// The first thing that went wrong with a [`ScriptedTcpServer`](crate::ScriptedTcpServer).
 ///

@@ -14,8 +14,3 @@ pub(super) fn bytes_of(count: usize) -> String {
 pub(super) fn quoted(bytes: &[u8]) -> String {
     connection::quoted(bytes, 64)
 }
-
-/// Every line but the first moved to the right, to stand under its heading.
-pub(super) fn indented(text: &str) -> String {
-    text.replace('\n', "\n  ")
-}

@@ -341,7 +341,7 @@ impl From<StopError> for io::Error {
 }
 
 /// Every line but the first moved to the right, to stand under its heading.
-fn indented(text: &str) -> String {
+pub(crate) fn indented(text: &str) -> String {
     text.replace('\n', "\n  ")
 }
 
