@@ -1,16 +1,17 @@
 //! A small client for a line of questions and answers, and a scripted peer that it is tested with.
 //!
 //! `cargo run --example scripted_client` shows what happens when all is well, and with `-- --fail` what
-//! a failing run says.
+//! a failing run says, which exits with a failure.
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use loopback::ScriptedTcpServer;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
     env_logger::init();
     let fails = std::env::args().any(|argument| argument == "--fail");
 
@@ -34,10 +35,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         Err(error) => println!("the client failed: {error}"),
     }
     match peer.join() {
-        Ok(()) => println!("the script was followed to its end"),
-        Err(error) => println!("the script failed:\n{error}"),
+        Ok(()) => {
+            println!("the script was followed to its end");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            println!("the script failed:\n{error}");
+            Ok(ExitCode::FAILURE)
+        }
     }
-    Ok(())
 }
 
 /// The client under test.

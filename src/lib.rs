@@ -60,7 +60,8 @@
 //   connections that are between requests, which need no thread. Accepted connections go to worker
 //   threads that are kept for reuse and block on their sockets.
 // - **SMTP's connections** get turns on the poll loop's own thread until the test's code has to run
-//   or a client sends in bulk: a thread switch a round trip would be most of a short mail's time.
+//   or a client sends in bulk: a thread switch a round trip would be most of a short mail's time. So
+//   does an HTTP client's first request where the answer is fixed: who asks once costs no worker.
 // - **A server of datagrams** blocks in its receive instead, with the poll interval as the socket's
 //   timeout, and is woken by a datagram of its own: a poll would cost two system calls a datagram.
 // - **Stop** sets a flag and wakes the thread, which accepts who has come, closes the listener and
@@ -68,8 +69,8 @@
 //   of the stream; near the timeout both sides are. An error that a connection gave because it was
 //   cut like that carries a mark, and a handler that returns it has not failed.
 // - **A connection's socket** belongs to the handler's `Connection` and its writers, and under TCP
-//   also to the worker, until the handler's outcome is recorded. The registry of live connections holds a weak
-//   reference, by which stopping shuts it.
+//   also to the worker, until the handler's outcome is recorded. The registry of live connections
+//   holds a weak reference, by which stopping shuts it.
 // - **A scripted server** has its own poll loop, on the same thread of the same lifecycle. That thread
 //   owns the listener and the connections, none of which blocks, and takes the instruction of each
 //   connection as far as it goes; it sleeps until a socket is ready, an instruction's time is over, or

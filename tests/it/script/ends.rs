@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use loopback::ScriptedTcpServer;
 
-use super::{failure, pair, reset, told, told_of, wait_end};
+use super::{failure, full, pair, reset, told, told_of, wait_end};
 use crate::support::{LONG, connect};
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -19,10 +19,10 @@ fn nobody_connects() {
     peer.expect_bytes("never");
     assert_eq!(
         told_of(&failure(&peer).to_string(), peer.local_addr(), &[]),
-        format!(
-            "scripted server on SERVER: instruction 1, expect_connect failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             timed out after 20ms waiting for a client to connect"
+        full(
+            "instruction 1, expect_connect failed",
+            line,
+            "timed out after 20ms waiting for a client to connect"
         )
     );
 }
@@ -35,10 +35,10 @@ fn an_instruction_before_expect_connect() {
     let line = line!() - 1;
     assert_eq!(
         told_of(&failure(&peer).to_string(), peer.local_addr(), &[]),
-        format!(
-            "scripted server on SERVER: instruction 2, send_bytes(\"hello\") failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             there is no connection: it comes before expect_connect"
+        full(
+            "instruction 2, send_bytes(\"hello\") failed",
+            line,
+            "there is no connection: it comes before expect_connect"
         )
     );
 }
@@ -52,11 +52,13 @@ fn an_instruction_after_the_end() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 3, send_bytes(\"hello\") failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             there is no connection: it ended with instruction 2, disconnect, queued at \
+        full(
+            "instruction 3, send_bytes(\"hello\") failed",
+            line,
+            &format!(
+                "there is no connection: it ended with instruction 2, disconnect, queued at \
              ends.rs:{end}:10"
+            )
         )
     );
 }
@@ -68,10 +70,10 @@ fn a_connect_that_comes_too_soon() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_connect failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             the connection from CLIENT is still open: expect_disconnect, expect_reset, \
+        full(
+            "instruction 2, expect_connect failed",
+            line,
+            "the connection from CLIENT is still open: expect_disconnect, expect_reset, \
              disconnect or reset comes first"
         )
     );
@@ -84,10 +86,10 @@ fn a_client_that_does_not_disconnect() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_disconnect failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             timed out after 20ms waiting for the client to disconnect; CLIENT is still connected"
+        full(
+            "instruction 2, expect_disconnect failed",
+            line,
+            "timed out after 20ms waiting for the client to disconnect; CLIENT is still connected"
         )
     );
     assert_eq!(wait_end(&client), b"");
@@ -102,10 +104,10 @@ fn a_client_that_closes_early() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_bytes(\"Hello, world!\") failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             the client closed early; 5 bytes came so far: \"Hello\""
+        full(
+            "instruction 2, expect_bytes(\"Hello, world!\") failed",
+            line,
+            "the client closed early; 5 bytes came so far: \"Hello\""
         )
     );
 }
@@ -118,10 +120,10 @@ fn data_where_the_end_was_expected() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_disconnect failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             data came where a disconnect was expected; 14 bytes came so far: \"one more thing\""
+        full(
+            "instruction 2, expect_disconnect failed",
+            line,
+            "data came where a disconnect was expected; 14 bytes came so far: \"one more thing\""
         )
     );
 }
@@ -135,10 +137,10 @@ fn a_reset_by_the_client() {
     reset(client);
     assert_eq!(
         told_of(&failure(&peer).to_string(), peer.local_addr(), &clients),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_disconnect failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             the client reset the connection"
+        full(
+            "instruction 2, expect_disconnect failed",
+            line,
+            "the client reset the connection"
         )
     );
 }
@@ -175,10 +177,10 @@ fn a_reset_that_does_not_come() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_reset failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             timed out after 20ms waiting for the client to reset the connection; CLIENT is still connected"
+        full(
+            "instruction 2, expect_reset failed",
+            line,
+            "timed out after 20ms waiting for the client to reset the connection; CLIENT is still connected"
         )
     );
 
@@ -212,10 +214,10 @@ fn data_that_the_client_never_reads() {
     drop(client);
     assert_eq!(
         told_of(&failure(&peer).to_string(), peer.local_addr(), &clients),
-        format!(
-            "scripted server on SERVER: instruction 3, expect_disconnect failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             the client reset the connection, as one does that closes before it has read all: \
+        full(
+            "instruction 3, expect_disconnect failed",
+            line,
+            "the client reset the connection, as one does that closes before it has read all: \
              6 bytes were sent to it"
         )
     );
@@ -234,10 +236,10 @@ fn data_that_is_sent_to_a_closed_client() {
     let line = line!() - 1;
     assert_eq!(
         told_of(&failure(&peer).to_string(), peer.local_addr(), &clients),
-        format!(
-            "scripted server on SERVER: instruction 4, expect_disconnect failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             the client closed and never read all of the 6 bytes that were sent to it, which \
+        full(
+            "instruction 4, expect_disconnect failed",
+            line,
+            "the client closed and never read all of the 6 bytes that were sent to it, which \
              resets the connection"
         )
     );
@@ -302,10 +304,10 @@ fn data_after_a_half_close_by_the_server() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 3, send_in_pieces(\"hello\", 2, 0ns) failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             shutdown_write has closed the sending side before: 0 of 5 bytes were sent"
+        full(
+            "instruction 3, send_in_pieces(\"hello\", 2, 0ns) failed",
+            line,
+            "shutdown_write has closed the sending side before: 0 of 5 bytes were sent"
         )
     );
 }
@@ -319,10 +321,10 @@ fn a_second_connection() {
     let clients = [client.local_addr().unwrap(), second.local_addr().unwrap()];
     assert_eq!(
         told_of(&failure(&peer).to_string(), peer.local_addr(), &clients),
-        format!(
-            "scripted server on SERVER: failed during instruction 2, expect_bytes(\"Hello\")\n  \
-             queued at ends.rs:{line}:10\n  \
-             a second connection came, from SECOND, while there was one from CLIENT already"
+        full(
+            "failed during instruction 2, expect_bytes(\"Hello\")",
+            line,
+            "a second connection came, from SECOND, while there was one from CLIENT already"
         )
     );
     wait_end(&client);
@@ -382,10 +384,10 @@ fn a_client_that_was_cut_off_and_waits() {
     assert_eq!(wait_end(&again), b"");
     assert_eq!(
         told(&peer, &again, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: failed after instruction 2, reset\n  \
-             queued at ends.rs:{line}:10\n  \
-             a connection that nobody expected, from CLIENT: no expect_connect was queued for it \
+        full(
+            "failed after instruction 2, reset",
+            line,
+            "a connection that nobody expected, from CLIENT: no expect_connect was queued for it \
              within 1s"
         )
     );
@@ -421,10 +423,10 @@ fn no_connection() {
     let client = connect(peer.local_addr());
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_no_connection(30s) failed\n  \
-             queued at ends.rs:{line}:10\n  \
-             a connection came, from CLIENT, where none was expected for 30s"
+        full(
+            "instruction 2, expect_no_connection(30s) failed",
+            line,
+            "a connection came, from CLIENT, where none was expected for 30s"
         )
     );
     wait_end(&client);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use loopback::{Framing, Match};
 
-use super::{failure, pair, told, wait_end};
+use super::{failure, full, pair, told, wait_end};
 use crate::support::LONG;
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -69,10 +69,10 @@ fn bytes_that_do_not_come() {
     let error = failure(&peer);
     assert_eq!(
         told(&peer, &client, &error),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_bytes(\"Hello, world!\") failed\n  \
-             queued at expecting.rs:{line}:10\n  \
-             timed out after 20ms waiting for bytes from CLIENT; nothing came so far"
+        full(
+            "instruction 2, expect_bytes(\"Hello, world!\") failed",
+            line,
+            "timed out after 20ms waiting for bytes from CLIENT; nothing came so far"
         )
     );
     assert_eq!(error.instruction(), Some(2));
@@ -92,10 +92,10 @@ fn bytes_that_come_in_part() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_bytes(\"Hello, world!\") failed\n  \
-             queued at expecting.rs:{line}:10\n  \
-             timed out after 300ms waiting for bytes from CLIENT; 5 bytes came so far: \"Hello\""
+        full(
+            "instruction 2, expect_bytes(\"Hello, world!\") failed",
+            line,
+            "timed out after 300ms waiting for bytes from CLIENT; 5 bytes came so far: \"Hello\""
         )
     );
 }
@@ -108,14 +108,16 @@ fn wrong_bytes() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_bytes(\"Hello, world!\") failed\n  \
-             queued at expecting.rs:{line}:10\n  \
-             the first difference is at offset 7: expected 77 \"w\", received 57 \"W\"\n    \
+        full(
+            "instruction 2, expect_bytes(\"Hello, world!\") failed",
+            line,
+            &format!(
+                "the first difference is at offset 7: expected 77 \"w\", received 57 \"W\"\n    \
                expected  00000000  48 65 6c 6c 6f 2c 20 77 6f 72 6c 64 21           |Hello, world!|\n    \
                received  00000000  48 65 6c 6c 6f 2c 20 57 6f 72 6c 64 21           |Hello, World!|\n    \
              {0:41}^^{0:34}^",
-            ""
+                ""
+            )
         )
     );
 }
@@ -128,14 +130,16 @@ fn a_wrong_line() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_line(\"QUIT\") failed\n  \
-             queued at expecting.rs:{line}:10\n  \
-             the first difference is at offset 4: expected the end, received 20 \" \"\n    \
+        full(
+            "instruction 2, expect_line(\"QUIT\") failed",
+            line,
+            &format!(
+                "the first difference is at offset 4: expected the end, received 20 \" \"\n    \
                expected  00000000  51 55 49 54                                      |QUIT|\n    \
                received  00000000  51 55 49 54 20 6e 6f 77                          |QUIT now|\n    \
              {0:32}^^{0:40}^",
-            ""
+                ""
+            )
         )
     );
 }
@@ -148,10 +152,10 @@ fn a_line_without_its_end() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_line(\"QUIT\") failed\n  \
-             queued at expecting.rs:{line}:10\n  \
-             timed out after 300ms waiting for a line from CLIENT; 4 bytes came so far: \"QUIT\""
+        full(
+            "instruction 2, expect_line(\"QUIT\") failed",
+            line,
+            "timed out after 300ms waiting for a line from CLIENT; 4 bytes came so far: \"QUIT\""
         )
     );
 }
@@ -189,15 +193,17 @@ fn a_wrong_frame() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_frame(\"hello\") failed\n  \
-             queued at expecting.rs:{line}:10\n  \
-             a frame of 4 bytes came, where one of 5 bytes was expected; \
+        full(
+            "instruction 2, expect_frame(\"hello\") failed",
+            line,
+            &format!(
+                "a frame of 4 bytes came, where one of 5 bytes was expected; \
              the first difference is at offset 3: expected 6c \"l\", received 70 \"p\"\n    \
                expected  00000000  68 65 6c 6c 6f                                   |hello|\n    \
                received  00000000  68 65 6c 70                                      |help|\n    \
              {0:29}^^{0:42}^",
-            ""
+                ""
+            )
         )
     );
 }
@@ -219,10 +225,10 @@ fn frames_that_cannot_be() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_frame(Framing::U16Le.frame(\"hello\")) failed\n  \
-             queued at expecting.rs:{line}:10\n  \
-             its length is 6, where 5 was expected; of its payload, 3 bytes came so far: \"hel\""
+        full(
+            "instruction 2, expect_frame(Framing::U16Le.frame(\"hello\")) failed",
+            line,
+            "its length is 6, where 5 was expected; of its payload, 3 bytes came so far: \"hel\""
         )
     );
 
@@ -242,10 +248,10 @@ fn a_mismatch() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_match failed\n  \
-             queued at expecting.rs:{line}:10\n  \
-             only digits may come before the semicolon\n  \
+        full(
+            "instruction 2, expect_match failed",
+            line,
+            "only digits may come before the semicolon\n  \
              3 bytes came so far: \"12x\""
         )
     );
@@ -306,10 +312,10 @@ fn matchers_that_misbehave() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_match failed\n  \
-             queued at expecting.rs:{line}:10\n  \
-             its closure panicked: out of cheese\n  redo from start"
+        full(
+            "instruction 2, expect_match failed",
+            line,
+            "its closure panicked: out of cheese\n  redo from start"
         )
     );
 }
@@ -332,10 +338,10 @@ fn a_silence_that_is_broken() {
     client.write_all(b"psst").unwrap();
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, expect_silence(30s) failed\n  \
-             queued at expecting.rs:{line}:10\n  \
-             data came in a silence of 30s; 4 bytes came so far: \"psst\""
+        full(
+            "instruction 2, expect_silence(30s) failed",
+            line,
+            "data came in a silence of 30s; 4 bytes came so far: \"psst\""
         )
     );
 

@@ -10,7 +10,7 @@ mod several;
 use std::fmt::Display;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 use loopback::{ScriptError, ScriptedTcpServer};
 
@@ -45,6 +45,13 @@ fn told_of(text: &str, server: SocketAddr, clients: &[SocketAddr]) -> String {
         text = text.replace(&client.to_string(), name);
     }
     text.replace("tests/it/script/", "")
+}
+
+/// A failure's text as [`told`] gives it, of an instruction that this line of the caller's file queued.
+#[track_caller]
+fn full(what: &str, line: u32, message: &str) -> String {
+    let file = Location::caller().file().replace("tests/it/script/", "");
+    format!("scripted server on SERVER: {what}\n  queued at {file}:{line}:10\n  {message}")
 }
 
 /// The failure that the script must have.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use loopback::Framing;
 
-use super::{failure, pair, told, wait_end};
+use super::{failure, full, pair, told, wait_end};
 use crate::support::LONG;
 
 #[test]
@@ -62,11 +62,13 @@ fn a_client_that_does_not_read() {
     peer.send_bytes_within(vec![b'x'; 64 << 20], Duration::from_millis(300));
     let line = line!() - 1;
     let text = told(&peer, &client, &failure(&peer));
-    let begin = format!(
-        "scripted server on SERVER: instruction 2, send_bytes(\"{}\"...) failed\n  \
-         queued at sending.rs:{line}:10\n  \
-         timed out after 300ms waiting for the client to read; the system took ",
-        "x".repeat(64)
+    let begin = full(
+        &format!(
+            "instruction 2, send_bytes(\"{}\"...) failed",
+            "x".repeat(64)
+        ),
+        line,
+        "timed out after 300ms waiting for the client to read; the system took ",
     );
     assert!(text.starts_with(&begin), "{text}");
     assert!(text.ends_with(" of 67108864 bytes"), "{text}");
@@ -98,11 +100,13 @@ fn a_frame_that_cannot_be_sent() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 3, send_frame(Framing::U8.frame(\"{}\"...)) cannot be queued\n  \
-             queued at sending.rs:{line}:10\n  \
-             a payload of 256 bytes does not fit a length of 1 byte",
-            "\\x00".repeat(64)
+        full(
+            &format!(
+                "instruction 3, send_frame(Framing::U8.frame(\"{}\"...)) cannot be queued",
+                "\\x00".repeat(64)
+            ),
+            line,
+            "a payload of 256 bytes does not fit a length of 1 byte"
         )
     );
 }
@@ -172,10 +176,10 @@ fn a_closure_that_panics() {
     let line = line!() - 1;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, then failed\n  \
-             queued at sending.rs:{line}:10\n  \
-             its closure panicked: assertion `left == right` failed: arithmetic\n    \
+        full(
+            "instruction 2, then failed",
+            line,
+            "its closure panicked: assertion `left == right` failed: arithmetic\n    \
                left: 2\n   right: 3"
         )
     );
@@ -223,10 +227,10 @@ fn a_closure_that_does_not_end() {
     let line = line!() - 4;
     assert_eq!(
         told(&peer, &client, &failure(&peer)),
-        format!(
-            "scripted server on SERVER: instruction 2, then failed\n  \
-             queued at sending.rs:{line}:10\n  \
-             its closure still runs after 10ms"
+        full(
+            "instruction 2, then failed",
+            line,
+            "its closure still runs after 10ms"
         )
     );
     // The client goes on, though the closure does not end.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use loopback::{Script, ScriptedTcpServer};
 
-use super::{failure, told_of, wait_end};
+use super::{failure, full, told_of, wait_end};
 use crate::support::{LONG, connect};
 
 #[test]
@@ -108,10 +108,10 @@ fn some_do_not_come() {
     peer.connection(2).expect_bytes("never");
     assert_eq!(
         told_of(&failure(&peer).to_string(), peer.local_addr(), &[]),
-        format!(
-            "scripted server on SERVER: instruction 1, expect_connections(3) failed\n  \
-             queued at several.rs:{line}:10\n  \
-             timed out after 300ms waiting for the clients to connect; 1 of 3 came"
+        full(
+            "instruction 1, expect_connections(3) failed",
+            line,
+            "timed out after 300ms waiting for the clients to connect; 1 of 3 came"
         )
     );
     wait_end(&client);
@@ -128,10 +128,10 @@ fn a_failure_names_its_connection() {
     let clients = [first.local_addr().unwrap(), second.local_addr().unwrap()];
     assert_eq!(
         told_of(&failure(&peer).to_string(), peer.local_addr(), &clients),
-        format!(
-            "scripted server on SERVER: instruction 2, connection(1).expect_disconnect failed\n  \
-             queued at several.rs:{line}:10\n  \
-             timed out after 20ms waiting for the client to disconnect; SECOND is still connected"
+        full(
+            "instruction 2, connection(1).expect_disconnect failed",
+            line,
+            "timed out after 20ms waiting for the client to disconnect; SECOND is still connected"
         )
     );
     // All of them go on.
