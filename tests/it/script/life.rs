@@ -362,7 +362,15 @@ fn a_stop_ends_a_closure_that_reads() {
 fn a_restart_waits_for_a_closure_that_does_not_end() {
     let (mut peer, client) = pair_on("127.0.0.84:0");
     let (release, held) = std::sync::mpsc::channel::<()>();
-    peer.then_within(move |_| held.recv().unwrap_or(()), LONG);
+    let (begins, begun) = std::sync::mpsc::channel();
+    peer.then_within(
+        move |_| {
+            begins.send(()).unwrap();
+            held.recv().unwrap_or(());
+        },
+        LONG,
+    );
+    begun.recv_timeout(LONG).unwrap();
     peer.stop(SHORT).unwrap_err();
     wait_end(&client);
     assert_eq!(
