@@ -36,7 +36,7 @@ pub fn run(options: Options) -> io::Result<()> {
         |subject| subject.measure(|address| kept_alive(address, requests)),
     );
 
-    let requests = options.count(500, 50);
+    let requests = options.count(2_000, 50);
     compare(
         &format!("{CONNECTIONS} kept-alive connections at once ({requests} GETs on each a round)"),
         "requests a second",

@@ -225,11 +225,12 @@ fn a_run_without_time_is_not_a_success() {
     // No time to find addresses.
     assert!(harness.run().is_err());
     // Enough to begin with the first program, which then takes the rest of it.
-    let harness = TunnelHarness::new(fixture("never-listens")).deadline(SHORT);
+    let limit = 2 * SHORT;
+    let harness = TunnelHarness::new(fixture("never-listens")).deadline(limit);
     let report = harness.run().unwrap();
     assert!(!report.is_success());
     let last = report.check("connectivity/44/port-closed").unwrap();
-    says(last, "not run: timed out after 4s waiting for the run");
+    says(last, "not run: timed out after 8s waiting for the run");
     says(last, "its end: killed by signal 15");
     let next = report.check("connectivity/46").unwrap();
     assert_ne!(next.outcome(), Outcome::Passed);
