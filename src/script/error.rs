@@ -31,11 +31,9 @@ impl ScriptError {
         message: impl Into<String>,
     ) -> ScriptError {
         ScriptError {
-            server: server.to_string(),
-            heading: heading.into(),
             number: queued.number,
             place: queued.number.map(|_| queued.step.place),
-            message: message.into(),
+            ..ScriptError::of_server(server, heading, message)
         }
     }
 
