@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use loopback::{TestTcpServer, TestUdpServer};
 
+#[cfg(target_os = "linux")]
+use crate::support::thread_names;
 use crate::support::{LONG, connect, eventually, exchange};
 
 #[test]
@@ -433,13 +435,8 @@ fn a_server_that_waits_uses_no_processor() {
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     };
     eventually("they have their names", || {
-        let names: Vec<_> = std::fs::read_dir("/proc/self/task")
-            .unwrap()
-            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
-            .collect();
-        [&tcp, &udp]
-            .iter()
-            .all(|name| names.iter().any(|comm| comm.trim() == name.as_str()))
+        let names = thread_names();
+        names.contains(&tcp) && names.contains(&udp)
     });
     // Nothing is waited for: this is the time that is measured.
     std::thread::sleep(Duration::from_millis(400));
@@ -455,19 +452,13 @@ fn threads_say_which_server_they_are_of() {
     let _client = connect(server.local_addr());
     eventually("it is served", || server.connections() == 1);
     let port = server.port();
-    let names = || -> Vec<String> {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        let names = tasks
-            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
-        names.map(|name| name.trim().to_owned()).collect()
-    };
     eventually("both threads have their names", || {
-        let names = names();
+        let names = thread_names();
         names.contains(&format!("tcp:{port}")) && names.contains(&format!("tcp:{port} w1"))
     });
     server.stop(LONG).unwrap();
     eventually("both are gone", || {
-        !names()
+        !thread_names()
             .iter()
             .any(|name| name.starts_with(&format!("tcp:{port}")))
     });

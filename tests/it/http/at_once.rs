@@ -6,6 +6,8 @@ use std::net::{Shutdown, SocketAddr};
 use loopback::{Response, TestHttpServer};
 
 use super::{Client, get, start};
+#[cfg(target_os = "linux")]
+use crate::support::thread_names;
 use crate::support::{LONG, connect, eventually};
 
 fn fixed() -> TestHttpServer {
@@ -15,11 +17,12 @@ fn fixed() -> TestHttpServer {
 /// How many threads of this server handle requests.
 #[cfg(target_os = "linux")]
 fn workers(server: &TestHttpServer) -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names =
-        tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
     let prefix = format!("http:{} w", server.port());
-    names.filter(|name| name.starts_with(&prefix)).count()
+    let names = thread_names();
+    names
+        .iter()
+        .filter(|name| name.starts_with(&prefix))
+        .count()
 }
 
 #[cfg(target_os = "linux")]

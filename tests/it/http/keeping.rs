@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use loopback::{Request, Response, TestHttpServer, Version};
 
 use super::{Client, get, start};
+#[cfg(target_os = "linux")]
+use crate::support::thread_names;
 use crate::support::{LONG, eventually};
 
 fn paths() -> TestHttpServer {
@@ -117,15 +119,10 @@ fn an_idle_connection_is_served_again_and_does_not_hold_up_a_stop() {
     }
 }
 
-/// How many of this process's threads have names that begin like this.
+/// How many of this process's threads have such names.
 #[cfg(target_os = "linux")]
-fn threads(name: &str) -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| {
-        // A thread that has ended in between has no name any more.
-        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
-    });
-    names.filter(|own| own.starts_with(name)).count()
+fn count(is_one: impl Fn(&str) -> bool) -> usize {
+    thread_names().iter().filter(|name| is_one(name)).count()
 }
 
 #[cfg(target_os = "linux")]
@@ -134,18 +131,22 @@ fn idle_connections_have_no_threads() {
     // Another test's server may have the port on another address for a while, and with it the threads' names: so
     // each number is waited for.
     let mut server = paths();
-    let thread = format!("http:{}\n", server.port());
-    let workers = format!("http:{} w", server.port());
-    eventually("the server has one thread", || threads(&thread) == 1);
+    let (own, worker) = (
+        format!("http:{}", server.port()),
+        format!("http:{} w", server.port()),
+    );
+    let threads = || count(|name| name == own);
+    let workers = || count(|name| name.starts_with(&worker));
+    eventually("the server has one thread", || threads() == 1);
     let mut clients: Vec<_> = (0..50).map(|_| Client::new(server.local_addr())).collect();
     for client in &mut clients {
         assert_eq!(client.ask(get("/")).text(), "/");
     }
-    assert!(threads(&workers) > 0, "no thread is named {workers}1");
+    assert!(workers() > 0, "no thread is named {worker}1");
     eventually("the workers of idle connections have ended", || {
         // They are kept for some seconds; looking all the time would only slow the other tests.
         std::thread::park_timeout(Duration::from_millis(50));
-        (threads(&workers), threads(&thread)) == (0, 1)
+        (workers(), threads()) == (0, 1)
     });
     assert_eq!(server.connections(), 50);
     for client in &mut clients {
@@ -153,9 +154,7 @@ fn idle_connections_have_no_threads() {
     }
     server.stop(LONG).unwrap();
     // The system lists a thread for a moment after it was joined.
-    eventually("all threads are gone", || {
-        threads(&thread) + threads(&workers) == 0
-    });
+    eventually("all threads are gone", || threads() + workers() == 0);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::io;
 use loopback::smtp::{Reply, Stage};
 
 use super::*;
+#[cfg(target_os = "linux")]
+use crate::support::thread_names;
 
 fn deliver(address: SocketAddr) -> u16 {
     let mut client = Client::in_transaction(address);
@@ -226,12 +228,8 @@ fn ipv6_serves_too() {
 fn threads_are_named_after_the_server() {
     let (sender, names) = std::sync::mpsc::channel();
     let server = TestSmtpServer::start("127.0.0.1:0", move |_| {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        // A thread of another test may end meanwhile.
-        let names =
-            tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
         let own = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
-        sender.send((own, names.collect::<String>())).unwrap();
+        sender.send((own, thread_names())).unwrap();
     })
     .unwrap();
     assert_eq!(deliver(server.local_addr()), 250);
@@ -239,11 +237,11 @@ fn threads_are_named_after_the_server() {
     let server = format!("smtp:{}", server.port());
     assert_eq!(own, format!("{server} w1\n"));
     let of_server: Vec<_> = all
-        .lines()
+        .iter()
         .filter(|name| name.starts_with(&server))
         .collect();
     assert_eq!(of_server.len(), 2, "{of_server:?}");
-    assert!(of_server.contains(&&*server), "{of_server:?}");
+    assert!(of_server.contains(&&server), "{of_server:?}");
 }
 
 /// Clients share the poll loop's thread for as long as each is quick. One that is not gets a worker of
@@ -252,13 +250,8 @@ fn threads_are_named_after_the_server() {
 #[test]
 fn a_burst_of_commands_does_not_hold_up_the_others() {
     let server = TestSmtpServer::sink("127.0.0.1:0").unwrap();
-    let worker = format!("smtp:{} w1\n", server.port());
-    let has_worker = || {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        tasks
-            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
-            .any(|name| name == worker)
-    };
+    let worker = format!("smtp:{} w1", server.port());
+    let has_worker = || thread_names().contains(&worker);
     assert_eq!(deliver(server.local_addr()), 250);
     assert!(!has_worker());
     let mut client = crate::support::connect(server.local_addr());
