@@ -25,6 +25,12 @@ impl Deadline {
         }
     }
 
+    /// The same end, of a wait for something else.
+    #[cfg(feature = "tunnel")]
+    pub(crate) fn waiting_for(self, what: &'static str) -> Deadline {
+        Deadline { what, ..self }
+    }
+
     /// The time that it had when it began.
     pub(crate) fn limit(&self) -> Duration {
         self.limit

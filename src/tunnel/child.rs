@@ -89,6 +89,11 @@ impl Child {
         &self.command
     }
 
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// How long ago it was started.
     pub(super) fn age(&self) -> Duration {
         self.started.elapsed()

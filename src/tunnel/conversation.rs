@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use super::report::Failure;
+use super::report::{Failure, first_difference};
 use super::stream::Stream;
 use crate::deadline::Deadline;
 
@@ -28,14 +28,12 @@ fn patient(deadline: &Deadline) -> Deadline {
 /// Why a check did not pass.
 #[derive(Debug)]
 pub(super) enum Stop {
+    /// The statement does not hold.
     Failed(String, Box<Failure>),
+    /// The program says in its protocol's own way that it does not do this; how.
+    Unsupported(String),
+    /// It could not be looked at; why.
     Skipped(String),
-}
-
-impl Stop {
-    pub(super) fn failed(message: impl Into<String>) -> Stop {
-        Stop::Failed(message.into(), Box::default())
-    }
 }
 
 /// One end of a connection through the tunnel, after the handshake.
@@ -67,8 +65,8 @@ enum HalfClose {
 /// The client's and the service's end of one connection.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    client: End,
-    service: End,
+    pub(super) client: End,
+    pub(super) service: End,
 }
 
 impl Conversation {
@@ -82,15 +80,14 @@ impl Conversation {
 
     /// The service speaks.
     pub(super) fn greet_client(&mut self, deadline: &Deadline) -> Result<(), Stop> {
-        self.service
-            .send(HELLO_CLIENT, &mut self.client, deadline)?;
+        self.service.say(HELLO_CLIENT, &mut self.client, deadline)?;
         self.client.receive(deadline)
     }
 
     /// The client speaks.
     pub(super) fn greet_service(&mut self, deadline: &Deadline) -> Result<(), Stop> {
         self.client
-            .send(HELLO_SERVICE, &mut self.service, deadline)?;
+            .say(HELLO_SERVICE, &mut self.service, deadline)?;
         self.service.receive(deadline)
     }
 
@@ -153,7 +150,7 @@ fn half_close(
     deadline: &Deadline,
     notes: &mut Vec<String>,
 ) -> Result<(), Stop> {
-    near.send(LAST, far, deadline)?;
+    near.say(LAST, far, deadline)?;
     near.stream.shutdown_write().map_err(|error| {
         near.differs(format!(
             "{} cannot close its sending half: {error}",
@@ -186,8 +183,9 @@ fn half_close(
     Ok(())
 }
 
+/// For checks that say what they send and expect. All waits end with the check.
 impl End {
-    fn new(stream: Stream, who: &'static str) -> End {
+    pub(super) fn new(stream: Stream, who: &'static str) -> End {
         End {
             stream,
             who,
@@ -197,7 +195,114 @@ impl End {
         }
     }
 
-    fn send(&mut self, bytes: &[u8], to: &mut End, deadline: &Deadline) -> Result<(), Stop> {
+    /// The stream itself: for bulk data, half-closes and resets.
+    pub(super) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let sent = self.stream.write_all(bytes);
+        sent.map_err(|error| {
+            let message = format!("{} cannot send {} bytes: {error}", self.who, bytes.len());
+            self.shows(message, None, self.stream.received())
+        })
+    }
+
+    /// The next bytes must be these. No more are read.
+    pub(super) fn expect(&mut self, what: &'static str, expected: &[u8]) -> Result<(), Stop> {
+        let came = self.take_up_to(what, expected.len())?;
+        if came == expected {
+            return Ok(());
+        }
+        let at = first_difference(expected, &came);
+        let message = match at == came.len() {
+            true => format!(
+                "{} has {at} of the {} bytes of {what}",
+                self.who,
+                expected.len()
+            ),
+            false => format!("{} has {what} with another byte {at}", self.who),
+        };
+        Err(self.shows(message + self.so_far(), Some(expected), &came))
+    }
+
+    /// The next `length` bytes, whatever they are.
+    pub(super) fn take(&mut self, what: &'static str, length: usize) -> Result<Vec<u8>, Stop> {
+        let came = self.take_up_to(what, length)?;
+        if came.len() == length {
+            return Ok(came);
+        }
+        let message = format!(
+            "{} has {} of the {length} bytes of {what}",
+            self.who,
+            came.len()
+        );
+        Err(self.shows(message + self.so_far(), None, &came))
+    }
+
+    /// The next `length` bytes, or fewer if the end comes first.
+    pub(super) fn take_up_to(
+        &mut self,
+        what: &'static str,
+        length: usize,
+    ) -> Result<Vec<u8>, Stop> {
+        let mut came = Vec::new();
+        self.stream.wait_for(what);
+        while came.len() < length && self.closed.is_none() {
+            let mut buffer = [0; MOST_EXTRA];
+            let room = (length - came.len()).min(MOST_EXTRA);
+            match self.stream.read(&mut buffer[..room]) {
+                Ok(0) => self.closed = Some(Closed::Eof),
+                Ok(length) => came.extend_from_slice(&buffer[..length]),
+                Err(error) if is_reset(&error) => self.closed = Some(Closed::Reset),
+                Err(error) => {
+                    return Err(self.shows(format!("{}: {error}", self.who), None, &came));
+                }
+            }
+        }
+        Ok(came)
+    }
+
+    /// Nothing more comes before the other side closes, by an end or a reset.
+    pub(super) fn expect_end(&mut self) -> Result<(), Stop> {
+        let came = self.take_up_to("the connection to be closed", MOST_EXTRA)?;
+        match came.len() {
+            0 => Ok(()),
+            length => {
+                let message = format!("{} has {length} bytes in place of the end", self.who);
+                Err(self.shows(message, Some(b""), &came))
+            }
+        }
+    }
+
+    /// Whether the end was a reset; `None` while there is none.
+    pub(super) fn was_reset(&self) -> Option<bool> {
+        self.closed.map(|how| how == Closed::Reset)
+    }
+
+    /// A failure with what was sent and received on this connection.
+    pub(super) fn failed(&self, message: impl Into<String>) -> Stop {
+        self.shows(message.into(), None, self.stream.received())
+    }
+
+    fn shows(&self, message: String, expected: Option<&[u8]>, received: &[u8]) -> Stop {
+        let failure = Failure {
+            sent: Some(self.stream.sent().to_vec()),
+            expected: expected.map(<[u8]>::to_vec),
+            received: Some(received.to_vec()),
+            ..Failure::default()
+        };
+        Stop::with(message, failure)
+    }
+}
+
+/// For conversations, which account for every byte.
+impl End {
+    fn say(&mut self, bytes: &[u8], to: &mut End, deadline: &Deadline) -> Result<(), Stop> {
         to.expected.extend_from_slice(bytes);
         self.stream.set_deadline(*deadline);
         self.stream.write_all(bytes).map_err(|error| {
@@ -280,7 +385,7 @@ impl End {
         if self.received == self.expected {
             return Ok(());
         }
-        let at = super::report::first_difference(&self.expected, &self.received);
+        let at = first_difference(&self.expected, &self.received);
         let (came, due) = (self.received.len(), self.expected.len());
         let message = if at == came {
             format!("{} has {came} of {due} bytes{}", self.who, self.so_far())
@@ -309,7 +414,7 @@ impl End {
             received: Some(self.received.clone()),
             ..Failure::default()
         };
-        Stop::Failed(message, Box::new(failure))
+        Stop::with(message, failure)
     }
 }
 

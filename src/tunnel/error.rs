@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Address,
     /// No port could be kept for the program, or none bound for the test service.
     Port,
+    /// The file to [go on from](crate::TunnelHarness::resume) cannot be used.
+    Resume,
 }
 
 impl Error {

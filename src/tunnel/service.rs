@@ -1,8 +1,8 @@
 //! The listening end of a route.
 
-use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, PoisonError};
 
 use mio::{Events, Interest, Poll, Token};
 
@@ -15,7 +15,7 @@ const BIND_ATTEMPTS: usize = 20;
 #[derive(Debug)]
 pub(super) struct Service {
     listeners: Vec<TcpListener>,
-    poll: RefCell<Poll>,
+    poll: Mutex<Poll>,
     port: u16,
 }
 
@@ -46,13 +46,20 @@ impl Service {
         }
         Ok(Service {
             listeners,
-            poll: RefCell::new(poll),
+            poll: Mutex::new(poll),
             port,
         })
     }
 
     pub(super) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether nobody waits to be accepted. Whoever does is turned away.
+    pub(super) fn is_idle(&self) -> bool {
+        self.listeners
+            .iter()
+            .all(|listener| listener.accept().is_err())
     }
 
     /// Accepts one connection; a [`io::ErrorKind::TimedOut`] error at the deadline.
@@ -72,7 +79,8 @@ impl Service {
             }
             let left = deadline.check()?;
             let mut events = Events::with_capacity(self.listeners.len());
-            match self.poll.borrow_mut().poll(&mut events, Some(left)) {
+            let mut poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
+            match poll.poll(&mut events, Some(left)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }

@@ -18,6 +18,7 @@ const REMEMBERED: usize = 4096;
 pub struct Stream {
     tcp: TcpStream,
     deadline: Deadline,
+    segment_size: Option<usize>,
     sent: Memory,
     received: Memory,
 }
@@ -34,9 +35,28 @@ impl Stream {
         Stream {
             tcp,
             deadline,
+            segment_size: None,
             sent: Memory::default(),
             received: Memory::default(),
         }
+    }
+
+    /// Sends no more than that many bytes at once, and so in one segment.
+    pub(super) fn in_segments(mut self, size: Option<usize>) -> Stream {
+        self.segment_size = size;
+        self
+    }
+
+    /// The same connection once more, for the other direction on another thread. It remembers what it
+    /// carries itself.
+    pub(super) fn try_clone(&self) -> io::Result<Stream> {
+        let other = Stream::new(self.tcp.try_clone()?, self.deadline);
+        Ok(other.in_segments(self.segment_size))
+    }
+
+    /// Closes it with a reset in place of an end.
+    pub(super) fn reset(self) -> io::Result<()> {
+        socket2::SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO))
     }
 
     /// This end's address.
@@ -60,6 +80,11 @@ impl Stream {
     /// The time left for the check.
     pub fn remaining(&self) -> Duration {
         self.deadline.remaining()
+    }
+
+    /// Says what is waited for until the same deadline.
+    pub(super) fn wait_for(&mut self, what: &'static str) {
+        self.deadline = self.deadline.waiting_for(what);
     }
 
     /// Begins another wait.
@@ -136,7 +161,9 @@ impl Write for Stream {
         loop {
             let left = self.deadline.check()?;
             self.tcp.set_write_timeout(Some(at_least_one(left)))?;
-            match self.tcp.write(buf) {
+            // A program sees the cuts, for the system is told not to gather what is written.
+            let most = self.segment_size.unwrap_or(usize::MAX).min(buf.len());
+            match self.tcp.write(&buf[..most]) {
                 Ok(length) => {
                     self.sent.add(&buf[..length]);
                     return Ok(length);

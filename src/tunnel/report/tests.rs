@@ -1,16 +1,26 @@
 use std::time::Duration;
 
+use super::display::dump;
 use super::*;
+use crate::tunnel::Route;
 
 fn check(id: &str, outcome: Outcome) -> Check {
     Check {
         id: id.to_owned(),
-        statement: "it works",
+        group: id
+            .rsplit_once('/')
+            .map_or(id, |(group, _)| group)
+            .to_owned(),
+        round: 1,
+        statement: "it works".into(),
+        source: "harness".into(),
+        strictness: Strictness::Must,
         route: None,
         outcome,
         message: String::new(),
         failure: None,
         notes: Vec::new(),
+        measures: Measures::default(),
         elapsed: Duration::from_millis(2),
     }
 }
@@ -19,6 +29,10 @@ fn report(checks: Vec<Check>) -> Report {
     Report {
         tunnel: "toy".to_owned(),
         checks,
+        expectations: Vec::new(),
+        warnings: Vec::new(),
+        seed: 1,
+        strict: false,
         elapsed: Duration::from_millis(12),
     }
 }
@@ -56,7 +70,7 @@ fn a_report_is_readable_on_its_own_with_the_failures_first() {
     };
     let text = report(vec![noted, failed(), skipped]).to_string();
     let expected = r#"FAILED connectivity/46/end after 2.0ms
-  statement: it works
+  statement: it works (MUST, harness)
   the client has 19 of 16 bytes
   route: client 127.0.0.2 -> program 127.0.0.1:61022, from ::1 -> service [::1]:4000
   expected: 5 bytes: 48 65 6c 6c 6f "Hello"
@@ -67,9 +81,8 @@ fn a_report_is_readable_on_its_own_with_the_failures_first() {
     | one
     | ?[2Jtwo
 
-connectivity/46: client 127.0.0.2 -> program 127.0.0.1:61022, from ::1 -> service [::1]:4000
-  passed: start
-  FAILED: end
+connectivity/46: 1 passed, 1 failed, 1 skipped
+  route: client 127.0.0.2 -> program 127.0.0.1:61022, from ::1 -> service [::1]:4000
   skipped: name: nothing to ask
   noted: start: ready after 9ms
 toy: 1 passed, 1 failed, 1 skipped in 12.0ms"#;

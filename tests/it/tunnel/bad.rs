@@ -226,7 +226,8 @@ fn a_run_without_time_is_not_a_success() {
     assert!(harness.run().is_err());
     // Enough to begin with the first program, which then takes the rest of it.
     let limit = 2 * SHORT;
-    let harness = TunnelHarness::new(fixture("never-listens")).deadline(limit);
+    let harness = TunnelHarness::new(fixture("never-listens"));
+    let harness = harness.deadline(limit).jobs(1);
     let report = harness.run().unwrap();
     assert!(!report.is_success());
     let last = report.check("connectivity/44/port-closed").unwrap();

@@ -1,0 +1,247 @@
+//! One check and what became of it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::Measures;
+use crate::tunnel::Route;
+
+/// One check and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Check {
+    pub(in crate::tunnel) id: String,
+    /// The part of the id that is common to all that ran on one route.
+    pub(in crate::tunnel) group: String,
+    pub(in crate::tunnel) round: u32,
+    pub(in crate::tunnel) statement: Cow<'static, str>,
+    pub(in crate::tunnel) source: Cow<'static, str>,
+    pub(in crate::tunnel) strictness: Strictness,
+    pub(in crate::tunnel) route: Option<Route>,
+    pub(in crate::tunnel) outcome: Outcome,
+    pub(in crate::tunnel) message: String,
+    pub(in crate::tunnel) failure: Option<Box<Failure>>,
+    pub(in crate::tunnel) notes: Vec<String>,
+    pub(in crate::tunnel) measures: Measures,
+    pub(in crate::tunnel) elapsed: Duration,
+}
+
+/// How binding a statement is: what becomes of a check whose statement does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Strictness {
+    /// A program that breaks it is wrong: the check fails.
+    Must,
+    /// There may be reasons to break it (RFC 2119, section 3): the check deviates, and fails only in
+    /// a [strict](crate::TunnelHarness::strict) run.
+    Should,
+    /// It is the program's choice (RFC 2119, section 5): the check deviates at most.
+    May,
+    /// A rule of this harness, in no standard: as [`Strictness::Should`].
+    Harness,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// What the statement says was seen.
+    Passed,
+    /// It was not.
+    Failed,
+    /// It was not, which is no failure: the statement does not bind, or this was
+    /// [expected](crate::TunnelHarness::expect).
+    Deviates,
+    /// The program says in its protocol's own way that it does not do this.
+    Unsupported,
+    /// It was not looked at; the message says why.
+    Skipped,
+}
+
+/// What there is to understand a failure.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    pub(in crate::tunnel) sent: Option<Vec<u8>>,
+    pub(in crate::tunnel) expected: Option<Vec<u8>>,
+    pub(in crate::tunnel) received: Option<Vec<u8>>,
+    pub(in crate::tunnel) command: String,
+    pub(in crate::tunnel) exit: String,
+    pub(in crate::tunnel) output: String,
+}
+
+impl Check {
+    /// The id: suite, families where they matter (`46` is a client on IPv4 and a service on IPv6), and
+    /// name. `connectivity/46/handshake`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The suite's name: the first part of the id.
+    pub fn suite(&self) -> &str {
+        self.id.split('/').next().unwrap_or_default()
+    }
+
+    /// Which repetition of the run this belongs to, from 1 on.
+    pub fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// What must hold, in one line.
+    pub fn statement(&self) -> &str {
+        &self.statement
+    }
+
+    /// Where the statement comes from: `RFC 1928, section 6`, or `harness`.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// How binding the statement is.
+    pub fn strictness(&self) -> Strictness {
+        self.strictness
+    }
+
+    /// Where it ran; `None` when there was no route to run on.
+    pub fn route(&self) -> Option<&Route> {
+        self.route.as_ref()
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Why it did not pass; empty when it did.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// More about a failure or deviation.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_deref()
+    }
+
+    /// What was seen and is not judged: times, kinds of half-close, the exit status.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// What was measured.
+    pub fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
+    /// How long it took.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    pub(in crate::tunnel) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The id within the group.
+    pub(in crate::tunnel) fn name(&self) -> &str {
+        let within = self.id.strip_prefix(&self.group);
+        let name = within.and_then(|name| name.strip_prefix('/'));
+        name.unwrap_or(&self.id)
+    }
+}
+
+impl Strictness {
+    const ALL: [Strictness; 4] = [
+        Strictness::Must,
+        Strictness::Should,
+        Strictness::May,
+        Strictness::Harness,
+    ];
+
+    /// `MUST`, `SHOULD` and `MAY` as in the standards, or `harness`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Strictness::Must => "MUST",
+            Strictness::Should => "SHOULD",
+            Strictness::May => "MAY",
+            Strictness::Harness => "harness",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Strictness> {
+        Strictness::ALL.into_iter().find(|one| one.name() == name)
+    }
+
+    /// The outcome of a check of this strictness whose statement does not hold.
+    pub(in crate::tunnel) fn when_broken(self, strict: bool) -> Outcome {
+        match (self, strict) {
+            (Strictness::Must, _) | (Strictness::Should | Strictness::Harness, true) => {
+                Outcome::Failed
+            }
+            _ => Outcome::Deviates,
+        }
+    }
+}
+
+impl Outcome {
+    pub(super) const ALL: [Outcome; 5] = [
+        Outcome::Passed,
+        Outcome::Failed,
+        Outcome::Deviates,
+        Outcome::Unsupported,
+        Outcome::Skipped,
+    ];
+
+    /// `passed`, `failed`, `deviates`, `unsupported` or `skipped`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Passed => "passed",
+            Outcome::Failed => "failed",
+            Outcome::Deviates => "deviates",
+            Outcome::Unsupported => "unsupported",
+            Outcome::Skipped => "skipped",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Outcome> {
+        Outcome::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
+impl Failure {
+    /// What was sent before, if that explains anything: the first bytes.
+    pub fn sent(&self) -> Option<&[u8]> {
+        self.sent.as_deref()
+    }
+
+    /// What should have come.
+    pub fn expected(&self) -> Option<&[u8]> {
+        self.expected.as_deref()
+    }
+
+    /// What came instead: the first bytes.
+    pub fn received(&self) -> Option<&[u8]> {
+        self.received.as_deref()
+    }
+
+    /// The program's command line; empty if it was not started.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// How the program ended.
+    pub fn exit(&self) -> &str {
+        &self.exit
+    }
+
+    /// The last of what the program wrote to its standard output and error.
+    pub fn output(&self) -> &str {
+        &self.output
+    }
+
+    /// Where expected and received begin to differ, to show what is there.
+    pub(super) fn around(&self) -> usize {
+        match (&self.expected, &self.received) {
+            (Some(expected), Some(received)) => super::first_difference(expected, received),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The report as a text for people.
+
+use std::fmt::{self, Write as _};
+
+use super::{
+    Check, Counts, Expectation, ExpectationState, Failure, Outcome, Report, Strictness, window,
+};
+
+/// The most bytes of each dump.
+const SHOWN: usize = 64;
+/// The most lines of the program's output under one failure.
+const OUTPUT_LINES: usize = 30;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for check in with(&self.checks, Outcome::Failed) {
+            writeln!(f, "{check}")?;
+        }
+        for check in with(&self.checks, Outcome::Deviates) {
+            writeln!(f, "deviates {}: {}", Numbered(check), check.message)?;
+            writeln!(f, "  {}", Statement(check))?;
+        }
+        for one in &self.expectations {
+            write_expectation(f, one)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        let mut rest = &self.checks[..];
+        while let Some(first) = rest.first() {
+            let same = |c: &&Check| (c.group(), c.round) == (first.group(), first.round);
+            let length = rest.iter().take_while(same).count();
+            write_group(f, &rest[..length])?;
+            rest = &rest[length..];
+        }
+        let counts = self.counts();
+        let elapsed = self.elapsed;
+        write!(f, "{}: {} in {elapsed:.1?}", self.tunnel, Words(counts))?;
+        match counts.failed == 0 && counts.passed + counts.deviates == 0 {
+            true => f.write_str(": nothing was checked, which is a failure"),
+            false => Ok(()),
+        }
+    }
+}
+
+/// One check with everything about it; the lines end with a line break.
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.outcome {
+            Outcome::Failed => "FAILED",
+            other => other.name(),
+        };
+        writeln!(f, "{word} {} after {:.1?}", Numbered(self), self.elapsed)?;
+        writeln!(f, "  statement: {}", Statement(self))?;
+        if !self.message.is_empty() {
+            writeln!(f, "  {}", self.message)?;
+        }
+        if let Some(route) = &self.route {
+            writeln!(f, "  route: {route}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  noted: {note}")?;
+        }
+        let measured = self.measures.line();
+        if !measured.is_empty() {
+            writeln!(f, "  measured: {measured}")?;
+        }
+        for (name, value) in &self.measures.records {
+            writeln!(f, "  recorded: {name}: {value}")?;
+        }
+        self.failure.as_ref().map_or(Ok(()), |x| x.fmt(f))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let around = self.around();
+        let dumps = [
+            ("sent", &self.sent, 0),
+            ("expected", &self.expected, around),
+            ("received", &self.received, around),
+        ];
+        for (name, bytes, around) in dumps {
+            if let Some(bytes) = bytes {
+                writeln!(f, "  {name}: {}", dump(bytes, around))?;
+            }
+        }
+        if self.command.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "  program: {}", self.command)?;
+        writeln!(f, "  its end: {}", self.exit)?;
+        write_output(f, &self.output)
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Words(*self).fmt(f)
+    }
+}
+
+/// The id, and the round if it is not the first.
+struct Numbered<'a>(&'a Check);
+
+impl fmt::Display for Numbered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.id)?;
+        match self.0.round {
+            1 => Ok(()),
+            round => write!(f, ", round {round}"),
+        }
+    }
+}
+
+/// The statement with what it rests on.
+struct Statement<'a>(&'a Check);
+
+impl fmt::Display for Statement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Check {
+            statement,
+            source,
+            strictness,
+            ..
+        } = self.0;
+        match (strictness, &source[..]) {
+            (Strictness::Harness, "harness") => write!(f, "{statement} (harness)"),
+            (strictness, source) => write!(f, "{statement} ({}, {source})", strictness.name()),
+        }
+    }
+}
+
+/// Counts in words: always those of a plain run, the others when there are any.
+struct Words(Counts);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let always = |outcome| {
+            matches!(
+                outcome,
+                Outcome::Passed | Outcome::Failed | Outcome::Skipped
+            )
+        };
+        let told = self.0.each();
+        let told = told.iter().filter(|(of, count)| *count > 0 || always(*of));
+        let words = told.map(|(outcome, count)| match outcome {
+            // A verb among participles.
+            Outcome::Deviates if *count > 1 => format!("{count} deviate"),
+            outcome => format!("{count} {}", outcome.name()),
+        });
+        f.write_str(&words.collect::<Vec<_>>().join(", "))
+    }
+}
+
+fn with(checks: &[Check], outcome: Outcome) -> impl Iterator<Item = &Check> {
+    checks.iter().filter(move |c| c.outcome == outcome)
+}
+
+fn write_expectation(f: &mut fmt::Formatter<'_>, one: &Expectation) -> fmt::Result {
+    let Expectation {
+        pattern, reason, ..
+    } = one;
+    match one.state {
+        ExpectationState::Gone => {
+            writeln!(f, "gone: {pattern} was expected to deviate ({reason})")
+        }
+        ExpectationState::Met | ExpectationState::Unused => Ok(()),
+    }
+}
+
+/// The checks of one route in a few lines: the counts, the route, what was skipped, noted, measured.
+fn write_group(f: &mut fmt::Formatter<'_>, checks: &[Check]) -> fmt::Result {
+    let first = &checks[0];
+    f.write_str(first.group())?;
+    if first.round > 1 {
+        write!(f, ", round {}", first.round)?;
+    }
+    writeln!(f, ": {}", Words(Counts::of(checks)))?;
+    // Each process has a route of its own; one of them shows what the group is about.
+    if let Some(route) = checks.iter().find_map(|check| check.route.as_ref()) {
+        writeln!(f, "  route: {route}")?;
+    }
+    for outcome in [Outcome::Unsupported, Outcome::Skipped] {
+        for check in with(checks, outcome) {
+            let (word, name) = (outcome.name(), check.name());
+            writeln!(f, "  {word}: {name}: {}", check.message)?;
+        }
+    }
+    for check in checks {
+        for note in &check.notes {
+            writeln!(f, "  noted: {}: {note}", check.name())?;
+        }
+    }
+    for check in checks {
+        let measured = check.measures.line();
+        if !measured.is_empty() {
+            writeln!(f, "  measured: {}: {measured}", check.name())?;
+        }
+        for (name, value) in &check.measures.records {
+            writeln!(f, "  recorded: {}: {name}: {value}", check.name())?;
+        }
+    }
+    Ok(())
+}
+
+fn write_output(f: &mut fmt::Formatter<'_>, output: &str) -> fmt::Result {
+    if output.is_empty() {
+        return writeln!(f, "  its output: none");
+    }
+    let lines: Vec<&str> = output.lines().collect();
+    let from = lines.len().saturating_sub(OUTPUT_LINES);
+    match from {
+        0 => writeln!(f, "  its output:")?,
+        _ => writeln!(f, "  its output, the last {OUTPUT_LINES} lines:")?,
+    }
+    for line in &lines[from..] {
+        // Control characters of a foreign program must not reach a terminal.
+        writeln!(
+            f,
+            "    | {}",
+            line.replace(|c: char| c.is_control() && c != '\t', "?")
+        )?;
+    }
+    Ok(())
+}
+
+/// Bytes as length, hex and text; of many bytes those around `around`.
+pub(super) fn dump(bytes: &[u8], around: usize) -> String {
+    let (from, shown) = window(bytes, around, SHOWN);
+    let mut out = match bytes.len() {
+        1 => "1 byte".to_owned(),
+        length => format!("{length} bytes"),
+    };
+    if shown.len() < bytes.len() {
+        let _ = write!(out, ", here {from} to {}", from + shown.len());
+    }
+    if !shown.is_empty() {
+        out.push(':');
+    }
+    for byte in shown {
+        let _ = write!(out, " {byte:02x}");
+    }
+    if !shown.is_empty() {
+        let _ = write!(out, " \"{}\"", shown.escape_ascii());
+    }
+    out
+}

@@ -1,0 +1,261 @@
+//! What a run found: data first, and a text that can be read on its own.
+
+mod check;
+mod display;
+mod json;
+mod measures;
+
+use std::time::Duration;
+
+pub use check::{Check, Failure, Outcome, Strictness};
+pub use measures::{Latency, Measures};
+
+pub(super) use json::{read_check, write_check};
+
+/// What came out of a run: every check of every suite, in the order of the suites.
+///
+/// Its `Display` is for people: the failures first with all that is needed to understand them, then
+/// the deviations in short, then the counts and what was noted for each combination, then the total.
+/// [`to_json`](Report::to_json) is for programs.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Report {
+    pub(super) tunnel: String,
+    pub(super) checks: Vec<Check>,
+    pub(super) expectations: Vec<Expectation>,
+    pub(super) warnings: Vec<String>,
+    pub(super) seed: u64,
+    pub(super) strict: bool,
+    pub(super) elapsed: Duration,
+}
+
+/// How many checks ended how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// With [`Outcome::Passed`].
+    pub passed: usize,
+    /// With [`Outcome::Failed`].
+    pub failed: usize,
+    /// With [`Outcome::Deviates`].
+    pub deviates: usize,
+    /// With [`Outcome::Unsupported`].
+    pub unsupported: usize,
+    /// With [`Outcome::Skipped`].
+    pub skipped: usize,
+}
+
+/// The checks of one suite in numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SuiteSummary {
+    /// The suite's name, the first part of its checks' ids.
+    pub name: String,
+    /// How its checks ended.
+    pub counts: Counts,
+    /// How long its checks took, one after the other: side by side they are done sooner.
+    pub elapsed: Duration,
+    /// The payload that they carried, in bytes.
+    pub bytes: u64,
+    /// How many connections they made.
+    pub connections: u64,
+}
+
+/// A deviation that was [expected](crate::TunnelHarness::expect), and whether it is still there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expectation {
+    /// The pattern of the checks' ids.
+    pub pattern: String,
+    /// Why it was expected.
+    pub reason: String,
+    /// What came of it.
+    pub state: ExpectationState,
+}
+
+/// What came of an expected deviation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExpectationState {
+    /// A check with such an id deviated.
+    Met,
+    /// Such checks ran, and none deviated: the expectation can go.
+    Gone,
+    /// No such check was judged in this run.
+    Unused,
+}
+
+impl Report {
+    /// How many checks passed.
+    pub fn passed(&self) -> usize {
+        self.counts().passed
+    }
+
+    /// How many checks failed.
+    pub fn failed(&self) -> usize {
+        self.counts().failed
+    }
+
+    /// How many checks were skipped, each with a reason.
+    pub fn skipped(&self) -> usize {
+        self.counts().skipped
+    }
+
+    /// How many checks ended how.
+    pub fn counts(&self) -> Counts {
+        Counts::of(&self.checks)
+    }
+
+    /// Every check, in the order of the suites.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// The check with this id: `connectivity/46/handshake`. Of several rounds the first that failed, or
+    /// the first.
+    pub fn check(&self, id: &str) -> Option<&Check> {
+        let mut those = self.checks.iter().filter(|check| check.id == id);
+        let failed = those.clone().find(|c| c.outcome == Outcome::Failed);
+        failed.or_else(|| those.next())
+    }
+
+    /// Each suite in numbers, in the order of its first check.
+    pub fn suites(&self) -> Vec<SuiteSummary> {
+        let mut names: Vec<&str> = Vec::new();
+        for check in &self.checks {
+            if !names.contains(&check.suite()) {
+                names.push(check.suite());
+            }
+        }
+        names.into_iter().map(|name| self.suite(name)).collect()
+    }
+
+    /// The deviations that were expected, and what came of them.
+    pub fn expectations(&self) -> &[Expectation] {
+        &self.expectations
+    }
+
+    /// What went wrong with the run itself and did not stop it.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The tunnel's name.
+    pub fn tunnel(&self) -> &str {
+        &self.tunnel
+    }
+
+    /// What the random data came from: the same seed gives the same data to the same checks.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// How long the run took.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// Whether checks were made and none failed. With nothing checked this is `false`. In a
+    /// [strict](crate::TunnelHarness::strict) run every expected deviation must still be there too.
+    pub fn is_success(&self) -> bool {
+        self.verdict().is_ok()
+    }
+
+    /// Fails the test unless [`Report::is_success`].
+    ///
+    /// # Panics
+    ///
+    /// With the whole report if a check failed, if none was made, or if the run was strict and an
+    /// expected deviation is gone.
+    #[track_caller]
+    pub fn assert_passed(&self) {
+        if let Err(why) = self.verdict() {
+            panic!("{why}\n\n{self}");
+        }
+    }
+
+    fn verdict(&self) -> Result<(), &'static str> {
+        let counts = self.counts();
+        if counts.failed > 0 {
+            return Err("the tunnel failed");
+        }
+        if counts.passed + counts.deviates == 0 {
+            return Err("nothing was checked");
+        }
+        let gone = |one: &Expectation| one.state == ExpectationState::Gone;
+        match self.strict && self.expectations.iter().any(gone) {
+            true => Err("an expected deviation is gone"),
+            false => Ok(()),
+        }
+    }
+
+    fn suite(&self, name: &str) -> SuiteSummary {
+        let own = || self.checks.iter().filter(|check| check.suite() == name);
+        SuiteSummary {
+            name: name.to_owned(),
+            counts: Counts::of(own()),
+            elapsed: own().map(|check| check.elapsed).sum(),
+            bytes: own().map(|check| check.measures.bytes).sum(),
+            connections: own().map(|check| check.measures.connections).sum(),
+        }
+    }
+}
+
+impl Counts {
+    fn of<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Counts {
+        let mut counts = Counts::default();
+        for check in checks {
+            match check.outcome {
+                Outcome::Passed => counts.passed += 1,
+                Outcome::Failed => counts.failed += 1,
+                Outcome::Deviates => counts.deviates += 1,
+                Outcome::Unsupported => counts.unsupported += 1,
+                Outcome::Skipped => counts.skipped += 1,
+            }
+        }
+        counts
+    }
+
+    /// Each outcome with its count, in the order in which they are told.
+    fn each(&self) -> [(Outcome, usize); 5] {
+        Outcome::ALL.map(|outcome| (outcome, self.get(outcome)))
+    }
+
+    fn get(&self, outcome: Outcome) -> usize {
+        match outcome {
+            Outcome::Passed => self.passed,
+            Outcome::Failed => self.failed,
+            Outcome::Deviates => self.deviates,
+            Outcome::Unsupported => self.unsupported,
+            Outcome::Skipped => self.skipped,
+        }
+    }
+}
+
+impl ExpectationState {
+    /// `met`, `gone` or `unused`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExpectationState::Met => "met",
+            ExpectationState::Gone => "gone",
+            ExpectationState::Unused => "unused",
+        }
+    }
+}
+
+/// Where two byte strings begin to differ: at the latest at the end of the shorter one.
+pub(super) fn first_difference(a: &[u8], b: &[u8]) -> usize {
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b);
+    same.count()
+}
+
+/// The part of many bytes that is worth showing: at most `most`, around `around`; where it begins.
+fn window(bytes: &[u8], around: usize, most: usize) -> (usize, &[u8]) {
+    let from = match bytes.len() <= most {
+        true => 0,
+        false => around.saturating_sub(most / 2).min(bytes.len() - most),
+    };
+    (from, &bytes[from..bytes.len().min(from + most)])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! What the body of a check works with.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::child::End as ProgramEnd;
+use super::conversation::{Conversation, End};
+use super::options::Sizes;
+use super::program::{Line, Program};
+use super::random::Random;
+use super::report::{Latency, Measures};
+use super::service::Service;
+use super::{Route, Stop, Target, Tunnel};
+use crate::deadline::Deadline;
+
+/// One check while it runs: a started program, a service, a deadline, and a place for what is seen.
+///
+/// A body leaves the program as it found it, unless its plan says [`own`](super::plan::Plan::own): idle,
+/// and with no connection on its way to the service.
+pub(super) struct Trial<'a> {
+    pub(super) program: Program<'a>,
+    pub(super) deadline: Deadline,
+    pub(super) random: Random,
+    pub(super) seen: Seen,
+    pub(super) sizes: Sizes,
+    pub(super) grace: Duration,
+}
+
+/// What a trial leaves behind.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) notes: Vec<String>,
+    pub(super) measures: Measures,
+    /// The program may have ended.
+    pub(super) may_end: bool,
+}
+
+impl<'a> Trial<'a> {
+    /// The kind of tunnel.
+    pub(super) fn tunnel(&self) -> &'a dyn Tunnel {
+        self.line().tunnel
+    }
+
+    /// The addresses of this check's program.
+    pub(super) fn route(&self) -> Route {
+        self.line().route
+    }
+
+    /// What can be used on any thread: ways to the program without this trial.
+    pub(super) fn line(&self) -> Line<'a> {
+        self.program.line()
+    }
+
+    /// The end of this check, for a wait for `what`. Every stream of this trial ends with it anyway.
+    pub(super) fn deadline(&self, what: &'static str) -> Deadline {
+        self.deadline.waiting_for(what)
+    }
+
+    /// How much to do.
+    pub(super) fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Data from the run's seed, the same in every run of this check.
+    pub(super) fn random(&mut self) -> &mut Random {
+        &mut self.random
+    }
+
+    /// Connects through the program to the service: both ends.
+    pub(super) fn connect(&mut self) -> Result<Conversation, Stop> {
+        self.seen.measures.connections += 1;
+        let deadline = self.deadline("a connection through the program");
+        self.program.open(None, &deadline)
+    }
+
+    /// Connects through the program to `target`, which leads to `service`.
+    pub(super) fn connect_to(
+        &mut self,
+        target: &Target,
+        service: &Service,
+    ) -> Result<Conversation, Stop> {
+        self.seen.measures.connections += 1;
+        let deadline = self.deadline("a connection through the program");
+        self.program.open(Some((target, service)), &deadline)
+    }
+
+    /// Connects to the program and says nothing: its protocol is this check's to speak.
+    pub(super) fn raw(&mut self) -> Result<End, Stop> {
+        self.seen.measures.connections += 1;
+        let deadline = self.deadline("a connection to the program");
+        let stream = self.program.connect(&deadline)?;
+        Ok(End::new(stream, "the client"))
+    }
+
+    /// Asks for `target` on a connection from [`Trial::raw`], as the kind of tunnel does that.
+    pub(super) fn handshake(
+        &mut self,
+        client: &mut End,
+        target: &Target,
+    ) -> Result<Option<SocketAddr>, Stop> {
+        let deadline = self.deadline("the handshake");
+        let line = self.line();
+        let told = line.handshake(client.stream(), target, &deadline)?;
+        client.stream().forget();
+        Ok(told)
+    }
+
+    /// The service's end of the connection that `client` has asked for, and where it came from. Ends at
+    /// once when nobody is left who could connect.
+    pub(super) fn accept(&mut self, client: &mut End) -> Result<(End, SocketAddr), Stop> {
+        let deadline = self.deadline("the program to connect");
+        let (stream, peer) = self.program.accept(client.stream(), &deadline)?;
+        Ok((End::new(stream, "the service"), peer))
+    }
+
+    /// The listening service of this route. With a forwarder all connections come here.
+    pub(super) fn service(&self) -> &Service {
+        self.program.service()
+    }
+
+    /// Another service on the address of the first, for kinds that can be asked for it.
+    pub(super) fn another_service(&self) -> Result<Service, Stop> {
+        let ip = self.route().service.ip();
+        Service::bind(&[ip])
+            .map_err(|error| Stop::Skipped(format!("no port for a service on {ip}: {error}")))
+    }
+
+    /// An address of the service's family where nobody listens: a port that was free a moment ago.
+    pub(super) fn nobody(&self) -> Result<SocketAddr, Stop> {
+        let service = self.another_service()?;
+        Ok(SocketAddr::new(self.route().service.ip(), service.port()))
+    }
+
+    /// An ordinary connection still works, whatever was done before.
+    pub(super) fn still_works(&mut self) -> Result<(), Stop> {
+        let deadline = self.deadline("an ordinary connection afterwards");
+        let done = self.connect().and_then(|both| both.whole(&deadline));
+        done.map_err(|stop| match stop {
+            Stop::Failed(message, failure) => Stop::Failed(
+                format!("an ordinary connection afterwards: {message}"),
+                failure,
+            ),
+            other => other,
+        })
+    }
+
+    /// Writes down what is seen and not judged, for people.
+    pub(super) fn note(&mut self, note: impl Into<String>) {
+        self.seen.notes.push(note.into());
+    }
+
+    /// Writes down what is seen and not judged, for comparing two programs.
+    pub(super) fn record(&mut self, name: &str, value: impl Into<String>) {
+        let record = (name.to_owned(), value.into());
+        self.seen.measures.records.push(record);
+    }
+
+    /// Adds to the payload that was carried.
+    pub(super) fn carried(&mut self, bytes: u64) {
+        self.seen.measures.bytes += bytes;
+    }
+
+    /// Adds to the connections made, for those that [`Trial::line`] made.
+    pub(super) fn connected(&mut self, connections: u64) {
+        self.seen.measures.connections += connections;
+    }
+
+    /// The rate at which `bytes` of payload were carried since `begun`.
+    pub(super) fn throughput(&mut self, bytes: u64, begun: Instant) {
+        let nanos = begun.elapsed().as_nanos().max(1);
+        let rate = u128::from(bytes) * 1_000_000_000 / nanos;
+        self.seen.measures.throughput = u64::try_from(rate).ok();
+    }
+
+    /// How long single exchanges took.
+    pub(super) fn latencies(&mut self, waits: Vec<Duration>) {
+        self.seen.measures.latency = Latency::of(waits);
+    }
+
+    /// The program's process id: for /proc.
+    pub(super) fn pid(&mut self) -> u32 {
+        self.program.child().id()
+    }
+
+    /// From the program's start until it listened.
+    pub(super) fn ready_after(&self) -> Duration {
+        self.program.ready_after()
+    }
+
+    /// Whether the program still runs.
+    pub(super) fn is_running(&mut self) -> bool {
+        !self.program.child().has_exited()
+    }
+
+    /// That the program ends in this check is no failure by itself.
+    pub(super) fn may_end(&mut self) {
+        self.seen.may_end = true;
+    }
+
+    /// Ends the program by TERM, and by KILL at the deadline for that; how it ended. Only for plans with
+    /// a process of their [`own`](super::plan::Plan::own).
+    pub(super) fn stop(&mut self) -> ProgramEnd {
+        self.may_end();
+        self.program.child().stop(self.grace)
+    }
+
+    /// Starts the ended program again on the same route, and waits until it listens.
+    pub(super) fn start_again(&mut self) -> Result<(), Stop> {
+        let deadline = self.deadline("the program to listen again");
+        let started = self.program.start_again();
+        started.map_err(|error| Stop::failed(format!("not again: {error}")))?;
+        self.program.get_ready(&deadline)
+    }
+
+    /// Nothing answers any more where the program listened.
+    pub(super) fn port_closed(&self) -> Result<(), Stop> {
+        self.line().port_closed(&self.deadline("the port to close"))
+    }
+}
