@@ -34,7 +34,58 @@
 //! has left the group is found too, by a variable in its environment. Only if the test's own process
 //! is killed, by Ctrl-C for instance, nobody is left to end the program.
 //!
+//! # Checks, suites and verdicts
+//!
+//! A [`Suite`] is a group of checks. Each [`Check`] has an id (`connectivity/46/handshake`), a statement,
+//! the source of that, a [`Strictness`] and an [`Outcome`]. A statement with [`Strictness::Must`] that
+//! does not hold is a failure; any other deviates, and fails only in a
+//! [strict](crate::TunnelHarness::strict) run. What is known of a program is said with
+//! [`expect`](crate::TunnelHarness::expect) or [`skip`](crate::TunnelHarness::skip), with a reason.
+//!
+//! # The report as JSON
+//!
+//! [`Report::to_json`] gives one object. All numbers are whole; times are in nanoseconds (`_ns`). New
+//! keys may come without a new version.
+//!
+//! | key | value |
+//! |-|-|
+//! | `schema`, `version` | `"loopback-tunnel-report"`, 1 |
+//! | `tunnel` | the tunnel's name |
+//! | `success` | what [`Report::is_success`] gives |
+//! | `strict`, `seed` | as the run was told |
+//! | `elapsed_ns` | the run's duration |
+//! | `counts` | the number of checks by outcome: `passed`, `failed`, `deviates`, `unsupported`, `skipped` |
+//! | `suites` | a list of `name`, `counts`, `elapsed_ns` (the sum of the checks), `bytes`, `connections` |
+//! | `expectations` | a list of `pattern`, `reason`, `state` (`met`, `gone`, `unused`) |
+//! | `warnings` | a list of texts: what went wrong with the run itself |
+//! | `checks` | a list of checks, in the order of the suites |
+//!
+//! Each check:
+//!
+//! | key | value |
+//! |-|-|
+//! | `id`, `group` | the id, and its part that is common to all that ran on one combination of families |
+//! | `round` | which repetition of the run, from 1 on |
+//! | `statement`, `source` | what must hold, and who says so: `RFC 1928, section 6`, `harness` |
+//! | `strictness` | `MUST`, `SHOULD`, `MAY` or `harness` |
+//! | `outcome` | `passed`, `failed`, `deviates`, `unsupported` or `skipped` |
+//! | `message` | why it did not pass, or empty |
+//! | `route` | `null`, or the addresses `listen`, `service` (with port), `client`, `outgoing` (without) |
+//! | `elapsed_ns` | its duration |
+//! | `notes` | a list of texts: what was seen and is not judged |
+//! | `measures` | `bytes` (of payload), `connections`, `throughput` (bytes a second, or `null`), `latency` (`null`, or `count`, `p50_ns`, `p99_ns`, `max_ns`), `records` (a list of `name`, `value`) |
+//! | `failure` | `null`, or `sent`, `expected`, `received`, and of the program `command`, `exit` (how it ended) and `output` (the last of it) |
+//!
+//! `sent`, `expected` and `received` are `null`, or bytes: `length` is how many there were, `hex` and
+//! `text` (with escapes) hold at most 4096 of them, which begin at byte `from`.
+//!
 //! # Implementation notes
+//!
+//! - A suite is a table of plans (`plan`); their bodies work with a `trial` and only tell what they saw.
+//!   The frame (`run`, `book`) starts programs, makes checks side by side, and judges by strictness and
+//!   the run's options.
+//! - Checks of a group share a process in turn, one process a thread, never at the same time: with a
+//!   forwarder all connections come to the same service, where nothing tells them apart.
 //!
 //! - The program's port is chosen outside the kernel's ephemeral range, so that nobody's `bind` to
 //!   port 0 and nobody's `connect` takes it before the program does, and leased between all harnesses

@@ -425,3 +425,6 @@ impl<'a> Lane<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

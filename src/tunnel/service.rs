@@ -120,6 +120,12 @@ mod tests {
             let (_, peer) = service.accept(&deadline).unwrap();
             assert_eq!(peer, client.local_addr().unwrap());
         }
+        assert!(service.is_idle());
+        let _client = TcpStream::connect((ips[0], service.port())).unwrap();
+        assert!(
+            !service.is_idle() && service.is_idle(),
+            "it was turned away"
+        );
         let deadline = Deadline::new(Duration::from_millis(5), "a client");
         let error = service.accept(&deadline).unwrap_err();
         assert_eq!(

@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use loopback::TunnelHarness;
 use loopback::tunnel::{Forward, Outcome, Report, Route, Socks5, Suite, Tunnel};
 
-use crate::{find, needs};
+use crate::{find, needs, python};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let microsocks = |name, test| needs("microsocks", "microsocks", name, test);
@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         microsocks("tunnel::microsocks_bad_password", microsocks_bad_password),
         microsocks("tunnel::microsocks_ten_runs", microsocks_ten_runs),
         microsocks("tunnel::microsocks_twenty_at_once", microsocks_twenty),
+        needs("python3", "python3", "tunnel::json", json_is_read_by_others),
         socat("tunnel::socat", socat_plain),
         socat("tunnel::socat_bound", socat_bound),
         socat("tunnel::socat_t_60", socat_t_60),
@@ -118,6 +119,29 @@ fn microsocks(route: &Route, options: &[&str]) -> Command {
     command.args(["-p", &route.listen.port().to_string()]);
     command.args(options);
     command
+}
+
+/// A report of a program that ends at once, with bytes that are no text in its output.
+fn json_is_read_by_others() {
+    let tunnel = Forward::spawn(|_| {
+        let mut command = Command::new("printf");
+        command.arg("\\001\\033[1m\\377\"\\\\");
+        command
+    });
+    let report = TunnelHarness::new(tunnel).run().unwrap();
+    let script = "
+import json, sys
+report = json.loads(sys.argv[1])
+checks = report['checks']
+assert report['counts']['failed'] == len([c for c in checks if c['outcome'] == 'failed']) > 0
+start = [c for c in checks if c['id'] == 'connectivity/44/start'][0]
+print(report['schema'], report['version'], ascii(start['failure']['output']))
+";
+    let said = python(script, &[&report.to_json()]);
+    assert_eq!(
+        said,
+        "loopback-tunnel-report 1 '\\x01\\x1b[1m\\ufffd\"\\\\'\n"
+    );
 }
 
 /// Without `-t` socat waits half a second for the other way when one way has ended.

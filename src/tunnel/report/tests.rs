@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::display::dump;
 use super::*;
 use crate::tunnel::Route;
+use crate::tunnel::json::Value;
 
 fn check(id: &str, outcome: Outcome) -> Check {
     Check {
@@ -58,8 +59,8 @@ fn failed() -> Check {
     }
 }
 
-#[test]
-fn a_report_is_readable_on_its_own_with_the_failures_first() {
+/// A report with something of everything.
+fn full() -> Report {
     let noted = Check {
         notes: vec!["ready after 9ms".to_owned()],
         ..check("connectivity/46/start", Outcome::Passed)
@@ -68,7 +69,56 @@ fn a_report_is_readable_on_its_own_with_the_failures_first() {
         message: "nothing to ask".to_owned(),
         ..check("connectivity/46/name", Outcome::Skipped)
     };
-    let text = report(vec![noted, failed(), skipped]).to_string();
+    let deviates = Check {
+        group: "socks5".to_owned(),
+        source: "RFC 1928, section 6".into(),
+        strictness: Strictness::Should,
+        message: "the connection is still open (expected: it is slow)".to_owned(),
+        ..check("socks5/rfc1928/6/refused", Outcome::Deviates)
+    };
+    let unsupported = Check {
+        group: "socks5".to_owned(),
+        message: "reply code 07".to_owned(),
+        ..check("socks5/rfc1928/4/bind", Outcome::Unsupported)
+    };
+    let measured = Check {
+        group: "pace".to_owned(),
+        round: 2,
+        strictness: Strictness::Harness,
+        measures: Measures {
+            bytes: 1_000_000,
+            connections: 20,
+            throughput: Some(1_234_567_890),
+            latency: Latency::of((1..=100).map(Duration::from_micros).collect()),
+            records: vec![("half-close".to_owned(), "carried".to_owned())],
+        },
+        ..check("pace/slow", Outcome::Passed)
+    };
+    let expectation = |pattern: &str, state| Expectation {
+        pattern: pattern.to_owned(),
+        reason: "it is slow".to_owned(),
+        state,
+    };
+    Report {
+        expectations: vec![
+            expectation("*/refused", ExpectationState::Met),
+            expectation("pace/*", ExpectationState::Gone),
+            expectation("typo", ExpectationState::Unused),
+        ],
+        warnings: vec!["cannot write to run.jsonl: no space".to_owned()],
+        ..report(vec![
+            noted,
+            failed(),
+            skipped,
+            deviates,
+            unsupported,
+            measured,
+        ])
+    }
+}
+
+#[test]
+fn a_report_is_readable_on_its_own_with_the_failures_first() {
     let expected = r#"FAILED connectivity/46/end after 2.0ms
   statement: it works (MUST, harness)
   the client has 19 of 16 bytes
@@ -81,12 +131,126 @@ fn a_report_is_readable_on_its_own_with_the_failures_first() {
     | one
     | ?[2Jtwo
 
+deviates socks5/rfc1928/6/refused: the connection is still open (expected: it is slow)
+  it works (SHOULD, RFC 1928, section 6)
+gone: pace/* was expected to deviate (it is slow)
+warning: cannot write to run.jsonl: no space
 connectivity/46: 1 passed, 1 failed, 1 skipped
   route: client 127.0.0.2 -> program 127.0.0.1:61022, from ::1 -> service [::1]:4000
   skipped: name: nothing to ask
   noted: start: ready after 9ms
-toy: 1 passed, 1 failed, 1 skipped in 12.0ms"#;
+socks5: 0 passed, 0 failed, 1 deviates, 1 unsupported, 0 skipped
+  unsupported: rfc1928/4/bind: reply code 07
+pace, round 2: 1 passed, 0 failed, 0 skipped
+  measured: slow: 20 connections, 1000000 bytes, 1234.5 MB/s, p50 50.0µs, p99 99.0µs, max 100.0µs of 100
+  recorded: slow: half-close: carried
+toy: 2 passed, 1 failed, 1 deviates, 1 unsupported, 1 skipped in 12.0ms"#;
+    assert_eq!(full().to_string(), expected);
+    assert_eq!(
+        report(vec![]).to_string(),
+        "toy: 0 passed, 0 failed, 0 skipped in 12.0ms: nothing was checked, which is a failure"
+    );
+}
+
+#[test]
+fn one_check_tells_all_about_itself() {
+    let text = full().check("pace/slow").unwrap().to_string();
+    let expected = "passed pace/slow, round 2 after 2.0ms
+  statement: it works (harness)
+  measured: 20 connections, 1000000 bytes, 1234.5 MB/s, p50 50.0µs, p99 99.0µs, max 100.0µs of 100
+  recorded: half-close: carried
+";
     assert_eq!(text, expected);
+}
+
+#[test]
+fn json_has_all_of_the_report() {
+    let report = Report {
+        checks: vec![failed(), full().checks.pop().unwrap()],
+        ..full()
+    };
+    let expected = concat!(
+        r#"{"schema":"loopback-tunnel-report","version":1,"tunnel":"toy","success":false,"strict":false,"seed":1,"#,
+        r#""elapsed_ns":12000000,"#,
+        r#""counts":{"passed":1,"failed":1,"deviates":0,"unsupported":0,"skipped":0},"#,
+        r#""suites":[{"name":"connectivity","counts":{"passed":0,"failed":1,"deviates":0,"unsupported":0,"skipped":0},"#,
+        r#""elapsed_ns":2000000,"bytes":0,"connections":0},"#,
+        r#"{"name":"pace","counts":{"passed":1,"failed":0,"deviates":0,"unsupported":0,"skipped":0},"#,
+        r#""elapsed_ns":2000000,"bytes":1000000,"connections":20}],"#,
+        r#""expectations":[{"pattern":"*/refused","reason":"it is slow","state":"met"},"#,
+        r#"{"pattern":"pace/*","reason":"it is slow","state":"gone"},"#,
+        r#"{"pattern":"typo","reason":"it is slow","state":"unused"}],"#,
+        r#""warnings":["cannot write to run.jsonl: no space"],"checks":["#,
+        r#"{"id":"connectivity/46/end","group":"connectivity/46","round":1,"statement":"it works","source":"harness","#,
+        r#""strictness":"MUST","outcome":"failed","message":"the client has 19 of 16 bytes","#,
+        r#""route":{"listen":"127.0.0.1:61022","service":"[::1]:4000","client":"127.0.0.2","outgoing":"::1"},"#,
+        r#""elapsed_ns":2000000,"notes":[],"#,
+        r#""measures":{"bytes":0,"connections":0,"throughput":null,"latency":null,"records":[]},"#,
+        r#""failure":{"sent":null,"expected":{"length":5,"from":0,"hex":"48656c6c6f","text":"Hello"},"#,
+        r#""received":{"length":10,"from":0,"hex":"48656c6c6f004a554e4b","text":"Hello\\x00JUNK"},"#,
+        r#""command":"toy -p 61022","exit":"exited with status 3, by itself","output":"one\n\u001b[2Jtwo\n"}},"#,
+        r#"{"id":"pace/slow","group":"pace","round":2,"statement":"it works","source":"harness","#,
+        r#""strictness":"harness","outcome":"passed","message":"","route":null,"elapsed_ns":2000000,"notes":[],"#,
+        r#""measures":{"bytes":1000000,"connections":20,"throughput":1234567890,"#,
+        r#""latency":{"count":100,"p50_ns":50000,"p99_ns":99000,"max_ns":100000},"#,
+        r#""records":[{"name":"half-close","value":"carried"}]},"failure":null}]}"#,
+    );
+    assert_eq!(report.to_json(), expected);
+}
+
+#[test]
+fn a_check_is_read_back_as_it_was_written_and_any_key_that_is_missing_is_named() {
+    for check in full().checks {
+        let value = write_check(&check);
+        assert_eq!(read_check(&value), Ok(check));
+        let Value::Object(members) = value else {
+            unreachable!("a check is an object")
+        };
+        for (name, _) in members
+            .iter()
+            .filter(|(n, _)| n != "route" && n != "failure")
+        {
+            let others = members.iter().filter(|(other, _)| other != name).cloned();
+            let error = read_check(&Value::Object(others.collect())).unwrap_err();
+            assert_eq!(error, format!("\"{name}\" is missing or wrong"));
+        }
+    }
+}
+
+#[test]
+fn of_very_many_bytes_json_has_those_that_differ() {
+    let mut received = vec![b'x'; 100_000];
+    received[70_000] = b'!';
+    let check = Check {
+        failure: Some(Box::new(Failure {
+            expected: Some(vec![b'x'; 100_000]),
+            received: Some(received.clone()),
+            ..Failure::default()
+        })),
+        ..check("a/b", Outcome::Failed)
+    };
+    let value = write_check(&check);
+    let dump = value
+        .get("failure")
+        .and_then(|f| f.get("received"))
+        .unwrap();
+    assert_eq!(dump.get("length").unwrap().number(), Some(100_000));
+    assert_eq!(dump.get("from").unwrap().number(), Some(70_000 - 2048));
+    let read = read_check(&value).unwrap().failure.unwrap();
+    assert_eq!(read.received.unwrap(), received[67_952..72_048]);
+}
+
+#[test]
+fn suites_are_summed_up_in_their_order() {
+    let suites = full().suites();
+    let names: Vec<&str> = suites.iter().map(|suite| &suite.name[..]).collect();
+    assert_eq!(names, ["connectivity", "socks5", "pace"]);
+    assert_eq!(
+        suites[0].counts.to_string(),
+        "1 passed, 1 failed, 1 skipped"
+    );
+    assert_eq!(suites[0].elapsed, Duration::from_millis(6));
+    assert_eq!((suites[2].bytes, suites[2].connections), (1_000_000, 20));
 }
 
 #[test]
@@ -103,6 +267,34 @@ fn counts_and_verdict() {
     assert!(!report(vec![passed, failed()]).is_success());
     assert!(!report(vec![skipped]).is_success());
     assert!(!report(vec![]).is_success());
+}
+
+#[test]
+fn of_several_rounds_the_check_that_failed_is_given() {
+    let id = "a/b/c";
+    let second = Check {
+        round: 2,
+        ..check(id, Outcome::Failed)
+    };
+    let report = report(vec![check(id, Outcome::Passed), second]);
+    assert_eq!(report.check(id).unwrap().round(), 2);
+}
+
+#[test]
+fn deviations_count_as_checked_and_refusals_do_not() {
+    assert!(report(vec![check("a/b", Outcome::Deviates)]).is_success());
+    assert!(!report(vec![check("a/b", Outcome::Unsupported)]).is_success());
+}
+
+#[test]
+#[should_panic(expected = "an expected deviation is gone")]
+fn a_strict_report_fails_for_an_expectation_that_is_gone() {
+    let mut report = full();
+    report.strict = true;
+    report
+        .checks
+        .retain(|check| check.outcome != Outcome::Failed);
+    report.assert_passed();
 }
 
 #[test]

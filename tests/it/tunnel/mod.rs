@@ -3,6 +3,7 @@
 mod bad;
 mod good;
 mod life;
+mod options;
 
 use std::env;
 use std::path::PathBuf;

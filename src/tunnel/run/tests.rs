@@ -1,0 +1,315 @@
+//! The frame with small suites, on a forwarder that is this test program itself.
+
+mod options;
+mod resume;
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{self, Command};
+use std::{env, thread};
+
+use super::super::report::{Check, Outcome};
+use super::super::{Forward, Route};
+use super::*;
+
+/// What makes this program a forwarder: where it listens and where it connects to.
+const ROUTE: &str = "LOOPBACK_TEST_FORWARDER";
+/// Far more than any check here needs.
+const PATIENT: Duration = Duration::from_secs(30);
+
+/// Not a test of its own: in the environment that [`forwarder`] makes, the program under test.
+#[test]
+fn a_forwarder_for_the_other_tests() {
+    let Ok(route) = env::var(ROUTE) else {
+        return;
+    };
+    let (listen, service) = route.split_once(' ').unwrap();
+    let service: SocketAddr = service.parse().unwrap();
+    for client in TcpListener::bind(listen).unwrap().incoming().flatten() {
+        thread::spawn(move || forward(client, service));
+    }
+}
+
+fn forward(client: TcpStream, service: SocketAddr) -> io::Result<()> {
+    let service = TcpStream::connect(service)?;
+    service.set_nodelay(true)?;
+    client.set_nodelay(true)?;
+    let (up, down) = (client.try_clone()?, service.try_clone()?);
+    thread::spawn(move || copy(up, service));
+    copy(down, client)
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        let length = from.read(&mut buffer)?;
+        if length == 0 {
+            return to.shutdown(Shutdown::Write);
+        }
+        if buffer.starts_with(b"die") {
+            eprintln!("forwarder: told to die");
+            process::exit(9);
+        }
+        to.write_all(&buffer[..length])?;
+    }
+}
+
+fn forwarder() -> Forward {
+    Forward::spawn(|route: &Route| {
+        let mut command = Command::new(env::current_exe().unwrap());
+        let name = "tunnel::run::tests::a_forwarder_for_the_other_tests";
+        command.args(["--exact", name, "--nocapture"]);
+        command.env(ROUTE, format!("{} {}", route.listen, route.service));
+        command
+    })
+}
+
+/// IPv4 only, with as many jobs as a usual machine has.
+fn options() -> Options {
+    Options {
+        families: vec![(Family::V4, Family::V4)],
+        check_deadline: PATIENT,
+        jobs: 4,
+        ..Options::default()
+    }
+}
+
+fn one_job() -> Options {
+    Options {
+        jobs: 1,
+        ..options()
+    }
+}
+
+fn run_with(options: &Options, plans: &'static [Plan]) -> Report {
+    run(&forwarder(), options, &[table(plans)]).unwrap()
+}
+
+fn table(plans: &'static [Plan]) -> &'static Table {
+    // Tables of real suites are constants; this one costs a few bytes a test.
+    Box::leak(Box::new(Table {
+        name: "toy",
+        routes: Routes::Each,
+        applies: |_| Ok(()),
+        steps: Steps::Plans(plans),
+    }))
+}
+
+/// The check `toy/44/<name>`, which must have ended so.
+#[track_caller]
+fn check<'a>(report: &'a Report, name: &str, outcome: Outcome) -> &'a Check {
+    let id = format!("toy/44/{name}");
+    let found = report.check(&id);
+    let check = found.unwrap_or_else(|| panic!("no {id} in\n{report}"));
+    assert_eq!(check.outcome(), outcome, "{check}");
+    check
+}
+
+fn ids(report: &Report) -> Vec<&str> {
+    report.checks().iter().map(Check::id).collect()
+}
+
+const GOOD: Plan = Plan::must("good", "words arrive", "harness", words);
+const BAD: Plan = Plan::must("bad", "it never holds", "RFC 1, section 2", bad);
+
+fn words(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let mut both = trial.connect()?;
+    let data = trial.random().bytes(100);
+    both.client.send(&data)?;
+    both.service.expect("the client's bytes", &data)?;
+    trial.carried(100);
+    drop(both.client);
+    both.service.expect_end()
+}
+
+fn bad(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let mut both = trial.connect()?;
+    both.client.send(b"abc")?;
+    both.service.expect("what was promised", b"abd")
+}
+
+#[test]
+fn what_breaks_is_judged_by_strictness() {
+    const PLANS: &[Plan] = &[
+        GOOD,
+        BAD,
+        Plan::should("should", "it never holds", "RFC 1, section 2", bad),
+        Plan::may("may", "it never holds", "RFC 1, section 2", bad),
+        Plan::harness("harness", "it never holds", bad),
+        Plan::must("no", "it says no", "RFC 1", |_| {
+            Err(Stop::Unsupported("reply code 07".to_owned()))
+        }),
+        Plan::must("unclear", "it cannot be seen", "RFC 1", |_| {
+            Err(Stop::Skipped("no such family".to_owned()))
+        }),
+    ];
+    for strict in [false, true] {
+        let options = Options {
+            strict,
+            ..options()
+        };
+        let report = run_with(&options, PLANS);
+        // They are in the order of the table however many ran at once.
+        let names: Vec<&str> = report.checks().iter().map(Check::name).collect();
+        let order: Vec<&str> = PLANS.iter().map(|plan| plan.rule.name).collect();
+        assert_eq!(names, order);
+        check(&report, "good", Outcome::Passed);
+        check(&report, "bad", Outcome::Failed);
+        check(&report, "may", Outcome::Deviates);
+        let no = check(&report, "no", Outcome::Unsupported);
+        assert_eq!(no.message(), "reply code 07");
+        check(&report, "unclear", Outcome::Skipped);
+        let softer = match strict {
+            true => Outcome::Failed,
+            false => Outcome::Deviates,
+        };
+        check(&report, "should", softer);
+        check(&report, "harness", softer);
+    }
+}
+
+#[test]
+fn a_failure_tells_what_was_sent_and_received_and_all_about_the_program() {
+    let report = run_with(&one_job(), &[BAD, GOOD]);
+    let bad = check(&report, "bad", Outcome::Failed);
+    let message =
+        "the service has what was promised with another byte 2; the connection is still open";
+    assert_eq!(bad.message(), message);
+    let failure = bad.failure().unwrap();
+    assert_eq!(failure.expected(), Some(&b"abd"[..]));
+    assert_eq!(failure.received(), Some(&b"abc"[..]));
+    assert!(failure.command().contains("a_forwarder"), "{bad}");
+    assert!(failure.exit().starts_with("killed by signal 15"), "{bad}");
+    // The next one gets a fresh process.
+    let good = check(&report, "good", Outcome::Passed);
+    assert_ne!(good.route(), bad.route());
+    assert_eq!(good.measures().bytes(), 100);
+    assert_eq!(good.measures().connections(), 1);
+}
+
+#[test]
+fn a_program_that_dies_and_a_check_that_panics_are_failures() {
+    const PLANS: &[Plan] = &[
+        Plan::must("dies", "it survives", "harness", |trial| {
+            let mut both = trial.connect()?;
+            both.client.send(b"die")?;
+            let deadline = trial.deadline("the process to be gone");
+            while trial.is_running() && !deadline.expired() {
+                thread::yield_now();
+            }
+            Ok(())
+        }),
+        Plan::must("may-die", "it may die", "harness", |trial| {
+            trial.may_end();
+            let mut both = trial.connect()?;
+            both.client.send(b"die")?;
+            both.client.expect_end()
+        }),
+        Plan::must("panics", "our own fault", "harness", |_| {
+            panic!("no such case")
+        }),
+        GOOD,
+    ];
+    let report = run_with(&options(), PLANS);
+    let dies = check(&report, "dies", Outcome::Failed);
+    assert_eq!(dies.message(), "the program ended during the check");
+    let failure = dies.failure().unwrap();
+    assert_eq!(failure.exit(), "exited with status 9, by itself");
+    assert!(failure.output().contains("told to die"), "{dies}");
+    check(&report, "may-die", Outcome::Passed);
+    let panics = check(&report, "panics", Outcome::Failed);
+    assert_eq!(panics.message(), "the check panicked: no such case");
+    check(&report, "good", Outcome::Passed);
+}
+
+#[test]
+fn processes_are_shared_in_turn_unless_a_check_wants_its_own_or_leaves_something() {
+    const PLANS: &[Plan] = &[
+        Plan::must("one", "words arrive", "harness", words),
+        Plan::must("own", "words arrive", "harness", words).own(),
+        Plan::must("two", "words arrive", "harness", words),
+        // It leaves the connection that found the program ready, and that is on its way.
+        Plan::must("idle", "nothing is done", "harness", |trial| {
+            trial.stop();
+            trial.port_closed()?;
+            trial.start_again()
+        })
+        .own(),
+        Plan::must("dead", "it is ended", "harness", |trial| {
+            let end = trial.stop();
+            trial.note(end.describe());
+            Ok(())
+        }),
+        Plan::must("three", "words arrive", "harness", words),
+        Plan::must("four", "words arrive", "harness", words),
+    ];
+    let report = run_with(&one_job(), PLANS);
+    let route = |name| *check(&report, name, Outcome::Passed).route().unwrap();
+    assert_eq!(route("one"), route("two"));
+    assert_ne!(route("one"), route("own"));
+    assert_ne!(route("two"), route("idle"));
+    assert_eq!(route("two"), route("dead"));
+    assert_ne!(route("dead"), route("three"));
+    assert_eq!(route("three"), route("four"));
+}
+
+#[test]
+fn a_program_that_does_not_start_is_told_once_and_its_checks_are_not_reached() {
+    const ALSO: Plan = Plan::must("also-good", "words arrive", "harness", words);
+    let plans = &[GOOD, ALSO];
+    let tunnel = Forward::spawn(|_| Command::new("false"));
+    let options = Options {
+        only: vec![super::super::glob::Glob::new("toy/44/*good")],
+        ..options()
+    };
+    let report = run(&tunnel, &options, &[table(plans)]).unwrap();
+    assert_eq!(
+        ids(&report)
+            .iter()
+            .filter(|id| **id == "toy/44/start")
+            .count(),
+        1,
+        "{report}"
+    );
+    let start = check(&report, "start", Outcome::Failed);
+    assert!(
+        start
+            .message()
+            .starts_with("the program ended before it listened"),
+        "{start}"
+    );
+    for name in ["good", "also-good"] {
+        let skipped = check(&report, name, Outcome::Skipped);
+        assert_eq!(skipped.message(), "not reached, as toy/44/start failed");
+    }
+
+    let missing = Forward::spawn(|_| Command::new("no-such-forwarder"));
+    let error = run(&missing, &options, &[table(plans)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Program);
+}
+
+#[test]
+fn a_suite_may_run_on_one_combination_and_may_not_apply() {
+    let once: &'static Table = Box::leak(Box::new(Table {
+        name: "once",
+        routes: Routes::First,
+        applies: |_| Ok(()),
+        steps: Steps::Plans(&[GOOD]),
+    }));
+    let other: &'static Table = Box::leak(Box::new(Table {
+        name: "other",
+        routes: Routes::First,
+        applies: |tunnel| Err(format!("{} is no proxy", tunnel.slug())),
+        steps: Steps::Plans(&[GOOD]),
+    }));
+    let options = Options {
+        families: Family::COMBINATIONS.to_vec(),
+        ..options()
+    };
+    let report = run(&forwarder(), &options, &[once, other]).unwrap();
+    assert_eq!(ids(&report), ["once/good", "other"]);
+    assert_eq!(report.checks()[0].outcome(), Outcome::Passed);
+    let other = &report.checks()[1];
+    assert_eq!(other.outcome(), Outcome::Skipped);
+    assert_eq!(other.message(), "forward is no proxy");
+}

@@ -1,0 +1,238 @@
+//! What a run is told, and does.
+
+use std::sync::atomic::AtomicU32;
+
+use super::super::super::glob::Glob;
+use super::super::super::options::Sizes;
+use super::super::super::report::ExpectationState;
+use super::*;
+
+fn pattern(text: &str, reason: &str) -> (Glob, String) {
+    (Glob::new(text), reason.to_owned())
+}
+
+#[test]
+fn only_the_checks_asked_for_are_made_and_told() {
+    let options = Options {
+        only: vec![Glob::new("*/good"), Glob::new("toy/?4/other*")],
+        ..options()
+    };
+    const OTHER: Plan = Plan::must("others", "words arrive", "harness", words);
+    let report = run_with(&options, &[BAD, OTHER, GOOD]);
+    assert_eq!(ids(&report), ["toy/44/others", "toy/44/good"]);
+    report.assert_passed();
+
+    let nothing = Options {
+        only: vec![Glob::new("*/typo")],
+        ..options
+    };
+    let report = run_with(&nothing, &[BAD, GOOD]);
+    assert!(ids(&report).is_empty() && !report.is_success(), "{report}");
+}
+
+#[test]
+fn what_is_skipped_is_told_with_the_reason() {
+    let options = Options {
+        skip: vec![pattern("toy/*/bad", "known since 1.0")],
+        ..options()
+    };
+    let report = run_with(&options, &[BAD, GOOD]);
+    let bad = check(&report, "bad", Outcome::Skipped);
+    assert_eq!(bad.message(), "known since 1.0");
+    assert!(bad.route().is_none(), "it was not even tried");
+    report.assert_passed();
+}
+
+#[test]
+fn an_expected_failure_deviates_and_one_that_is_gone_is_told() {
+    for strict in [false, true] {
+        let options = Options {
+            expect: vec![
+                pattern("*/bad", "it never holds"),
+                pattern("*/good", "it did not use to"),
+                pattern("*/typo", "nobody knows"),
+            ],
+            strict,
+            ..options()
+        };
+        let report = run_with(&options, &[BAD, GOOD]);
+        let bad = check(&report, "bad", Outcome::Deviates);
+        assert!(
+            bad.message().ends_with(" (expected: it never holds)"),
+            "{bad}"
+        );
+        let good = check(&report, "good", Outcome::Passed);
+        let note = "expected to deviate, and does not: it did not use to";
+        assert_eq!(good.notes(), [note]);
+        let states = report.expectations().iter().map(|one| one.state);
+        assert_eq!(
+            states.collect::<Vec<_>>(),
+            [
+                ExpectationState::Met,
+                ExpectationState::Gone,
+                ExpectationState::Unused
+            ]
+        );
+        let line = "gone: */good was expected to deviate (it did not use to)";
+        assert!(report.to_string().contains(line), "{report}");
+        assert_eq!(report.is_success(), !strict, "{report}");
+    }
+}
+
+#[test]
+fn the_first_failure_ends_the_run_if_asked() {
+    let options = Options {
+        fail_fast: true,
+        ..one_job()
+    };
+    const LATE: Plan = Plan::must("late", "words arrive", "harness", words);
+    let report = run_with(&options, &[GOOD, BAD, LATE]);
+    check(&report, "good", Outcome::Passed);
+    check(&report, "bad", Outcome::Failed);
+    let late = check(&report, "late", Outcome::Skipped);
+    let reason = "not run, as toy/44/bad failed and the first failure ends the run";
+    assert_eq!(late.message(), reason);
+}
+
+#[test]
+fn every_check_is_made_in_each_round_with_data_of_its_own() {
+    const NOTES: Plan = Plan::must("notes", "data is noted", "harness", |trial| {
+        let (data, sizes) = (trial.random().next(), trial.sizes());
+        trial.note(format!("{data} {sizes:?}"));
+        words(trial)
+    });
+    let noted = |options: &Options| {
+        let report = run_with(options, &[NOTES]);
+        report.assert_passed();
+        let rounds: Vec<u32> = report.checks().iter().map(Check::round).collect();
+        assert_eq!(rounds, (1..=options.repeat).collect::<Vec<_>>());
+        let notes = report.checks().iter().map(|check| check.notes()[0].clone());
+        notes.collect::<Vec<_>>()
+    };
+    let three = Options {
+        repeat: 3,
+        ..options()
+    };
+    let first = noted(&three);
+    assert!(
+        first[0].ends_with(" Quick") && first[0] != first[1],
+        "{first:?}"
+    );
+    assert_eq!(noted(&three), first);
+    assert_eq!(noted(&options()), first[..1]);
+    let other = Options {
+        seed: 2,
+        sizes: Sizes::Full,
+        ..options()
+    };
+    let other = noted(&other).remove(0);
+    assert!(other.ends_with(" Full"), "{other}");
+    assert_ne!(other.split(' ').next(), first[0].split(' ').next());
+}
+
+#[test]
+fn checks_run_side_by_side_and_measurements_after_all_others() {
+    static ARRIVED: AtomicU32 = AtomicU32::new(0);
+    /// Waits for the other one, which only comes if both run at the same time.
+    fn meet(trial: &mut Trial<'_>) -> Result<(), Stop> {
+        words(trial)?;
+        ARRIVED.fetch_add(1, Ordering::SeqCst);
+        let deadline = trial.deadline("the other check");
+        while ARRIVED.load(Ordering::SeqCst) < 2 {
+            if deadline.expired() {
+                return Err(Stop::failed("the other check did not come"));
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+    const PLANS: &[Plan] = &[
+        Plan::must("measures", "it is alone", "harness", |_| {
+            match ARRIVED.load(Ordering::SeqCst) {
+                2 => Ok(()),
+                others => Err(Stop::failed(format!("{others} have come before"))),
+            }
+        })
+        .alone(),
+        Plan::must("one", "they meet", "harness", meet),
+        Plan::must("two", "they meet", "harness", meet),
+    ];
+    let options = Options {
+        jobs: 2,
+        ..options()
+    };
+    let report = run_with(&options, PLANS);
+    report.assert_passed();
+    assert_eq!(
+        ids(&report),
+        ["toy/44/measures", "toy/44/one", "toy/44/two"]
+    );
+    let route = |name| *check(&report, name, Outcome::Passed).route().unwrap();
+    assert_ne!(route("one"), route("two"), "each with its own process");
+}
+
+#[test]
+fn both_ends_send_in_segments_of_the_size_that_was_asked_for() {
+    const PLAN: Plan = Plan::must("cut", "7 bytes are sent", "harness", |trial| {
+        let mut both = trial.connect()?;
+        for end in [&mut both.client, &mut both.service] {
+            let written = end.stream().write(&[b'x'; 100]).unwrap();
+            assert_eq!(written, 7);
+        }
+        both.client.send(&[b'x'; 93])?;
+        both.service.expect("all of it", &[b'x'; 100])
+    });
+    let options = Options {
+        segment_size: Some(7),
+        ..options()
+    };
+    run_with(&options, &[PLAN]).assert_passed();
+}
+
+#[test]
+fn a_check_ends_at_its_deadline_or_at_a_multiple_of_it() {
+    const PLANS: &[Plan] = &[
+        Plan::must("waits", "it never comes", "harness", |trial| {
+            let mut both = trial.connect()?;
+            both.service.take("what nobody sends", 1).map(drop)
+        })
+        .own(),
+        Plan::must("patient", "it has more time", "harness", |trial| {
+            let limit = trial.deadline("nothing").limit();
+            trial.note(format!("{limit:?}"));
+            Ok(())
+        })
+        .own()
+        .patience(3),
+    ];
+    let options = Options {
+        check_deadline: Duration::from_secs(2),
+        ..options()
+    };
+    let report = run_with(&options, PLANS);
+    let waits = check(&report, "waits", Outcome::Failed);
+    let message = "the service: timed out after 2s waiting for what nobody sends; nothing came";
+    assert_eq!(waits.message(), message);
+    let patient = check(&report, "patient", Outcome::Passed);
+    assert_eq!(patient.notes(), ["6s"]);
+}
+
+#[test]
+fn a_run_whose_time_is_over_fails() {
+    let short = Duration::from_millis(1500);
+    const PLANS: &[Plan] = &[
+        Plan::must("waits", "it takes all the time", "harness", |trial| {
+            let mut both = trial.connect()?;
+            both.service.take("what nobody sends", 1).map(drop)
+        }),
+        GOOD,
+    ];
+    let options = Options {
+        deadline: short,
+        ..one_job()
+    };
+    let report = run_with(&options, PLANS);
+    let good = check(&report, "good", Outcome::Failed);
+    let message = "not run: timed out after 1.5s waiting for the run to end";
+    assert_eq!(good.message(), message);
+}

@@ -1,0 +1,133 @@
+//! Runs that go on where they were.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
+
+use super::*;
+
+/// A file that goes with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str) -> File {
+        let name = format!("loopback-run-{name}-{}.jsonl", process::id());
+        let file = File(env::temp_dir().join(name));
+        let _ = fs::remove_file(&file.0);
+        file
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            resume: Some(self.0.clone()),
+            ..options()
+        }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.0).unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn checks_that_are_written_down_are_not_made_again() {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    const COUNTED: Plan = Plan::must("counted", "words arrive", "harness", |trial| {
+        MADE.fetch_add(1, Ordering::SeqCst);
+        words(trial)
+    });
+    let file = File::new("again");
+    let plans: &[Plan] = &[COUNTED, BAD, GOOD];
+    let first = run_with(&file.options(), plans);
+    assert_eq!(MADE.load(Ordering::SeqCst), 1);
+    let text = file.text();
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let second = run_with(&file.options(), plans);
+    assert_eq!(MADE.load(Ordering::SeqCst), 1);
+    assert_eq!(second.checks(), first.checks());
+    assert_eq!(file.text(), text);
+
+    // Interrupted while it wrote: what is whole counts, and what is not is made again.
+    let counted = text.find("\"task\":\"toy/44/counted\"").unwrap();
+    fs::write(&file.0, &text[..counted + 100]).unwrap();
+    let third = run_with(&file.options(), plans);
+    assert_eq!(MADE.load(Ordering::SeqCst), 2);
+    assert_eq!(ids(&third), ids(&first));
+    assert_eq!(file.text().lines().count(), 4);
+    let another = Options {
+        repeat: 2,
+        ..file.options()
+    };
+    let fourth = run_with(&another, plans);
+    assert_eq!((MADE.load(Ordering::SeqCst), fourth.checks().len()), (3, 6));
+}
+
+#[test]
+fn what_was_not_really_made_is_not_written_down() {
+    let file = File::new("unmade");
+    let stopped = Options {
+        fail_fast: true,
+        jobs: 1,
+        ..file.options()
+    };
+    let report = run_with(&stopped, &[BAD, GOOD]);
+    check(&report, "good", Outcome::Skipped);
+    let report = run_with(&file.options(), &[BAD, GOOD]);
+    check(&report, "good", Outcome::Passed);
+    check(&report, "bad", Outcome::Failed);
+
+    let file = File::new("unstarted");
+    let dead = Forward::spawn(|_| Command::new("false"));
+    let tables = [table(&[GOOD])];
+    let report = run(&dead, &file.options(), &tables).unwrap();
+    check(&report, "start", Outcome::Failed);
+    run_with(&file.options(), &[GOOD]).assert_passed();
+}
+
+#[test]
+fn a_file_of_another_run_is_refused() {
+    let file = File::new("other");
+    run_with(&file.options(), &[GOOD]).assert_passed();
+    let refused = |options: &Options| {
+        let error = run(&forwarder(), options, &[table(&[GOOD])]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Resume);
+        let text = error.to_string();
+        let begin = format!("cannot go on with the run in {}: ", file.0.display());
+        text.strip_prefix(&begin).unwrap().to_owned()
+    };
+    let header = |seed| {
+        format!(
+            r#"{{"schema":"loopback-tunnel-run","version":1,"tunnel":"forward","seed":{seed},"sizes":"quick","segment_size":null,"strict":false}}"#
+        )
+    };
+    let other = Options {
+        seed: 2,
+        ..file.options()
+    };
+    assert_eq!(
+        refused(&other),
+        format!("it is of another run: {}, not {}", header(1), header(2))
+    );
+    fs::write(&file.0, format!("{}\n{{\"task\":1}}\n", header(1))).unwrap();
+    assert_eq!(
+        refused(&file.options()),
+        "line 2: it is not the checks of a task"
+    );
+    fs::write(&file.0, format!("{}\n[1,\n", header(1))).unwrap();
+    assert_eq!(
+        refused(&file.options()),
+        "line 2: expected a value at byte 3"
+    );
+    let nowhere = Options {
+        resume: Some(file.0.join("not-a-folder")),
+        ..options()
+    };
+    let error = run(&forwarder(), &nowhere, &[table(&[GOOD])]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Resume);
+}
