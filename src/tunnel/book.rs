@@ -124,7 +124,7 @@ impl<'a> Book<'a> {
     /// Why no further check is to be made, if so: no time is left, or one has failed that ends the run.
     pub(super) fn closed(&self) -> Option<Stop> {
         if let Err(error) = self.run.check() {
-            return Some(Stop::failed(format!("not run: {error} to end")));
+            return Some(Stop::NotMade(format!("not run: {error} to end")));
         }
         let ended_by = self.state().ended_by.clone()?;
         let reason = format!("not run, as {ended_by} failed and the first failure ends the run");
@@ -231,7 +231,7 @@ impl Page<'_> {
             Ok(_) => body(&deadline, &mut seen.notes),
             Err(error) => {
                 self.keep = false;
-                Err(Stop::failed(format!("not run: {error} to end")))
+                Err(Stop::NotMade(format!("not run: {error} to end")))
             }
         };
         let (value, done) = match done {
@@ -263,7 +263,7 @@ impl Page<'_> {
             if !self.checks.iter().any(|check| check.id == id) {
                 let stop = match told {
                     true => Stop::Skipped(reason.clone()),
-                    false => Stop::failed(reason.clone()),
+                    false => Stop::NotMade(reason.clone()),
                 };
                 self.write(rule, Err(stop), Seen::default(), Duration::ZERO);
             }
@@ -283,18 +283,16 @@ impl Page<'_> {
         check.notes = seen.notes;
         check.measures = seen.measures;
         check.elapsed = elapsed;
-        let broken = matches!(done, Err(Stop::Failed(..)));
-        let told = options.selects(&check.id) && options.skips(&check.id).is_none();
+        let broken = matches!(done, Err(Stop::Failed(..) | Stop::Died(_)));
         match done {
             Ok(()) => {}
             Err(Stop::Failed(message, failure)) => {
-                self.broken = Some(Broken {
-                    name: rule.name.to_owned(),
-                    message: message.clone(),
-                    told,
-                });
                 check.outcome = rule.strictness.when_broken(options.strict);
                 (check.message, check.failure) = (message, Some(failure));
+            }
+            Err(Stop::Died(message) | Stop::NotMade(message)) => {
+                (check.outcome, check.message) = (Outcome::Failed, message);
+                check.failure = Some(Box::default());
             }
             Err(Stop::Unsupported(how)) => {
                 (check.outcome, check.message) = (Outcome::Unsupported, how);
@@ -302,6 +300,13 @@ impl Page<'_> {
             Err(Stop::Skipped(reason)) => {
                 (check.outcome, check.message) = (Outcome::Skipped, reason);
             }
+        }
+        if check.failure.is_some() {
+            self.broken = Some(Broken {
+                name: rule.name.to_owned(),
+                message: check.message.clone(),
+                told: options.selects(&check.id) && options.skips(&check.id).is_none(),
+            });
         }
         if let Some(reason) = options.skips(&check.id) {
             (check.outcome, check.message) = (Outcome::Skipped, reason.to_owned());
@@ -322,10 +327,13 @@ impl Page<'_> {
 
     /// Writes down that the whole combination is not run.
     pub(super) fn leave_out(&mut self, stop: Stop) {
+        self.make_again();
         let mut check = self.blank(&COMBINATION);
         (check.outcome, check.message) = match stop {
-            Stop::Failed(message, _) => (Outcome::Failed, message),
             Stop::Unsupported(message) | Stop::Skipped(message) => (Outcome::Skipped, message),
+            Stop::Failed(message, _) | Stop::Died(message) | Stop::NotMade(message) => {
+                (Outcome::Failed, message)
+            }
         };
         self.push(check);
     }

@@ -17,6 +17,8 @@ const LAST: &[u8] = b"Last words.\r\n";
 const LATE: &[u8] = b"Late reply.\r\n";
 /// The most bytes beyond the expected ones that are read to be shown.
 const MOST_EXTRA: usize = 4096;
+/// The most bytes of each direction that are kept of a failure, and read at once.
+const KEPT: usize = 64 * 1024;
 /// How long to wait at most for what a program need not do.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -28,8 +30,12 @@ fn patient(deadline: &Deadline) -> Deadline {
 /// Why a check did not pass.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The statement does not hold.
+    /// The statement does not hold; the check's strictness says what that means.
     Failed(String, Box<Failure>),
+    /// The program never got ready or did not survive: a failure whatever the strictness.
+    Died(String),
+    /// The check could not be made, which nobody could expect: a failure in any case.
+    NotMade(String),
     /// The program says in its protocol's own way that it does not do this; how.
     Unsupported(String),
     /// It could not be looked at; why.
@@ -253,11 +259,13 @@ impl End {
         let mut came = Vec::new();
         self.stream.wait_for(what);
         while came.len() < length && self.closed.is_none() {
-            let mut buffer = [0; MOST_EXTRA];
-            let room = (length - came.len()).min(MOST_EXTRA);
-            match self.stream.read(&mut buffer[..room]) {
+            let before = came.len();
+            came.resize(length.min(before + KEPT), 0);
+            let read = self.stream.read(&mut came[before..]);
+            came.truncate(before + *read.as_ref().unwrap_or(&0));
+            match read {
                 Ok(0) => self.closed = Some(Closed::Eof),
-                Ok(length) => came.extend_from_slice(&buffer[..length]),
+                Ok(_) => {}
                 Err(error) if is_reset(&error) => self.closed = Some(Closed::Reset),
                 Err(error) => {
                     return Err(self.shows(format!("{}: {error}", self.who), None, &came));
@@ -290,10 +298,17 @@ impl End {
     }
 
     fn shows(&self, message: String, expected: Option<&[u8]>, received: &[u8]) -> Stop {
+        // Of very many bytes those where they begin to differ; the message tells where that is.
+        let at = expected.map_or(0, |expected| first_difference(expected, received));
+        let from = at.saturating_sub(KEPT / 2);
+        let part = |bytes: &[u8]| {
+            let bytes = bytes.get(from..).unwrap_or_default();
+            bytes[..bytes.len().min(KEPT)].to_vec()
+        };
         let failure = Failure {
             sent: Some(self.stream.sent().to_vec()),
-            expected: expected.map(<[u8]>::to_vec),
-            received: Some(received.to_vec()),
+            expected: expected.map(part),
+            received: Some(part(received)),
             ..Failure::default()
         };
         Stop::with(message, failure)

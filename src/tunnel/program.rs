@@ -99,6 +99,11 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
+    /// Whether the connection that found it listening is still to be used.
+    pub(super) fn has_first(&self) -> bool {
+        self.first.is_some()
+    }
+
     /// From its start until it listened.
     pub(super) fn ready_after(&self) -> Duration {
         self.ready_after

@@ -31,7 +31,7 @@ impl Random {
     /// A number below `limit`; 0 if that is 0.
     pub(super) fn below(&mut self, limit: u64) -> u64 {
         // The high half of a product: as even as 64 bits allow for the limits of tests.
-        (u128::from(self.next()) * u128::from(limit) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
 
     pub(super) fn fill(&mut self, bytes: &mut [u8]) {

@@ -200,8 +200,11 @@ fn missing(addresses: &Addresses, (listen, service): (Family, Family)) -> String
 /// Whether the program could be started at all in a group, as the first lane there found out.
 #[derive(Default)]
 struct Groups {
-    found: Mutex<BTreeMap<(String, u32), Arc<Mutex<Found>>>>,
+    found: Mutex<BTreeMap<GroupName, Arc<Mutex<Found>>>>,
 }
+
+/// The group and the round.
+type GroupName = (String, u32);
 
 #[derive(Default)]
 enum Found {
@@ -262,10 +265,7 @@ impl<'a> Lane<'a> {
         let closed = self.book.closed();
         match (&task.work, closed) {
             (Work::LeaveOut(reason), _) => page.leave_out(Stop::Skipped(reason.clone())),
-            (Work::Sequence(..), Some(stop)) => {
-                page.make_again();
-                page.leave_out(stop);
-            }
+            (Work::Sequence(..), Some(stop)) => page.leave_out(stop),
             (Work::Plan(_, plan), Some(stop)) => {
                 page.make_again();
                 page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
@@ -322,7 +322,7 @@ impl<'a> Lane<'a> {
         let done = catch_unwind(AssertUnwindSafe(|| (plan.run)(&mut trial)));
         let done = done.unwrap_or_else(|payload| {
             let message = format!("the check panicked: {}", panic_message(payload));
-            Err(Stop::failed(message))
+            Err(Stop::NotMade(message))
         });
         let elapsed = deadline.elapsed();
         let Trial {
@@ -330,11 +330,11 @@ impl<'a> Lane<'a> {
         } = trial;
         let done = match done {
             Ok(()) if !seen.may_end && program.child().has_exited() => {
-                Err(Stop::failed("the program ended during the check"))
+                Err(Stop::Died("the program ended during the check".to_owned()))
             }
             done => done,
         };
-        let failed = matches!(done, Err(Stop::Failed(..)));
+        let failed = !matches!(done, Ok(()) | Err(Stop::Unsupported(_) | Stop::Skipped(_)));
         page.write(&plan.rule, done, seen, elapsed);
         if failed {
             page.explain(program.explain(LAST_GRACE));
@@ -370,10 +370,14 @@ impl<'a> Lane<'a> {
             Found::DoesNot => Err(NoProgram::Told),
             Found::Starts => {
                 drop(found);
-                let error = |error: Error| NoProgram::Stop(Stop::failed(error.to_string()));
-                let mut program = site.start().map_err(error)?;
-                let ready = self.get_ready(&mut program);
-                ready.map(|()| program).map_err(NoProgram::Stop)
+                let not_made = |error: Error| NoProgram::Stop(Stop::NotMade(error.to_string()));
+                let mut program = site.start().map_err(not_made)?;
+                match self.get_ready(&mut program) {
+                    Ok(()) => Ok(program),
+                    // It could be started before, and what was done to that one was no reason not to.
+                    Err(Stop::Failed(message, _)) => Err(NoProgram::Stop(Stop::Died(message))),
+                    Err(stop) => Err(NoProgram::Stop(stop)),
+                }
             }
             Found::Nothing => {
                 let started = self.first_start(task, site);

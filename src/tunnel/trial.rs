@@ -1,6 +1,6 @@
 //! What the body of a check works with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::child::End as ProgramEnd;
@@ -46,9 +46,18 @@ impl<'a> Trial<'a> {
         self.line().route
     }
 
-    /// What can be used on any thread: ways to the program without this trial.
+    /// What can be used on any thread: ways to the program without this trial. Call
+    /// [`Trial::warm_up`] before, or a connection is already on its way to the service.
     pub(super) fn line(&self) -> Line<'a> {
         self.program.line()
+    }
+
+    /// Uses the connection that found the program listening, if nobody has yet.
+    pub(super) fn warm_up(&mut self) -> Result<(), Stop> {
+        match self.program.has_first() {
+            true => self.ordinary(),
+            false => Ok(()),
+        }
     }
 
     /// The end of this check, for a wait for `what`. Every stream of this trial ends with it anyway.
@@ -120,7 +129,11 @@ impl<'a> Trial<'a> {
 
     /// Another service on the address of the first, for kinds that can be asked for it.
     pub(super) fn another_service(&self) -> Result<Service, Stop> {
-        let ip = self.route().service.ip();
+        self.service_on(self.route().service.ip())
+    }
+
+    /// A service on any address of this machine.
+    pub(super) fn service_on(&self, ip: IpAddr) -> Result<Service, Stop> {
         Service::bind(&[ip])
             .map_err(|error| Stop::Skipped(format!("no port for a service on {ip}: {error}")))
     }
@@ -133,15 +146,19 @@ impl<'a> Trial<'a> {
 
     /// An ordinary connection still works, whatever was done before.
     pub(super) fn still_works(&mut self) -> Result<(), Stop> {
-        let deadline = self.deadline("an ordinary connection afterwards");
-        let done = self.connect().and_then(|both| both.whole(&deadline));
-        done.map_err(|stop| match stop {
+        self.ordinary().map_err(|stop| match stop {
             Stop::Failed(message, failure) => Stop::Failed(
                 format!("an ordinary connection afterwards: {message}"),
                 failure,
             ),
             other => other,
         })
+    }
+
+    /// A connection through the program, with a few words both ways.
+    fn ordinary(&mut self) -> Result<(), Stop> {
+        let deadline = self.deadline("an ordinary connection");
+        self.connect()?.whole(&deadline)
     }
 
     /// Writes down what is seen and not judged, for people.

@@ -25,8 +25,8 @@ fn no_command(_: &Route) -> std::process::Command {
 fn message(stop: Stop) -> String {
     match stop {
         Stop::Failed(message, _) => format!("failed: {message}"),
-        Stop::Unsupported(message) => format!("unsupported: {message}"),
         Stop::Skipped(message) => format!("skipped: {message}"),
+        other => format!("{other:?}"),
     }
 }
 
