@@ -3,10 +3,14 @@
 //! The encoders write one message each. The decoders look at what has come so far and either ask for
 //! more, or give the whole message, or say which byte is wrong as soon as that byte is there. None of
 //! them ever wants a byte beyond its own message: what follows belongs to the tunnel's user.
-//! [`Client`] puts them together to the handshake for one CONNECT.
+//! [`Client`] puts them together to the handshake for one request, [`udp`] has the datagrams.
+
+pub(crate) mod udp;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::decode::{Decoded, Reader, Violation};
 
 /// The protocol's version in greeting, request and reply (RFC 1928 section 3).
 const VERSION: u8 = 5;
@@ -20,6 +24,10 @@ pub(crate) const USER_PASSWORD: u8 = 0x02;
 pub(crate) const NO_METHOD: u8 = 0xff;
 /// The command CONNECT (RFC 1928 section 4).
 pub(crate) const CONNECT: u8 = 0x01;
+/// The command BIND (RFC 1928 section 4).
+pub(crate) const BIND: u8 = 0x02;
+/// The command UDP ASSOCIATE (RFC 1928 section 4).
+pub(crate) const UDP_ASSOCIATE: u8 = 0x03;
 
 const IPV4: u8 = 1;
 const NAME: u8 = 3;
@@ -39,15 +47,6 @@ pub(crate) enum Host {
 pub(crate) struct Bound {
     pub(crate) host: Host,
     pub(crate) port: u16,
-}
-
-/// What a decoder made of the bytes so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Decoded<T> {
-    /// So far so good; at least `missing` more bytes belong to this message.
-    Partial { missing: usize },
-    /// The whole message, `used` bytes long.
-    Complete { value: T, used: usize },
 }
 
 /// What a whole reply says: the code REP, and the address and port.
@@ -70,31 +69,14 @@ pub(crate) enum Error {
     Refused(u8),
     /// A name, user or password of a length that does not fit its length byte.
     Length { what: &'static str, length: usize },
-}
-
-/// One wrong byte of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Violation {
-    /// The message: "the reply".
-    pub(crate) message: &'static str,
-    /// The field's name in the RFC.
-    pub(crate) field: &'static str,
-    /// The byte's offset in the message.
-    pub(crate) offset: usize,
-    pub(crate) got: u8,
-    /// What would have been right: "05".
-    pub(crate) expected: &'static str,
-    pub(crate) source: &'static str,
+    /// A datagram that ends in its header.
+    Short { length: usize },
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Violation(v) => write!(
-                f,
-                "byte {} of {} ({}) is {:02x}, expected {} ({})",
-                v.offset, v.message, v.field, v.got, v.expected, v.source
-            ),
+            Error::Violation(violation) => violation.fmt(f),
             Error::NoMethod => f.write_str(
                 "the proxy accepts none of the offered methods: ff (RFC 1928 section 3)",
             ),
@@ -113,11 +95,21 @@ impl fmt::Display for Error {
                     "{what} has {length} bytes, the protocol can carry 1 to 255"
                 )
             }
+            Error::Short { length } => write!(
+                f,
+                "the datagram ends after {length} bytes, in its header (RFC 1928 section 7)"
+            ),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Error {
+        Error::Violation(violation)
+    }
+}
 
 /// Encodes the greeting: the methods on offer, at most 255 (RFC 1928 section 3).
 pub(crate) fn greeting(methods: &[u8]) -> Result<Vec<u8>, Error> {
@@ -137,21 +129,7 @@ pub(crate) fn credentials(user: &[u8], password: &[u8]) -> Result<Vec<u8>, Error
 /// Encodes a request (RFC 1928 section 4).
 pub(crate) fn request(command: u8, host: &Host, port: u16) -> Result<Vec<u8>, Error> {
     let mut out = vec![VERSION, command, 0];
-    match host {
-        Host::Ip(IpAddr::V4(ip)) => {
-            out.push(IPV4);
-            out.extend(ip.octets());
-        }
-        Host::Ip(IpAddr::V6(ip)) => {
-            out.push(IPV6);
-            out.extend(ip.octets());
-        }
-        Host::Name(name) => {
-            out.push(NAME);
-            push_counted(&mut out, "the name", name)?;
-        }
-    }
-    out.extend(port.to_be_bytes());
+    push_host(&mut out, host, port)?;
     Ok(out)
 }
 
@@ -177,27 +155,14 @@ pub(crate) fn reply(input: &[u8]) -> Result<Decoded<Reply>, Error> {
     reader.expect("VER", VERSION, "05")?;
     let code = reader.byte();
     reader.expect("RSV", 0, "00")?;
-    let Some(kind) = reader.byte() else {
+    let (whole, bound) = match bound(&mut reader, input, "BND.ADDR length")? {
         // The shortest reply is the one with a name of one byte: 4 + 1 + 1 + 2.
-        return Ok(reader.finish(8, None));
+        None => (8, None),
+        Some((whole, bound)) => (whole, bound),
     };
-    let host_length = match kind {
-        IPV4 => 4,
-        IPV6 => 16,
-        NAME => match reader.byte() {
-            None => return Ok(reader.finish(8, None)),
-            Some(0) => return Err(reader.wrong("BND.ADDR length", 0, "01 to ff")),
-            Some(length) => usize::from(length),
-        },
-        other => return Err(reader.wrong("ATYP", other, "01, 03 or 04")),
-    };
-    let whole = reader.at + host_length + 2;
-    let value = input.get(reader.at..whole).map(|rest| Reply {
+    let value = bound.map(|bound| Reply {
         code: code.unwrap_or_default(),
-        bound: Bound {
-            host: host(kind, &rest[..host_length]),
-            port: u16::from_be_bytes([rest[host_length], rest[host_length + 1]]),
-        },
+        bound,
     });
     Ok(reader.finish(whole, value))
 }
@@ -228,7 +193,7 @@ impl Bound {
     }
 }
 
-/// The client's side of one handshake for CONNECT.
+/// The client's side of one handshake, up to the request's first reply.
 ///
 /// Send what [`Client::new`] and [`Client::feed`] give, read at most [`Client::missing`] bytes at a
 /// time, feed them, until the step is [`Step::Done`].
@@ -250,7 +215,8 @@ pub(crate) enum Step {
     Read,
     /// Send these bytes, then read.
     Send(Vec<u8>),
-    /// Connected; the proxy says from where.
+    /// Granted; what the proxy tells is for CONNECT where it connects from, for the other commands where
+    /// it listens.
     Done(Bound),
 }
 
@@ -263,9 +229,10 @@ enum State {
 }
 
 impl Client {
-    /// Begins a handshake for a connection to `host` and `port`; gives the bytes to send first. With
+    /// Begins a handshake for `command` with `host` and `port`; gives the bytes to send first. With
     /// `credentials` (user, password) only that method is offered, so that it cannot be left out.
     pub(crate) fn new(
+        command: u8,
         credentials: Option<(&[u8], &[u8])>,
         host: &Host,
         port: u16,
@@ -280,7 +247,7 @@ impl Client {
                 Some((user, password)) => Some(self::credentials(user, password)?),
                 None => None,
             },
-            request: request(CONNECT, host, port)?,
+            request: request(command, host, port)?,
             input: Vec::new(),
             missing: 2,
             failed: None,
@@ -395,63 +362,32 @@ impl Client {
     }
 }
 
-/// Walks over one message's bytes as far as they have come.
-struct Reader<'a> {
-    input: &'a [u8],
-    at: usize,
-    message: &'static str,
-    source: &'static str,
-}
-
-impl<'a> Reader<'a> {
-    fn new(input: &'a [u8], message: &'static str, source: &'static str) -> Reader<'a> {
-        Reader {
-            input,
-            at: 0,
-            message,
-            source,
-        }
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        let byte = self.input.get(self.at).copied();
-        self.at += usize::from(byte.is_some());
-        byte
-    }
-
-    /// Steps over one byte that has only one right value; fine when it has not come yet.
-    fn expect(
-        &mut self,
-        field: &'static str,
-        value: u8,
-        expected: &'static str,
-    ) -> Result<(), Error> {
-        match self.byte() {
-            Some(got) if got != value => Err(self.wrong(field, got, expected)),
-            _ => Ok(()),
-        }
-    }
-
-    /// The error about the byte just read.
-    fn wrong(&self, field: &'static str, got: u8, expected: &'static str) -> Error {
-        Error::Violation(Violation {
-            message: self.message,
-            field,
-            offset: self.at - 1,
-            got,
-            expected,
-            source: self.source,
-        })
-    }
-
-    fn finish<T>(&self, whole: usize, value: Option<T>) -> Decoded<T> {
-        match value {
-            Some(value) => Decoded::Complete { value, used: whole },
-            None => Decoded::Partial {
-                missing: whole - self.input.len().min(whole - 1),
-            },
-        }
-    }
+/// Reads address type, address and port, which end the header: its whole length once that is known,
+/// and the value once it has come (RFC 1928 section 5).
+fn bound(
+    reader: &mut Reader<'_>,
+    input: &[u8],
+    length_field: &'static str,
+) -> Result<Option<(usize, Option<Bound>)>, Error> {
+    let Some(kind) = reader.byte() else {
+        return Ok(None);
+    };
+    let host_length = match kind {
+        IPV4 => 4,
+        IPV6 => 16,
+        NAME => match reader.byte() {
+            None => return Ok(None),
+            Some(0) => return Err(reader.wrong(length_field, 0, "01 to ff").into()),
+            Some(length) => usize::from(length),
+        },
+        other => return Err(reader.wrong("ATYP", other, "01, 03 or 04").into()),
+    };
+    let whole = reader.at() + host_length + 2;
+    let value = input.get(reader.at()..whole).map(|rest| Bound {
+        host: host(kind, &rest[..host_length]),
+        port: u16::from_be_bytes([rest[host_length], rest[host_length + 1]]),
+    });
+    Ok(Some((whole, value)))
 }
 
 fn host(kind: u8, bytes: &[u8]) -> Host {
@@ -462,6 +398,26 @@ fn host(kind: u8, bytes: &[u8]) -> Host {
         return Host::Ip(Ipv6Addr::from(octets).into());
     }
     Host::Name(bytes.to_vec())
+}
+
+/// Address type, address and port, as requests and datagrams have them (RFC 1928 section 5).
+fn push_host(out: &mut Vec<u8>, host: &Host, port: u16) -> Result<(), Error> {
+    match host {
+        Host::Ip(IpAddr::V4(ip)) => {
+            out.push(IPV4);
+            out.extend(ip.octets());
+        }
+        Host::Ip(IpAddr::V6(ip)) => {
+            out.push(IPV6);
+            out.extend(ip.octets());
+        }
+        Host::Name(name) => {
+            out.push(NAME);
+            push_counted(out, "the name", name)?;
+        }
+    }
+    out.extend(port.to_be_bytes());
+    Ok(())
 }
 
 fn push_counted(out: &mut Vec<u8>, what: &'static str, bytes: &[u8]) -> Result<(), Error> {

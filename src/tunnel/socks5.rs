@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use super::{Route, Stream, Target, Tunnel};
-use crate::proto::socks5::{Client, Host, Step};
+use crate::proto::socks5::{self, Client, Host, Step};
 
 /// A SOCKS5 proxy (RFC 1928): CONNECT by IPv4, by IPv6 and by name, with no authentication or with
 /// user and password (RFC 1929). Its replies are checked byte by byte.
@@ -91,7 +91,7 @@ impl Tunnel for Socks5 {
         let credentials = self.credentials.as_ref();
         let credentials = credentials.map(|(user, password)| (&user[..], &password[..]));
         let (mut client, greeting) =
-            Client::new(credentials, &host, port).map_err(io::Error::other)?;
+            Client::new(socks5::CONNECT, credentials, &host, port).map_err(io::Error::other)?;
         stream.write_all(&greeting)?;
         // The longest thing to miss is a name of 255 bytes and its port.
         let mut buffer = [0; 257];

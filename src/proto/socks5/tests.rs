@@ -2,6 +2,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
+use super::super::decode::every_prefix;
 use super::*;
 
 fn ip(text: &str) -> Host {
@@ -22,31 +23,6 @@ fn reply_bytes(code: u8, host: &Host, port: u16) -> Vec<u8> {
     }
     out.extend(port.to_be_bytes());
     out
-}
-
-/// Checks that every prefix of `message` is partial and asks for no byte beyond it.
-fn every_prefix<T: fmt::Debug + Clone + PartialEq>(
-    message: &[u8],
-    value: T,
-    decode: impl Fn(&[u8]) -> Result<Decoded<T>, Error>,
-) {
-    for end in 0..message.len() {
-        match decode(&message[..end]) {
-            Ok(Decoded::Partial { missing }) => {
-                assert!(missing > 0, "after {end} bytes");
-                assert!(end + missing <= message.len(), "after {end} bytes");
-            }
-            other => panic!("after {end} bytes: {other:?}"),
-        }
-    }
-    for tail in [&b""[..], &b"data of the tunnel"[..]] {
-        let got = decode(&[message, tail].concat()).unwrap();
-        let whole = Decoded::Complete {
-            value: value.clone(),
-            used: message.len(),
-        };
-        assert_eq!(got, whole);
-    }
 }
 
 #[test]
@@ -168,7 +144,7 @@ fn conversation(password: bool, host: &Host) -> Vec<(Vec<u8>, Vec<u8>)> {
 /// Runs a client against `turns`, cutting each answer at the given offset, and at every `missing`.
 fn run(password: bool, host: &Host, turns: &[(Vec<u8>, Vec<u8>)], cut: usize) -> Bound {
     let credentials = password.then_some((&b"user"[..], &b"pass"[..]));
-    let (mut client, mut sent) = Client::new(credentials, host, 61022).unwrap();
+    let (mut client, mut sent) = Client::new(CONNECT, credentials, host, 61022).unwrap();
     for (expected, answer) in turns {
         assert_eq!(&sent, expected);
         let cut = cut.min(answer.len());
@@ -211,23 +187,33 @@ fn a_handshake_may_be_cut_anywhere() {
 }
 
 #[test]
+fn a_handshake_asks_for_the_command_it_was_made_for() {
+    for command in [CONNECT, BIND, UDP_ASSOCIATE] {
+        let host = ip("127.0.0.1");
+        let (mut client, _) = Client::new(command, None, &host, 61022).unwrap();
+        let step = client.feed(&[5, 0]);
+        assert_eq!(step, Ok(Step::Send(reply_bytes(command, &host, 61022))));
+    }
+}
+
+#[test]
 fn a_method_that_was_not_offered_is_a_violation() {
     let host = ip("127.0.0.1");
-    let (mut plain, _) = Client::new(None, &host, 1).unwrap();
+    let (mut plain, _) = Client::new(CONNECT, None, &host, 1).unwrap();
     assert_eq!(
         plain.feed(&[5, 2]).unwrap_err().to_string(),
         "byte 1 of the method reply (METHOD) is 02, expected 00, the only one offered (RFC 1928 section 3)"
     );
-    let (mut locked, _) = Client::new(Some((b"u", b"p")), &host, 1).unwrap();
+    let (mut locked, _) = Client::new(CONNECT, Some((b"u", b"p")), &host, 1).unwrap();
     assert!(matches!(locked.feed(&[5, 0]), Err(Error::Violation(_))));
-    let (mut none, _) = Client::new(None, &host, 1).unwrap();
+    let (mut none, _) = Client::new(CONNECT, None, &host, 1).unwrap();
     assert_eq!(none.feed(&[5, 0xff]), Err(Error::NoMethod));
 }
 
 #[test]
 fn refusals_say_what_their_code_means() {
     let host = ip("127.0.0.1");
-    let (mut client, _) = Client::new(None, &host, 1).unwrap();
+    let (mut client, _) = Client::new(CONNECT, None, &host, 1).unwrap();
     client.feed(&[5, 0]).unwrap();
     client.feed(&[5, 5]).unwrap();
     assert_eq!(client.end(), Some(Error::Refused(5)), "a reply cut short");
@@ -237,7 +223,7 @@ fn refusals_say_what_their_code_means() {
         client.feed(&rest[6..]).unwrap_err().to_string(),
         "the proxy refused the request with reply code 05, connection refused (RFC 1928 section 6)"
     );
-    let (mut client, _) = Client::new(Some((b"u", b"p")), &host, 1).unwrap();
+    let (mut client, _) = Client::new(CONNECT, Some((b"u", b"p")), &host, 1).unwrap();
     client.feed(&[5, 2]).unwrap();
     assert_eq!(client.end(), None);
     assert_eq!(client.feed(&[1, 9]), Err(Error::Denied(9)));
@@ -245,7 +231,7 @@ fn refusals_say_what_their_code_means() {
 
 /// What the client makes of `bytes`, read in pieces of at most these sizes.
 fn events(mut bytes: &[u8], sizes: &mut dyn Iterator<Item = usize>) -> Vec<Result<Step, Error>> {
-    let (mut client, _) = Client::new(Some((b"user", b"pass")), &name("h"), 1).unwrap();
+    let (mut client, _) = Client::new(CONNECT, Some((b"user", b"pass")), &name("h"), 1).unwrap();
     let mut events = Vec::new();
     while !bytes.is_empty() && client.missing() > 0 {
         let size = sizes.next().unwrap().min(client.missing()).min(bytes.len());
@@ -284,7 +270,7 @@ proptest! {
     fn no_bytes_make_the_client_panic_or_grow(
         pieces in proptest::collection::vec(proptest::collection::vec(0u8..6, 0..9), 0..200)
     ) {
-        let (mut client, _) = Client::new(Some((b"u", b"p")), &name("h"), 1).unwrap();
+        let (mut client, _) = Client::new(CONNECT, Some((b"u", b"p")), &name("h"), 1).unwrap();
         let mut failed = None;
         for piece in pieces {
             let step = client.feed(&piece);
