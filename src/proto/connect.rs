@@ -209,7 +209,9 @@ fn parse(head: &[u8]) -> Result<Response, Error> {
 }
 
 fn malformed(error: httparse::Error) -> &'static str {
-    use httparse::Error::{HeaderName, HeaderValue, NewLine, Status, Token, TooManyHeaders, Version};
+    use httparse::Error::{
+        HeaderName, HeaderValue, NewLine, Status, Token, TooManyHeaders, Version,
+    };
     match error {
         Version => "the version is not HTTP/1.0 or HTTP/1.1",
         Status => "the status line is not a version, three digits and a reason",

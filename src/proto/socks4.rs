@@ -91,12 +91,7 @@ impl From<Violation> for Error {
 }
 
 /// Encodes a request (SOCKS4 memo, CONNECT and BIND; with a name SOCKS4a memo).
-pub(crate) fn request(
-    command: u8,
-    host: &Host,
-    port: u16,
-    user: &[u8],
-) -> Result<Vec<u8>, Error> {
+pub(crate) fn request(command: u8, host: &Host, port: u16, user: &[u8]) -> Result<Vec<u8>, Error> {
     let ip = match host {
         Host::Ip(ip) if is_name_mark(*ip) => return Err(Error::Unspeakable(*ip)),
         Host::Ip(ip) => *ip,

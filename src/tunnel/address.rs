@@ -93,13 +93,28 @@ impl Addresses {
     /// Picks one pair for the client's half and one for the service's half, with as many different
     /// addresses as there are: an address that is mixed up shows only if it differs.
     pub(super) fn pick(&self, listen: Family, service: Family) -> Option<(Pair, Pair)> {
-        let of = |family| {
-            let in_family = move |pair: &Pair| Family::of(pair.server) == family;
-            self.pairs.iter().copied().filter(in_family)
-        };
+        let fronts = self.pairs.iter().copied().filter(in_family(listen));
+        self.best(fronts, service)
+    }
+
+    /// As [`Addresses::pick`], where the client's half is with a `server` that is given.
+    pub(super) fn pick_at(&self, server: IpAddr, service: Family) -> Option<(Pair, Pair)> {
+        let mut fronts = self
+            .pairs
+            .iter()
+            .copied()
+            .filter(|pair| pair.server == server);
+        if fronts.clone().next().is_some() {
+            return self.best(&mut fronts, service);
+        }
+        let client = source_to(server).ok()?;
+        self.best(std::iter::once(Pair { server, client }), service)
+    }
+
+    fn best(&self, fronts: impl Iterator<Item = Pair>, service: Family) -> Option<(Pair, Pair)> {
         let mut best = None;
-        for front in of(listen) {
-            for back in of(service) {
+        for front in fronts {
+            for back in self.pairs.iter().copied().filter(in_family(service)) {
                 let score = distinct(&[front.server, front.client, back.server, back.client]);
                 // The first of equals stays: the pairs are in order of preference.
                 if best.is_none_or(|(top, _)| score > top) {
@@ -109,6 +124,22 @@ impl Addresses {
         }
         best.map(|(_, picked)| picked)
     }
+}
+
+fn in_family(family: Family) -> impl Fn(&Pair) -> bool {
+    move |pair| Family::of(pair.server) == family
+}
+
+/// The address that this machine connects from to `server`.
+fn source_to(server: IpAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = match server {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Connecting a socket of datagrams sends nothing; the port does not matter.
+    let socket = std::net::UdpSocket::bind((any, 0))?;
+    socket.connect((server, 9))?;
+    Ok(socket.local_addr()?.ip())
 }
 
 /// Connects to `server` from `client` with an ephemeral port, within `limit`.
@@ -223,6 +254,22 @@ mod tests {
         let four = all_pairs(&["127.0.0.1"]);
         assert!(picked(&four, Family::V4, Family::V4).is_some());
         assert!(picked(&four, Family::V4, Family::V6).is_none());
+    }
+
+    #[test]
+    fn a_given_server_is_kept_and_the_other_roles_still_differ() {
+        let many = all_pairs(&["127.0.0.1", "::1", "127.0.0.2", "127.0.0.3", "127.0.0.4"]);
+        let at = |ip: &str, service| {
+            let (front, back) = many.pick_at(ip.parse().unwrap(), service)?;
+            let ips = [front.server, front.client, back.server, back.client];
+            Some(ips.map(|ip| ip.to_string()))
+        };
+        let due = ["127.0.0.3", "127.0.0.1", "127.0.0.2", "127.0.0.4"];
+        assert_eq!(at("127.0.0.3", Family::V4).unwrap(), due);
+        // One that was not tried: the system knows where one connects from.
+        let other = at("127.0.0.99", Family::V6).unwrap();
+        assert_eq!(other[0], "127.0.0.99");
+        assert!(other[1].starts_with("127.") && other[2..] == ["::1", "::1"]);
     }
 
     #[test]

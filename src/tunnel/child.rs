@@ -1,7 +1,7 @@
 //! The program under test as a child process that leaves nothing behind.
 
-use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +25,7 @@ const DROP_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Child {
     process: process::Child,
+    name: String,
     command: String,
     mark: String,
     output: Output,
@@ -45,6 +46,8 @@ pub(super) struct End {
     pub(super) elapsed: Duration,
     /// How many processes had left its group and had to be killed.
     pub(super) strays: usize,
+    /// Which of several programs it was; empty for the only one.
+    pub(super) who: String,
 }
 
 impl Child {
@@ -52,6 +55,7 @@ impl Child {
     pub(super) fn spawn(command: Command) -> Result<Child, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let text = render(&command);
+        let name = name(&command);
         let fail = |source| {
             let message = format!("cannot start `{text}`");
             Error::new(ErrorKind::Program, message, Some(source))
@@ -71,17 +75,23 @@ impl Child {
         let spawned = command.spawn();
         drop(spawning);
         let process = spawned.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => fail(not_found(command.get_program())),
+            io::ErrorKind::NotFound => fail(not_found(&command)),
             _ => fail(error),
         })?;
         Ok(Child {
             process,
+            name,
             command: text.clone(),
             mark,
             output,
             started,
             end: None,
         })
+    }
+
+    /// The program's name without its path.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The command line, for messages.
@@ -112,19 +122,25 @@ impl Child {
     /// Ends it and all that it started: TERM, then at `grace` KILL. Takes no longer than that and
     /// what the kernel needs. A second call only gives the same end again.
     pub(super) fn stop(&mut self, grace: Duration) -> End {
+        let by_itself = self.has_exited();
+        self.stop_judged(grace, by_itself)
+    }
+
+    /// As [`Child::stop`], where it is known whether it had ended `by_itself` before anything was done
+    /// that may have ended it.
+    pub(super) fn stop_judged(&mut self, grace: Duration, by_itself: bool) -> End {
         if let Some(end) = &self.end {
             return end.clone();
         }
         let begun = Instant::now();
-        let by_itself = self.has_exited();
         if !by_itself {
             group::terminate(&mut self.process);
         }
-        let ended = self.wait(grace);
+        let ended = self.wait(&to_end(grace));
         let elapsed = begun.elapsed();
         // What it started may still run, ignore TERM and forward: the group ends now in any case.
         group::kill_all(&mut self.process);
-        let gone = ended || self.wait(KILL_LIMIT);
+        let gone = ended || self.wait(&to_end(KILL_LIMIT));
         let strays = group::sweep(VARIABLE, &self.mark, self.process.id());
         let status = match gone {
             true => self.process.wait().ok(),
@@ -137,6 +153,7 @@ impl Child {
             killed: !ended,
             elapsed,
             strays,
+            who: String::new(),
         };
         self.end.insert(end).clone()
     }
@@ -145,19 +162,18 @@ impl Child {
     /// had open closes before it can be waited for.
     pub(super) fn settle(&mut self) {
         if group::may_be_ending(&self.process) {
-            self.wait(group::SETTLING);
+            self.wait(&to_end(group::SETTLING));
         }
     }
 
-    /// Waits until it has ended; `false` at `limit`.
-    fn wait(&mut self, limit: Duration) -> bool {
-        let deadline = Deadline::new(limit, "the program to end");
+    /// Waits until it has ended; `false` at the deadline.
+    pub(super) fn wait(&mut self, deadline: &Deadline) -> bool {
         let mut pause = Backoff::new(Duration::from_micros(100));
         while !self.has_exited() {
             if deadline.expired() {
                 return false;
             }
-            pause.sleep(&deadline);
+            pause.sleep(deadline);
         }
         true
     }
@@ -176,10 +192,15 @@ impl End {
             Some(status) => describe(status),
             None => "still there after KILL".to_owned(),
         };
+        let who = match &*self.who {
+            "" => String::new(),
+            who => format!("{who}: "),
+        };
+        let elapsed = self.elapsed;
         match (self.by_itself, self.killed) {
-            (true, _) => format!("{how}, by itself"),
-            (_, true) => format!("{how}, as TERM had not ended it after {:.1?}", self.elapsed),
-            _ => format!("{how}, {:.1?} after TERM", self.elapsed),
+            (true, _) => format!("{who}{how}, by itself"),
+            (_, true) => format!("{who}{how}, as TERM had not ended it after {elapsed:.1?}"),
+            _ => format!("{who}{how}, {elapsed:.1?} after TERM"),
         }
     }
 }
@@ -216,12 +237,26 @@ impl Backoff {
     }
 }
 
-fn not_found(program: &OsStr) -> io::Error {
-    let message = match program.to_string_lossy() {
-        path if path.contains('/') => format!("there is no program {path}"),
-        name => format!("there is no program {name} in PATH; is it installed?"),
+fn to_end(limit: Duration) -> Deadline {
+    Deadline::new(limit, "the program to end")
+}
+
+fn not_found(command: &Command) -> io::Error {
+    let missing = |dir: &&Path| !dir.is_dir();
+    let message = match command.get_current_dir().filter(missing) {
+        Some(dir) => format!("there is no folder {} to run it in", dir.display()),
+        None => match command.get_program().to_string_lossy() {
+            path if path.contains('/') => format!("there is no program {path}"),
+            name => format!("there is no program {name} in PATH; is it installed?"),
+        },
     };
     io::Error::new(io::ErrorKind::NotFound, message)
+}
+
+fn name(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(command.get_program());
+    name.to_string_lossy().into_owned()
 }
 
 /// The command as one would type it.

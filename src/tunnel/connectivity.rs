@@ -10,6 +10,7 @@ use super::conversation::Conversation;
 use super::error::Error;
 use super::plan::{Routes, Rule, Steps, Table};
 use super::program::{Program, Site};
+use super::programs::Programs;
 use super::report::Strictness;
 use super::sequence::Sequence;
 use super::service::Service;
@@ -122,8 +123,12 @@ fn run(site: &Site<'_>, page: &mut Page<'_>) -> Result<(), Error> {
 fn judge(program: &mut Program<'_>, page: &mut Page<'_>) {
     let line = program.line();
     let connected = page.check(&START, "the program to listen", |deadline, notes| {
+        program.child().start_rest(deadline)?;
         let stream = program.first_connection(deadline)?;
-        notes.push(format!("ready after {:.1?}", program.child().age()));
+        notes.push(match program.child().is_foreign() {
+            true => "it already ran".to_owned(),
+            false => format!("ready after {:.1?}", program.child().age()),
+        });
         Ok(stream)
     });
     let listened = connected.is_some();
@@ -137,9 +142,11 @@ fn judge(program: &mut Program<'_>, page: &mut Page<'_>) {
     }
     let grace = page.grace();
     page.check(&STOP, "the program to end", |_, notes| {
-        judge_end(&program.child().stop(grace), listened, notes)
+        own(program.child())?;
+        judge_ends(&program.child().stop(grace), listened, notes)
     });
     page.check(&PORT_CLOSED, "the port to close", |deadline, _| {
+        own(program.child())?;
         line.port_closed(deadline)
     });
     // The same end once more, or the stop itself if there was no time left for the check.
@@ -181,8 +188,9 @@ fn talk(program: &mut Program<'_>, page: &mut Page<'_>, mut stream: Stream) -> O
         return None;
     }
     let accepted = page.check(&ACCEPT, "the program to connect", |deadline, _| {
-        let (service, peer) = program.accept(&stream, deadline)?;
+        let (mut service, peer) = program.accept(&stream, deadline)?;
         right_family(&line.route, peer)?;
+        line.preamble(&mut service, &stream)?;
         Ok((service, peer))
     });
     let (service, peer) = accepted?;
@@ -297,7 +305,29 @@ fn localhost(tunnel: &dyn Tunnel, route: &Route) -> Result<Service, Stop> {
     Service::bind(&ips).map_err(|error| Stop::Skipped(format!("cannot listen on {ips:?}: {error}")))
 }
 
-/// Judges how the program ended.
+/// Skips what only those programs can be asked that the harness has started.
+fn own(programs: &Programs) -> Result<(), Stop> {
+    match programs.is_foreign() {
+        true => Err(Stop::Skipped("it already ran, and goes on".to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// Judges how each program ended.
+fn judge_ends(ends: &[End], listened: bool, notes: &mut Vec<String>) -> Result<(), Stop> {
+    let mut judged = Ok(());
+    for end in ends {
+        // All of them are noted, and the first failure is told.
+        judged = match (judged, judge_end(end, listened, notes)) {
+            (Err(first @ Stop::Failed(..)), _) => Err(first),
+            (Err(skipped), Ok(())) => Err(skipped),
+            (_, next) => next,
+        };
+    }
+    judged
+}
+
+/// Judges how a program ended.
 fn judge_end(end: &End, listened: bool, notes: &mut Vec<String>) -> Result<(), Stop> {
     let how = end.describe();
     notes.push(how.clone());

@@ -132,6 +132,8 @@ mod linux {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
+    use super::super::environment;
+
     /// How long to wait for an end that is surely coming.
     pub(in crate::tunnel) const SETTLING: Duration = Duration::from_secs(5);
 
@@ -197,19 +199,8 @@ mod linux {
     }
 
     pub(super) fn wrapped(command: &Command) -> Command {
-        let mut outer = Command::new("env");
-        outer.arg(RESET).arg(command.get_program());
-        outer.args(command.get_args());
-        for (key, value) in command.get_envs() {
-            match value {
-                Some(value) => outer.env(key, value),
-                None => outer.env_remove(key),
-            };
-        }
-        if let Some(dir) = command.get_current_dir() {
-            outer.current_dir(dir);
-        }
-        outer
+        let before = [OsStr::new(RESET), command.get_program()];
+        environment::again(command, OsStr::new("env"), &before)
     }
 
     /// Whether a process is ending or has ended: the kernel gives its memory back before it closes its

@@ -1,6 +1,7 @@
 //! The harness as its users see it: a tunnel and the options of a run.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,6 +76,23 @@ impl TunnelHarness {
     #[must_use]
     pub fn interfaces(mut self, use_them: bool) -> TunnelHarness {
         self.options.interfaces = use_them;
+        self
+    }
+
+    /// Gives the program ports of this range only. Unless set, they are outside of the range that the
+    /// system gives to everybody, and another choice in each process. If none of them is free, nothing
+    /// can be run.
+    #[must_use]
+    pub fn ports(mut self, range: RangeInclusive<u16>) -> TunnelHarness {
+        self.options.ports.range = Some(range);
+        self
+    }
+
+    /// The place, within the ports to choose from, of the first one that is tried; it is counted from
+    /// the beginning again at the end. Unless set, another one in each process.
+    #[must_use]
+    pub fn port_offset(mut self, offset: u16) -> TunnelHarness {
+        self.options.ports.offset = Some(offset);
         self
     }
 

@@ -98,6 +98,7 @@
 //!   through it ends the reading, whoever else still holds the pipe.
 
 mod address;
+mod attached;
 mod book;
 mod child;
 mod connectivity;
@@ -106,13 +107,18 @@ mod connectivity;
     reason = "words for suites, and not every suite is written yet"
 )]
 mod conversation;
+mod custom;
+mod environment;
 mod error;
+mod exchange;
 mod forward;
 mod glob;
 mod group;
 mod harness;
+mod http_connect;
 mod journal;
 mod json;
+mod kinds;
 mod options;
 mod output;
 #[allow(
@@ -122,6 +128,8 @@ mod output;
 mod plan;
 mod port;
 mod program;
+mod programs;
+mod proxy_protocol;
 #[allow(
     dead_code,
     reason = "words for suites, and not every suite is written yet"
@@ -132,6 +140,8 @@ mod route;
 mod run;
 mod sequence;
 mod service;
+mod setup;
+mod socks4;
 mod socks5;
 #[allow(
     dead_code,
@@ -139,6 +149,7 @@ mod socks5;
 )]
 mod stream;
 mod suite;
+mod template;
 #[allow(
     dead_code,
     reason = "words for suites, and not every suite is written yet"
@@ -146,17 +157,24 @@ mod suite;
 mod trial;
 
 pub use address::Family;
+pub use attached::Attached;
+pub use custom::Custom;
 pub use error::{Error, ErrorKind};
 pub use forward::Forward;
 pub use harness::TunnelHarness;
+pub use http_connect::HttpConnect;
 pub use options::Sizes;
+pub use proxy_protocol::ProxyProtocol;
 pub use report::{
     Check, Counts, Expectation, ExpectationState, Failure, Latency, Measures, Outcome, Report,
     Strictness, SuiteSummary,
 };
-pub use route::{Route, Target, Tunnel};
+pub use route::{Kind, Route, Running, Target, Tunnel};
+pub use setup::{Program, Setup};
+pub use socks4::{Socks4, Socks4a};
 pub use socks5::Socks5;
 pub use stream::Stream;
 pub use suite::Suite;
+pub use template::Template;
 
 use conversation::Stop;

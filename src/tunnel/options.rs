@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::address::Family;
 use super::glob::Glob;
+use super::port::Ports;
 use super::suite::Suite;
 
 /// How long one check may take unless set.
@@ -32,6 +33,7 @@ pub(super) struct Options {
     pub(super) suites: Vec<Suite>,
     pub(super) families: Vec<(Family, Family)>,
     pub(super) interfaces: bool,
+    pub(super) ports: Ports,
     pub(super) only: Vec<Glob>,
     pub(super) skip: Vec<(Glob, String)>,
     pub(super) expect: Vec<(Glob, String)>,
@@ -55,6 +57,7 @@ impl Default for Options {
             suites: Vec::new(),
             families: Family::COMBINATIONS.to_vec(),
             interfaces: false,
+            ports: Ports::default(),
             only: Vec::new(),
             skip: Vec::new(),
             expect: Vec::new(),

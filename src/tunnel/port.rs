@@ -15,6 +15,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::deadline::prose;
+
 /// The lowest port that we choose ourselves; below it live well-known services.
 const LOWEST: u16 = 15_000;
 
@@ -23,6 +25,15 @@ static LEASED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// Held for reading while a child is started, and for writing while a port is tried.
 pub(super) static SPAWNING: RwLock<()> = RwLock::new(());
+
+/// Which ports may be leased, where the user has asked for some.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ports {
+    /// Only these; otherwise all outside of the kernel's ephemeral range.
+    pub(super) range: Option<RangeInclusive<u16>>,
+    /// The place of the first one that is tried; otherwise another one for each process.
+    pub(super) offset: Option<u16>,
+}
 
 /// A port that is this holder's until dropped.
 #[derive(Debug)]
@@ -33,15 +44,32 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Leases a port that is free on `ip` now.
-    pub(super) fn take(ip: IpAddr) -> io::Result<Lease> {
-        // Different starts keep concurrent processes from racing for the same ports.
-        let start = RandomState::new().hash_one(std::process::id()) as usize;
-        for port in choices(ephemeral_range(), start) {
+    pub(super) fn take(ip: IpAddr, ports: &Ports) -> io::Result<Lease> {
+        let start = match ports.offset {
+            Some(offset) => usize::from(offset),
+            // Different starts keep concurrent processes from racing for the same ports.
+            None => RandomState::new().hash_one(std::process::id()) as usize,
+        };
+        match &ports.range {
+            Some(range) => {
+                let ports = rotated(range.clone().filter(|port| *port != 0).collect(), start);
+                Lease::first(ip, ports)?.ok_or_else(|| none_free(ip, range))
+            }
+            None => match Lease::first(ip, choices(ephemeral_range(), start))? {
+                Some(lease) => Ok(lease),
+                None => Lease::from_kernel(ip),
+            },
+        }
+    }
+
+    /// The first of `ports` that can be had.
+    fn first(ip: IpAddr, ports: impl IntoIterator<Item = u16>) -> io::Result<Option<Lease>> {
+        for port in ports {
             if let Some(lease) = Lease::try_take(SocketAddr::new(ip, port))? {
-                return Ok(lease);
+                return Ok(Some(lease));
             }
         }
-        Lease::from_kernel(ip)
+        Ok(None)
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
@@ -115,11 +143,24 @@ fn bind(addr: SocketAddr) -> io::Result<SocketAddr> {
 fn choices(ephemeral: RangeInclusive<u16>, start: usize) -> impl Iterator<Item = u16> {
     let above: Vec<u16> = (*ephemeral.end()..=u16::MAX).skip(1).collect();
     let below: Vec<u16> = (LOWEST..*ephemeral.start()).collect();
-    [above, below].into_iter().flat_map(move |mut ports| {
-        let length = ports.len().max(1);
-        ports.rotate_left(start % length);
-        ports
-    })
+    [above, below]
+        .into_iter()
+        .flat_map(move |ports| rotated(ports, start))
+}
+
+/// The ports from the one at `start` onwards, then those before it.
+fn rotated(mut ports: Vec<u16>, start: usize) -> Vec<u16> {
+    let length = ports.len().max(1);
+    ports.rotate_left(start % length);
+    ports
+}
+
+fn none_free(ip: IpAddr, range: &RangeInclusive<u16>) -> io::Error {
+    let (first, last) = (range.start(), range.end());
+    prose(
+        io::ErrorKind::AddrInUse,
+        format!("of the ports {first} to {last} none is free on {ip}"),
+    )
 }
 
 /// The kernel's ephemeral range, for both families.
@@ -200,7 +241,9 @@ mod tests {
             // On this machine every port is ephemeral; another test covers that.
             return;
         }
-        let leases: Vec<Lease> = (0..50).map(|_| Lease::take(LOCALHOST).unwrap()).collect();
+        let leases: Vec<Lease> = (0..50)
+            .map(|_| Lease::take(LOCALHOST, &Ports::default()).unwrap())
+            .collect();
         let ports: BTreeSet<u16> = leases.iter().map(|l| l.addr().port()).collect();
         assert_eq!(ports.len(), leases.len());
         assert!(!ports.iter().any(|port| ephemeral_range().contains(port)));
@@ -214,7 +257,7 @@ mod tests {
     fn a_dropped_lease_gives_its_port_back_and_a_used_port_is_not_leased() {
         // Another test's lease may take the port in between, so any of several tries will do.
         let back = (0..50).any(|_| {
-            let addr = Lease::take(LOCALHOST).unwrap().addr();
+            let addr = Lease::take(LOCALHOST, &Ports::default()).unwrap().addr();
             matches!(Lease::try_take(addr), Ok(Some(_)))
         });
         assert!(back);
@@ -241,6 +284,47 @@ mod tests {
         assert!(!all.iter().any(|port| (32_768..=60_999).contains(port)));
         assert_eq!(choices(1..=65_535, 3).count(), 0);
         assert_eq!(choices(9_000..=65_534, 3).collect::<Vec<_>>(), [65_535]);
+    }
+
+    #[test]
+    fn a_range_and_an_offset_are_kept_to() {
+        // Another test may have taken one of them, so there are some more than are needed.
+        let ports = Ports {
+            range: Some(15_100..=15_119),
+            offset: Some(5),
+        };
+        let order = rotated((15_100..=15_119).collect(), 5);
+        let leases: Vec<Lease> = (0..3)
+            .map(|_| Lease::take(LOCALHOST, &ports).unwrap())
+            .collect();
+        let places: Vec<usize> = leases
+            .iter()
+            .map(|lease| {
+                order
+                    .iter()
+                    .position(|port| *port == lease.addr().port())
+                    .unwrap()
+            })
+            .collect();
+        assert!(places.is_sorted(), "{places:?}");
+        assert_eq!(order[..2], [15_105, 15_106]);
+        assert_eq!(rotated(vec![], 3), [0; 0]);
+    }
+
+    #[test]
+    fn a_range_without_a_free_port_is_an_error_that_names_it() {
+        let used = TcpListener::bind((LOCALHOST, 0)).unwrap();
+        let port = used.local_addr().unwrap().port();
+        let ports = |range| Ports {
+            range: Some(range),
+            offset: None,
+        };
+        let error = Lease::take(LOCALHOST, &ports(port..=port)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("of the ports {port} to {port} none is free on 127.0.0.1")
+        );
+        assert!(Lease::take(LOCALHOST, &ports(0..=0)).is_err());
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::address::{Pair, connect_from};
-use super::child::{Backoff, Child, End};
+use super::child::{Backoff, End};
 use super::conversation::Conversation;
 use super::error::{Error, ErrorKind};
 use super::options::Options;
-use super::port::Lease;
+use super::port::{Lease, Ports};
+use super::programs::Programs;
 use super::report::Failure;
 use super::service::Service;
 use super::{Route, Stop, Stream, Target, Tunnel};
@@ -30,12 +31,13 @@ pub(super) struct Site<'a> {
 /// A started program, its port and the service behind it. Dropping it ends the program.
 pub(super) struct Program<'a> {
     line: Line<'a>,
-    child: Child,
+    child: Programs,
     service: Service,
+    ports: Ports,
     /// The connection that found it listening, until it is used.
     first: Option<Stream>,
     ready_after: Duration,
-    _lease: Lease,
+    _lease: Option<Lease>,
 }
 
 /// The way to and through a program. A copy of it can be used on any thread.
@@ -55,11 +57,23 @@ impl<'a> Site<'a> {
             move |error| Error::new(ErrorKind::Port, message, Some(error))
         };
         let (near, far) = (self.front.server, self.back.server);
-        let lease = Lease::take(near).map_err(no_port("the program", near))?;
-        let service = Service::bind(&[far]).map_err(no_port("the service", far))?;
+        let running = self.tunnel.running();
+        let (listen, lease) = match running {
+            Some(running) => (running.listen, None),
+            None => {
+                let lease = Lease::take(near, &self.options.ports);
+                let lease = lease.map_err(no_port("the program", near))?;
+                (lease.addr(), Some(lease))
+            }
+        };
+        let service = match running.and_then(|running| running.service) {
+            Some(address) => Service::bind_at(address),
+            None => Service::bind(&[far]),
+        };
+        let service = service.map_err(no_port("the service", far))?;
         let route = Route {
-            listen: lease.addr(),
-            service: SocketAddr::new(far, service.port()),
+            listen,
+            service: service.addr(),
             client: self.front.client,
             outgoing: self.back.client,
         };
@@ -68,9 +82,11 @@ impl<'a> Site<'a> {
             route,
             segment_size: self.options.segment_size,
         };
+        let ports = self.options.ports.clone();
         Ok(Program {
             line,
-            child: line.spawn()?,
+            child: Programs::start(self.tunnel, &route, &ports)?,
+            ports,
             service,
             first: None,
             ready_after: Duration::ZERO,
@@ -84,7 +100,7 @@ impl<'a> Program<'a> {
         self.line
     }
 
-    pub(super) fn child(&mut self) -> &mut Child {
+    pub(super) fn child(&mut self) -> &mut Programs {
         &mut self.child
     }
 
@@ -94,6 +110,7 @@ impl<'a> Program<'a> {
 
     /// Waits until it listens. The connection that finds that out is kept for the first who needs one.
     pub(super) fn get_ready(&mut self, deadline: &Deadline) -> Result<(), Stop> {
+        self.child.start_rest(deadline)?;
         self.first = Some(self.first_connection(deadline)?);
         self.ready_after = self.child.age();
         Ok(())
@@ -123,7 +140,7 @@ impl<'a> Program<'a> {
     /// Starts it again where it was, once it has ended.
     pub(super) fn start_again(&mut self) -> Result<(), Error> {
         self.first = None;
-        self.child = self.line.spawn()?;
+        self.child = Programs::start(self.line.tunnel, &self.line.route, &self.ports)?;
         Ok(())
     }
 
@@ -136,9 +153,9 @@ impl<'a> Program<'a> {
     /// Ends it, and tells all about it in words: command, end, output.
     pub(super) fn explain(&mut self, grace: Duration) -> (String, String, String) {
         self.child.settle();
-        let end: End = self.child.stop(grace);
+        let ends: Vec<String> = self.child.stop(grace).iter().map(End::describe).collect();
         let child = &self.child;
-        (child.command().to_owned(), end.describe(), child.output())
+        (child.command(), ends.join("; "), child.output())
     }
 
     /// Connects as soon as the program listens. This connection is to be used: with a forwarder every
@@ -173,7 +190,8 @@ impl<'a> Program<'a> {
     ) -> Result<Conversation, Stop> {
         let mut client = self.connect(deadline)?;
         self.line.handshake(&mut client, target, deadline)?;
-        let (service, _) = self.accept(&client, deadline)?;
+        let (mut service, _) = self.accept(&client, deadline)?;
+        self.line.preamble(&mut service, &client)?;
         Ok(Conversation::new(client, service))
     }
 
@@ -189,9 +207,10 @@ impl<'a> Program<'a> {
         };
         let mut client = self.connect(deadline)?;
         self.line.handshake(&mut client, target, deadline)?;
-        let (service, _) = self
+        let (mut service, _) = self
             .line
             .accept(service, &client, &mut self.child, deadline)?;
+        self.line.preamble(&mut service, &client)?;
         Ok(Conversation::new(client, service))
     }
 
@@ -207,14 +226,6 @@ impl<'a> Program<'a> {
 }
 
 impl Line<'_> {
-    fn spawn(&self) -> Result<Child, Error> {
-        let command = self.tunnel.command(&self.route).map_err(|error| {
-            let message = format!("cannot make the command for {}", self.tunnel.slug());
-            Error::new(ErrorKind::Program, message, Some(error))
-        })?;
-        Child::spawn(command)
-    }
-
     /// A fresh connection to the program.
     pub(super) fn connect(&self, deadline: &Deadline) -> io::Result<Stream> {
         // At the very end there is still time for one attempt.
@@ -251,12 +262,29 @@ impl Line<'_> {
         })
     }
 
+    /// What the service reads before the data.
+    pub(super) fn preamble(&self, service: &mut Stream, client: &Stream) -> Result<(), Stop> {
+        let read = client
+            .local_addr()
+            .and_then(|client| self.tunnel.preamble(service, client, &self.route));
+        read.map_err(|error| {
+            let failure = Failure {
+                received: Some(service.received().to_vec()),
+                ..Failure::default()
+            };
+            Stop::with(
+                format!("what the service reads first is wrong: {error}"),
+                failure,
+            )
+        })
+    }
+
     /// Accepts at the service, and stops waiting when nobody is left who could connect.
     pub(super) fn accept(
         &self,
         service: &Service,
         client: &Stream,
-        child: &mut Child,
+        child: &mut Programs,
         deadline: &Deadline,
     ) -> Result<(Stream, SocketAddr), Stop> {
         loop {
@@ -354,11 +382,9 @@ mod tests {
 
     #[test]
     fn nobody_who_could_connect_ends_the_wait_at_once() {
-        let tunnel = Forward::spawn(no_command);
+        let tunnel = Forward::template("sleep 1000");
         let (line, service) = line(&tunnel);
-        let mut sleep = Command::new("sleep");
-        sleep.arg("1000");
-        let mut child = Child::spawn(sleep).unwrap();
+        let mut child = Programs::start(&tunnel, &line.route, &Ports::default()).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let deadline = Deadline::new(Duration::from_secs(30), "the program to connect");

@@ -5,7 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
-use super::Stream;
+use super::{Family, Program, Setup, Stream};
+use crate::deadline::prose;
 
 /// The addresses of one run of a tunnel program.
 ///
@@ -66,22 +67,82 @@ impl fmt::Display for Target {
     }
 }
 
-/// A kind of tunnel: how to start its program, and how to ask it for a connection.
+/// What a tunnel speaks, so that a suite knows which of its checks make sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Nothing: every connection is forwarded.
+    Forward,
+    /// SOCKS version 4.
+    Socks4,
+    /// SOCKS version 4a.
+    Socks4a,
+    /// SOCKS version 5.
+    Socks5,
+    /// HTTP's CONNECT.
+    HttpConnect,
+    /// Nothing to the client, and the PROXY protocol to the service.
+    ProxyProtocol,
+    /// Something that this crate does not know.
+    Other,
+}
+
+/// Where a program already runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Running {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where it forwards to, if it cannot be told by the handshake.
+    pub service: Option<SocketAddr>,
+}
+
+impl Running {
+    /// A program that listens at `listen`, and is told by the handshake where to connect to.
+    pub fn new(listen: SocketAddr) -> Running {
+        let service = None;
+        Running { listen, service }
+    }
+}
+
+/// A kind of tunnel: how to start its programs, and how to ask it for a connection.
 ///
-/// [`Socks5`](super::Socks5) and [`Forward`](super::Forward) are ready-made; implement this for
-/// another protocol.
+/// Ready-made are [`Forward`](super::Forward), [`Socks4`](super::Socks4), [`Socks4a`](super::Socks4a),
+/// [`Socks5`](super::Socks5), [`HttpConnect`](super::HttpConnect),
+/// [`ProxyProtocol`](super::ProxyProtocol), [`Attached`](super::Attached) for one that already runs, and
+/// [`Custom`](super::Custom) with closures. Implement this for anything else: [`Tunnel::slug`],
+/// [`Tunnel::handshake`], and [`Tunnel::command`] or [`Tunnel::programs`].
 pub trait Tunnel: Send + Sync {
     /// A short name for reports: `socks5`.
     fn slug(&self) -> String;
 
-    /// The command that starts the program for `route`, in the foreground.
+    /// The command that starts the program for `route`, in the foreground. Not asked for where
+    /// [`Tunnel::programs`] is overridden.
     ///
-    /// Its standard input, output and error, and its process group, are set by the harness.
+    /// See [`Program::new`] for what the harness sets.
     ///
     /// # Errors
     ///
-    /// What stands in the way of making it, such as a configuration file that cannot be written.
-    fn command(&self, route: &Route) -> io::Result<Command>;
+    /// What stands in the way of making it. Unless overridden, that there is no command.
+    fn command(&self, route: &Route) -> io::Result<Command> {
+        let text = format!("{} has no command for: {route}", self.slug());
+        Err(prose(io::ErrorKind::Unsupported, text))
+    }
+
+    /// The programs, in the order in which they are started; they are ended in the reverse of it. The
+    /// one command of [`Tunnel::command`] unless overridden.
+    ///
+    /// # Errors
+    ///
+    /// What stands in the way of making them, such as a configuration file that cannot be written.
+    fn programs(&self, setup: &mut Setup) -> io::Result<Vec<Program>> {
+        Ok(vec![self.command(setup.route())?.into()])
+    }
+
+    /// Where the program already runs: then nothing is started. `None` unless overridden.
+    fn running(&self) -> Option<Running> {
+        None
+    }
 
     /// Asks for a connection to `target` on a fresh connection to the program. Every read and write
     /// on `stream` is bounded by the check's deadline. Must not read beyond the program's answer.
@@ -93,6 +154,18 @@ pub trait Tunnel: Send + Sync {
     /// What was wrong with the program's answer; the report adds the bytes of both directions.
     fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>>;
 
+    /// Reads what the program sends to the service before the client's data, on a fresh connection.
+    /// `client` is where the client connected from. Must not read beyond it. Reads nothing unless
+    /// overridden.
+    ///
+    /// # Errors
+    ///
+    /// What was wrong with it; the report adds the bytes.
+    fn preamble(&self, service: &mut Stream, client: SocketAddr, route: &Route) -> io::Result<()> {
+        let _ = (service, client, route);
+        Ok(())
+    }
+
     /// Whether the command binds the program to [`Route::outgoing`], so that the source of its
     /// connections is checked. Otherwise it is only noted. `false` unless overridden.
     fn binds_outgoing(&self) -> bool {
@@ -102,5 +175,22 @@ pub trait Tunnel: Send + Sync {
     /// Whether [`Tunnel::handshake`] can ask for a [`Target::Name`]. `false` unless overridden.
     fn takes_names(&self) -> bool {
         false
+    }
+
+    /// Why a client of the one family cannot reach a service of the other by this kind; such a
+    /// combination is skipped for that reason. `None`, that it can, unless overridden.
+    fn unsupported(&self, listen: Family, service: Family) -> Option<String> {
+        let _ = (listen, service);
+        None
+    }
+
+    /// What it speaks. [`Kind::Other`] unless overridden.
+    fn kind(&self) -> Kind {
+        Kind::Other
+    }
+
+    /// The user and the password that it logs in with. `None` unless overridden.
+    fn credentials(&self) -> Option<(&[u8], &[u8])> {
+        None
     }
 }

@@ -50,7 +50,12 @@ pub(super) fn run(
     let (alone, together): (Vec<&Task<'_>>, _) = tasks.iter().partition(|task| task.is_alone());
     let groups = Groups::default();
     // Measurements come last, when nobody else is left.
-    for (tasks, jobs) in [(together, options.jobs.max(1)), (alone, 1)] {
+    // What already runs may have one service for all.
+    let jobs = match tunnel.running() {
+        Some(_) => 1,
+        None => options.jobs.max(1),
+    };
+    for (tasks, jobs) in [(together, jobs), (alone, 1)] {
         let next = AtomicUsize::new(0);
         let work = || Lane::new(&book, &groups).work(&tasks, &next);
         thread::scope(|scope| {
@@ -130,9 +135,14 @@ fn sites<'a>(
     addresses: &Addresses,
 ) -> Vec<(String, Result<Site<'a>, String>)> {
     let site = |&(listen, service): &(Family, Family)| {
-        let (front, back) = addresses
-            .pick(listen, service)
-            .ok_or_else(|| missing(addresses, (listen, service)))?;
+        if let Some(reason) = tunnel.unsupported(listen, service) {
+            return Err(reason);
+        }
+        let picked = match tunnel.running() {
+            Some(running) => addresses.pick_at(running.listen.ip(), service),
+            None => addresses.pick(listen, service),
+        };
+        let (front, back) = picked.ok_or_else(|| missing(addresses, (listen, service)))?;
         (table.applies)(tunnel)?;
         Ok(Site {
             tunnel,
@@ -295,6 +305,10 @@ impl<'a> Lane<'a> {
         if self.book.options.skips(&task.name()).is_some() {
             // `write` gives the reason.
             return page.write(&plan.rule, Ok(()), Seen::default(), Duration::ZERO);
+        }
+        if plan.own && site.tunnel.running().is_some() {
+            let stop = Stop::Skipped("it already runs, and for this check one is started".to_owned());
+            return page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
         }
         let program = match self.program(task, site, plan) {
             Ok(program) => program,

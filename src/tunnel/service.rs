@@ -16,15 +16,20 @@ const BIND_ATTEMPTS: usize = 20;
 pub(super) struct Service {
     listeners: Vec<TcpListener>,
     poll: Mutex<Poll>,
-    port: u16,
+    addr: SocketAddr,
 }
 
 impl Service {
+    /// Binds to this one address and port.
+    pub(super) fn bind_at(address: SocketAddr) -> io::Result<Service> {
+        Service::try_bind(&[address.ip()], address.port())
+    }
+
     /// Binds to a free port, the same on each of `ips`.
     pub(super) fn bind(ips: &[IpAddr]) -> io::Result<Service> {
         let mut last = io::Error::from(io::ErrorKind::InvalidInput);
         for _ in 0..BIND_ATTEMPTS {
-            match Service::try_bind(ips) {
+            match Service::try_bind(ips, 0) {
                 // The port that the kernel gave for the first address is taken on another.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
                 done => return done,
@@ -33,10 +38,10 @@ impl Service {
         Err(last)
     }
 
-    fn try_bind(ips: &[IpAddr]) -> io::Result<Service> {
+    fn try_bind(ips: &[IpAddr], mut port: u16) -> io::Result<Service> {
+        let first = *ips.first().ok_or(io::ErrorKind::InvalidInput)?;
         let poll = Poll::new()?;
         let mut listeners = Vec::new();
-        let mut port = 0;
         for (token, &ip) in ips.iter().enumerate() {
             let listener = TcpListener::bind(SocketAddr::new(ip, port))?;
             listener.set_nonblocking(true)?;
@@ -47,12 +52,18 @@ impl Service {
         Ok(Service {
             listeners,
             poll: Mutex::new(poll),
-            port,
+            addr: SocketAddr::new(first, port),
         })
     }
 
+    /// The address that was asked for first, and the port.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The port, the same on each address.
     pub(super) fn port(&self) -> u16 {
-        self.port
+        self.addr.port()
     }
 
     /// Whether nobody waits to be accepted. Whoever does is turned away.

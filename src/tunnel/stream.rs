@@ -213,12 +213,13 @@ fn at_least_one(left: Duration) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::TcpListener;
 
     use super::*;
 
-    fn pair() -> (Stream, TcpStream) {
+    /// One end, and the other as a plain socket.
+    pub(in crate::tunnel) fn pair() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (far, _) = listener.accept().unwrap();

@@ -194,7 +194,7 @@ impl<'a> Trial<'a> {
         self.seen.measures.latency = Latency::of(waits);
     }
 
-    /// The program's process id: for /proc.
+    /// The process id of the program that the client connects to: for /proc.
     pub(super) fn pid(&mut self) -> u32 {
         self.program.child().id()
     }
@@ -214,11 +214,13 @@ impl<'a> Trial<'a> {
         self.seen.may_end = true;
     }
 
-    /// Ends the program by TERM, and by KILL at the deadline for that; how it ended. Only for plans with
-    /// a process of their [`own`](super::plan::Plan::own).
+    /// Ends the program by TERM, and by KILL at the deadline for that; how it ended, or of several the
+    /// one that ended worst. Only for plans with a process of their [`own`](super::plan::Plan::own).
     pub(super) fn stop(&mut self) -> ProgramEnd {
         self.may_end();
-        self.program.child().stop(self.grace)
+        let ends = self.program.child().stop(self.grace);
+        let worst = ends.into_iter().max_by_key(|end| (end.by_itself, end.killed));
+        worst.expect("a plan with a process of its own has one")
     }
 
     /// Starts the ended program again on the same route, and waits until it listens.

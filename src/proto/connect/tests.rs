@@ -52,11 +52,7 @@ fn what_a_request_cannot_carry_is_an_error() {
 
 #[test]
 fn every_prefix_of_a_response_is_partial() {
-    every_prefix(
-        b"HTTP/1.1 200 OK\r\n\r\n",
-        whole(200, "OK", &[]),
-        response,
-    );
+    every_prefix(b"HTTP/1.1 200 OK\r\n\r\n", whole(200, "OK", &[]), response);
     every_prefix(b"HTTP/1.1 200\n\n", whole(200, "", &[]), response);
     every_prefix(b"HTTP/1.1 200 \n\r\n", whole(200, "", &[]), response);
     let fields = [("Proxy-Agent", "p/1"), ("A", "")];
@@ -111,9 +107,15 @@ fn malformed_heads_say_what_is_wrong() {
             b"HTTP/1.1 999 OK\r\n\r\n",
             "the status is not of 100 to 599",
         ),
-        (b"HTTP/1.1 200 OK\r\na b: c\r\n\r\n", "a field has a bad name"),
+        (
+            b"HTTP/1.1 200 OK\r\na b: c\r\n\r\n",
+            "a field has a bad name",
+        ),
         (b"HTTP/1.1 200 OK\r\n: c\r\n\r\n", "a field has a bad name"),
-        (b"HTTP/1.1 200 OK\r\na: \0\r\n\r\n", "a field has a bad value"),
+        (
+            b"HTTP/1.1 200 OK\r\na: \0\r\n\r\n",
+            "a field has a bad value",
+        ),
     ];
     for (bytes, what) in cases {
         let due = format!("the response's head is malformed: {what} (RFC 9112)");

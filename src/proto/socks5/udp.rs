@@ -60,7 +60,10 @@ mod tests {
             encode(7, &Host::Name(b"h".to_vec()), 80, b"").unwrap(),
             *b"\0\0\x07\x03\x01h\0\x50"
         );
-        assert_eq!(encode(0, &ip("::1"), 1, b"x").unwrap().len(), 4 + 16 + 2 + 1);
+        assert_eq!(
+            encode(0, &ip("::1"), 1, b"x").unwrap().len(),
+            4 + 16 + 2 + 1
+        );
         assert!(encode(0, &Host::Name(vec![]), 80, b"").is_err());
     }
 

@@ -83,6 +83,7 @@ fn ends_are_told_apart() {
         killed,
         elapsed: Duration::from_millis(1),
         strays: 0,
+        who: String::new(),
     };
     let judge = |end: End, listened| {
         let mut notes = Vec::new();
@@ -117,4 +118,36 @@ fn ends_are_told_apart() {
             .unwrap_err()
             .contains("still there after KILL")
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn of_several_ends_all_are_noted_and_the_failure_is_told() {
+    use std::os::unix::process::ExitStatusExt;
+    let end = |who: &str, code, by_itself| End {
+        status: Some(ExitStatus::from_raw(code << 8)),
+        by_itself,
+        killed: false,
+        elapsed: Duration::from_millis(1),
+        strays: 0,
+        who: who.to_owned(),
+    };
+    let judge = |ends: &[End]| {
+        let mut notes = Vec::new();
+        let judged = judge_ends(ends, true, &mut notes).map_err(message);
+        assert_eq!(notes.len(), ends.len());
+        judged
+    };
+    let fine = [end("sshd", 0, false), end("ssh", 255, false)];
+    assert_eq!(judge(&fine), Ok(()));
+    assert_eq!(
+        judge(&[
+            end("sshd", 0, false),
+            end("ssh", 255, true),
+            end("x", 139, false)
+        ])
+        .unwrap_err(),
+        "failed: the program ended before it was told to: ssh: exited with status 255, by itself"
+    );
+    assert_eq!(judge(&[]), Ok(()));
 }
