@@ -2,6 +2,7 @@
 
 mod bad;
 mod good;
+mod kinds;
 mod life;
 mod options;
 

@@ -1,0 +1,432 @@
+//! Each kind of tunnel, on programs that are right and on programs that are not.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use loopback::TunnelHarness;
+use loopback::tunnel::{
+    Attached, Custom, ErrorKind, Family, Forward, HttpConnect, Outcome, Program, ProxyProtocol,
+    Report, Route, Setup, Socks4, Socks4a, Socks5, Stream, Target, Template, Tunnel,
+};
+
+use super::{PATIENT, combinations, example, names};
+
+/// A command line of the fixture; the rest of it is filled in.
+fn fixture(protocol: &str, rest: &str) -> String {
+    let path = example("fixture_kinds");
+    format!("'{}' {protocol} --listen {{listen}} {rest}", path.display())
+}
+
+fn run(tunnel: impl Tunnel + 'static) -> Report {
+    let harness = TunnelHarness::new(tunnel).check_deadline(PATIENT);
+    harness.run().unwrap()
+}
+
+/// Checks that all of it passed, in these combinations and no others.
+#[track_caller]
+fn passes(tunnel: impl Tunnel + 'static, due: &[&str]) -> Report {
+    let report = run(tunnel);
+    report.assert_passed();
+    for families in combinations() {
+        let stopped = names(&report, families, Outcome::Passed);
+        let ran = stopped.iter().any(|name| name == "port-closed");
+        assert_eq!(ran, due.contains(families), "{families}\n{report}");
+    }
+    report
+}
+
+/// The only check that fails with IPv4 on both sides, and what it says.
+#[track_caller]
+fn fails(tunnel: impl Tunnel + 'static, check: &str) -> String {
+    let harness = TunnelHarness::new(tunnel).families([(Family::V4, Family::V4)]);
+    let report = harness.check_deadline(PATIENT).run().unwrap();
+    assert_eq!(names(&report, "44", Outcome::Failed), [check], "{report}");
+    report.to_string()
+}
+
+/// Why nothing could be run.
+#[track_caller]
+fn error(tunnel: impl Tunnel + 'static) -> String {
+    let error = TunnelHarness::new(tunnel).run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Program);
+    error.to_string()
+}
+
+/// A failure on purpose, so that the report shows the program's command and output.
+fn spoilt(tunnel: Custom) -> Custom {
+    tunnel.handshake(|_, _| Err(io::Error::other("on purpose")))
+}
+
+const ALL: &[&str] = &["44", "46", "64", "66"];
+const TO_IPV4: &[&str] = &["44", "64"];
+
+#[test]
+fn socks4_reaches_services_on_ipv4_and_says_why_no_others() {
+    let tunnel = Socks4::template(fixture("socks4a", "")).user("me");
+    let report = passes(tunnel, TO_IPV4);
+    assert!(report.to_string().contains("socks4: "), "{report}");
+    if combinations().contains(&"46") {
+        let left_out = report.check("connectivity/46").unwrap();
+        assert_eq!(left_out.message(), "SOCKS4 has no IPv6 addresses");
+    }
+    assert!(report.check("connectivity/44/name-literal").is_none());
+}
+
+#[test]
+fn socks4a_reaches_names_too() {
+    let report = passes(Socks4a::template(fixture("socks4a", "")), TO_IPV4);
+    let by_name = report.check("connectivity/44/name-literal").unwrap();
+    assert_eq!(by_name.outcome(), Outcome::Passed);
+}
+
+#[test]
+fn a_refusal_of_socks4_says_its_code() {
+    let text = fails(
+        Socks4::template(fixture("socks4a", "")).user("eve"),
+        "handshake",
+    );
+    let due = "the proxy refused the request with reply code 5b, request rejected or failed (SOCKS4 memo)";
+    assert!(text.contains(due), "{text}");
+}
+
+#[test]
+fn connect_reaches_addresses_of_both_families_and_names() {
+    let report = passes(HttpConnect::template(fixture("connect", "")), ALL);
+    let by_name = report.check("connectivity/44/name-literal").unwrap();
+    assert_eq!(by_name.outcome(), Outcome::Passed);
+}
+
+#[test]
+fn connect_logs_in_and_a_refusal_says_its_status() {
+    let command = fixture("connect", "--user {user} --password {password}");
+    passes(HttpConnect::template(&*command).auth("me", "secret"), ALL);
+    let text = fails(
+        HttpConnect::template(command).auth("me", "secre"),
+        "handshake",
+    );
+    let due = "the proxy refused the request with status 407 Proxy Authentication Required";
+    assert!(text.contains(due), "{text}");
+}
+
+#[test]
+fn the_service_reads_the_headers_of_the_proxy_protocol() {
+    let v1 = || fixture("proxy-v1", "--service {service}");
+    let v2 = || fixture("proxy-v2", "--service {service}");
+    passes(ProxyProtocol::template(v1()), ALL);
+    passes(ProxyProtocol::template(v2()).v2(), ALL);
+    let text = fails(ProxyProtocol::template(v2()), "accept");
+    assert!(
+        text.contains(
+            "what the service reads first is wrong: byte 0 of the header (signature) is 0d"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("received: 15 bytes: 0d 0a"), "{text}");
+    let text = fails(ProxyProtocol::template(v1()).v2(), "accept");
+    assert!(
+        text.contains("byte 0 of the header (signature) is 50"),
+        "{text}"
+    );
+}
+
+#[test]
+fn without_a_header_the_first_data_are_told() {
+    let plain = fixture("forward", "--service {service}");
+    let report = TunnelHarness::new(ProxyProtocol::template(plain))
+        .families([(Family::V4, Family::V4)])
+        .check_deadline(std::time::Duration::from_millis(500))
+        .run()
+        .unwrap();
+    let accept = report.check("connectivity/44/accept").unwrap();
+    // Nobody speaks: the client waits for the service.
+    assert!(accept.message().contains("nothing came"), "{accept}");
+    assert_eq!(accept.outcome(), Outcome::Failed);
+}
+
+#[test]
+fn a_custom_kind_is_made_of_closures() {
+    let tunnel = Custom::template(fixture("connect", ""))
+        .named("by-closures")
+        .names(true)
+        .handshake(|stream, target| {
+            let target = match target {
+                Target::Name(name, port) if name.contains(':') => format!("[{name}]:{port}"),
+                Target::Name(name, port) => format!("{name}:{port}"),
+                other => other.to_string(),
+            };
+            write!(stream, "CONNECT {target} HTTP/1.1\r\n\r\n")?;
+            stream.read_exact(&mut [0; 28 + 27])?;
+            Ok(None)
+        });
+    let report = passes(tunnel, ALL);
+    assert!(report.to_string().contains("by-closures: "), "{report}");
+
+    let tunnel = Custom::template(fixture("proxy-v1", "--service {service}")).preamble(
+        |service, client, route| {
+            let mut line = vec![0; line_of(client, route).len()];
+            service.read_exact(&mut line)?;
+            match line == line_of(client, route).as_bytes() {
+                true => Ok(()),
+                false => Err(io::Error::other(String::from_utf8_lossy(&line))),
+            }
+        },
+    );
+    passes(tunnel, ALL);
+}
+
+fn line_of(client: SocketAddr, route: &Route) -> String {
+    let family = if client.is_ipv4() { 4 } else { 6 };
+    let (ip, listen) = (client.ip(), route.listen);
+    let (from, to) = (client.port(), listen.port());
+    format!("PROXY TCP{family} {ip} {} {from} {to}\r\n", listen.ip())
+}
+
+/// A forwarder to a forwarder, the first of which takes its time.
+fn chain() -> Template {
+    let path = example("fixture_kinds");
+    let far = format!(
+        "'{}' late --listen {{listen_2}} --service {{service}}",
+        path.display()
+    );
+    Template::new(far)
+        .listens_on("{listen_2}")
+        .then(fixture("forward", "--service {listen_2}"))
+}
+
+#[test]
+fn a_chain_of_programs_is_started_in_order_and_ended_whole() {
+    let report = passes(Forward::template(chain()), ALL);
+    let stop = report.check("connectivity/44/stop").unwrap();
+    let notes = stop.notes();
+    assert_eq!(notes.len(), 2, "{stop}");
+    for note in notes {
+        assert!(
+            note.starts_with("fixture_kinds: killed by signal 15, "),
+            "{note}"
+        );
+    }
+}
+
+#[test]
+fn a_failure_shows_the_command_the_end_and_the_output_of_all_programs() {
+    let text = fails(spoilt(Custom::template(chain())), "handshake");
+    let at = |part: &str| {
+        text.find(part)
+            .unwrap_or_else(|| panic!("no {part:?} in\n{text}"))
+    };
+    assert!(at(" late --listen ") < at(" & "), "{text}");
+    assert!(
+        at("| [fixture_kinds]") < at("| late on 127.0.0.1:"),
+        "{text}"
+    );
+    assert!(
+        at("| late on 127.0.0.1:") < at("| forward on 127.0.0.1:"),
+        "{text}"
+    );
+    assert!(
+        text.contains("; fixture_kinds: killed by signal 15"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_program_of_a_chain_that_is_missing_or_never_listens_is_named() {
+    let first = || fixture("forward", "--service {service}");
+    let missing = Template::new(first()).then("no-such-program {listen_2}");
+    let text = fails(Forward::template(missing), "start");
+    assert!(
+        text.contains("there is no program no-such-program in PATH"),
+        "{text}"
+    );
+
+    let deaf = Template::new("sleep 1000")
+        .listens_on("{listen_2}")
+        .then(first());
+    let report = TunnelHarness::new(Forward::template(deaf))
+        .families([(Family::V4, Family::V4)])
+        .check_deadline(std::time::Duration::from_millis(200))
+        .run()
+        .unwrap();
+    let start = report.check("connectivity/44/start").unwrap();
+    assert!(
+        start
+            .message()
+            .starts_with("sleep does not listen on 127.0.0.1:"),
+        "{start}"
+    );
+}
+
+#[test]
+fn mistakes_of_a_template_are_errors_that_show_it() {
+    let text = error(Socks5::template("microsocks -i {listenip}"));
+    let due = "cannot make the command for socks5: in the command `microsocks -i {listenip}`: \
+               {listenip} is no placeholder: there are {listen}, ";
+    assert!(text.starts_with(due), "{text}");
+    let text = error(Forward::new());
+    assert_eq!(
+        text,
+        "cannot make the command for forward: it has no command; see `Attached`"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn the_folder_of_the_files_is_private_and_goes_at_the_end() {
+    // It prints what it has got, and then serves.
+    let script = format!(
+        "stat -c 'mode=%a' {{tmp}}; cat {{tmp}}/x.conf; echo tmp={{tmp}}; exec {} oops",
+        fixture("forward", "--service {service}").replace('\'', "")
+    );
+    let template = Template::new(format!("sh -c '{script}'")).file("x.conf", "service={service}\n");
+    let text = fails(spoilt(Custom::template(template)), "handshake");
+    let line = |start: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(start));
+        line.unwrap_or_else(|| panic!("no {start:?} in\n{text}"))
+    };
+    #[cfg(target_os = "linux")]
+    assert_eq!(line("| mode="), "700");
+    assert!(line("| service=").starts_with("127.0.0."), "{text}");
+    let tmp = line("| tmp=");
+    assert!(!std::path::Path::new(tmp).exists(), "{tmp}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_child_has_a_utf8_locale_unless_its_command_sets_one() {
+    let output = |tunnel| fails(spoilt(tunnel), "handshake");
+    let command = |locale: Option<&str>| {
+        let locale = locale.map(str::to_owned);
+        Custom::spawn(move |route| {
+            let mut command = Command::new(example("fixture_kinds"));
+            let (listen, service) = (route.listen.to_string(), route.service.to_string());
+            command.args(["forward", "--listen", &listen, "--service", &service]);
+            command.envs(locale.iter().map(|locale| ("LC_ALL", locale)));
+            command
+        })
+    };
+    let text = output(command(None)).to_lowercase();
+    assert!(
+        text.contains("lc_all=some(\"c.utf") || text.contains(".utf"),
+        "{text}"
+    );
+    let text = output(command(Some("POSIX")));
+    assert!(text.contains("LC_ALL=Some(\"POSIX\")"), "{text}");
+}
+
+#[test]
+fn ports_come_from_the_range_that_was_asked_for() {
+    let tunnel = Forward::template(fixture("forward", "--service {service}"));
+    let harness = TunnelHarness::new(tunnel)
+        .ports(15_200..=15_299)
+        .port_offset(50);
+    let report = harness.check_deadline(PATIENT).run().unwrap();
+    report.assert_passed();
+    let routes = report.checks().iter().filter_map(|check| check.route());
+    let ports: Vec<u16> = routes.map(|route| route.listen.port()).collect();
+    assert!(
+        ports.iter().all(|port| (15_200..15_300).contains(port)),
+        "{ports:?}"
+    );
+}
+
+/// The fixture, started by the test itself.
+struct Running {
+    child: Child,
+    listen: SocketAddr,
+}
+
+impl Running {
+    fn start(protocol: &str) -> Running {
+        let mut command = Command::new(example("fixture_kinds"));
+        command.args([protocol, "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let words = line.split([' ', ',']).nth(2);
+        let listen = words.unwrap().parse().unwrap();
+        Running { child, listen }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_proxy_that_already_runs_is_checked_and_left_alone() {
+    let mut proxy = Running::start("connect");
+    let report = run(Attached::new(proxy.listen, HttpConnect::new()));
+    report.assert_passed();
+    for name in ["stop", "port-closed"] {
+        let check = report.check(&format!("connectivity/44/{name}")).unwrap();
+        assert_eq!(check.outcome(), Outcome::Skipped, "{check}");
+        assert_eq!(check.message(), "it already ran, and goes on");
+    }
+    if combinations().contains(&"64") {
+        let other = report.check("connectivity/64").unwrap();
+        let due = format!("it runs with the address {}", proxy.listen);
+        assert_eq!(other.message(), due);
+        let to_v6 = names(&report, "46", Outcome::Passed);
+        assert!(
+            to_v6.iter().any(|name| name == "service-half-close"),
+            "{report}"
+        );
+    }
+    assert!(proxy.child.try_wait().unwrap().is_none(), "it still runs");
+}
+
+#[test]
+fn nothing_that_should_run_and_does_not_is_a_failure() {
+    let gone = Running::start("connect").listen;
+    let report = TunnelHarness::new(Attached::new(gone, Socks5::new()))
+        .families([(Family::V4, Family::V4)])
+        .check_deadline(std::time::Duration::from_millis(200))
+        .run()
+        .unwrap();
+    let start = report.check("connectivity/44/start").unwrap();
+    // Another test may have got the port since, which then answers something else.
+    assert!(!report.is_success(), "{start}");
+}
+
+/// A kind of a user's own with several programs and a file, by hand.
+struct ByHand;
+
+impl Tunnel for ByHand {
+    fn slug(&self) -> String {
+        "by-hand".to_owned()
+    }
+
+    fn programs(&self, setup: &mut Setup) -> io::Result<Vec<Program>> {
+        let between = setup.further(2)?;
+        let file = setup.file("where", &between.to_string())?;
+        let read = std::fs::read_to_string(file)?;
+        assert_eq!(read, between.to_string());
+        let Route {
+            listen, service, ..
+        } = *setup.route();
+        let forward = |from: SocketAddr, to: SocketAddr| {
+            let mut command = Command::new(example("fixture_kinds"));
+            let (from, to) = (from.to_string(), to.to_string());
+            command.args(["forward", "--listen", &from, "--service", &to]);
+            command
+        };
+        let far = Program::new(forward(between, service)).listens_on(between);
+        Ok(vec![far, forward(listen, between).into()])
+    }
+
+    fn handshake(&self, _stream: &mut Stream, _target: &Target) -> io::Result<Option<SocketAddr>> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_kind_of_the_users_own_may_have_several_programs() {
+    passes(ByHand, ALL);
+}
