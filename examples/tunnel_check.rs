@@ -7,14 +7,21 @@
 //! cargo run --example tunnel_check
 //! ```
 //!
-//! With arguments it is any program. The words in braces are replaced for each run: `{listen_ip}
-//! {listen_port} {service_ip} {service_port} {client_ip} {outgoing_ip}`, and `{listen} {service}`
-//! with IPv6 addresses in brackets.
+//! With arguments it is any program, of the kind `socks4`, `socks4a`, `socks5`, `connect`, `forward`,
+//! `proxy-v1` or `proxy-v2` (forwarders that put a header of the PROXY protocol before the data). The
+//! words in braces are replaced for each run; `loopback::tunnel::Template` has the list of them.
 //!
 //! ```text
 //! cargo run --example tunnel_check -- socks5 microsocks -i {listen_ip} -p {listen_port}
-//! cargo run --example tunnel_check -- socks5 --auth me:secret microsocks -u me -P secret -i {listen_ip} -p {listen_port}
+//! cargo run --example tunnel_check -- socks5 --auth me:secret microsocks -u {user} -P {password} -i {listen_ip} -p {listen_port}
 //! cargo run --example tunnel_check -- forward --binds-outgoing my-forwarder {listen} {service} {outgoing_ip}
+//! cargo run --example tunnel_check -- connect --file p.conf my-p.conf tinyproxy -d -c {tmp}/p.conf
+//! ```
+//!
+//! `--running ADDRESS:PORT` in place of a program checks one that already runs:
+//!
+//! ```text
+//! cargo run --example tunnel_check -- socks5 --running 127.0.0.1:1080
 //! ```
 
 use std::env;
@@ -22,30 +29,36 @@ use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, ExitCode};
-use std::thread;
+use std::{fs, thread};
 
 use loopback::TunnelHarness;
-use loopback::tunnel::{Forward, Report, Route, Socks5};
+use loopback::tunnel::{
+    Attached, Forward, HttpConnect, ProxyProtocol, Report, Socks4, Socks4a, Socks5, Template,
+    Tunnel,
+};
 
 const USAGE: &str = "\
 usage: tunnel_check
-       tunnel_check socks5 [--auth user:password] [--binds-outgoing] program [argument..]
-       tunnel_check forward [--binds-outgoing] program [argument..]
+       tunnel_check KIND [OPTION..] program [argument..]
+       tunnel_check KIND [OPTION..] --running ADDRESS:PORT
 
 Checks a tunnel or proxy program, and prints a report. The exit status is 0 if it passed.
 
 Without arguments it checks a small proxy and a small forwarder of its own.
 
-  socks5             the program is a SOCKS5 proxy
-  forward            the program forwards each connection to the service
-  --auth             the user and the password that the proxy asks for
+  KIND               socks4, socks4a, socks5, connect, forward, proxy-v1 or proxy-v2
+  --auth USER:PASSWORD   what the proxy asks for
   --binds-outgoing   the program connects from {outgoing_ip}, and that is checked
+  --file NAME PATH   a configuration file, written to {tmp}/NAME for each run
+  --running          checks a program that already runs
 
-Replaced in the program's arguments, for each run:
+Replaced in the program's arguments and in its files, for each run:
   {listen}  {listen_ip}  {listen_port}     where it is to listen
   {service} {service_ip} {service_port}    where connections are to end
   {client_ip}                              where the client connects from
   {outgoing_ip}                            where the program may connect from
+  {user} {password}                        of --auth
+  {tmp}                                    a folder of the run's own
 ";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -99,70 +112,98 @@ fn check_ourselves() -> Result<Vec<Report>, Box<dyn Error>> {
     ])
 }
 
-/// Any program: its options for us come first, then its command line.
-fn check_program(kind: &str, mut words: &[String]) -> Result<Report, Box<dyn Error>> {
-    let mut auth = None;
-    let mut binds_outgoing = false;
+/// Our own options, which come before the program's command line.
+#[derive(Default)]
+struct Options {
+    auth: Option<(String, String)>,
+    binds_outgoing: bool,
+    files: Vec<(String, String)>,
+    running: Option<SocketAddr>,
+}
+
+/// Any program.
+fn check_program(kind: &str, words: &[String]) -> Result<Report, Box<dyn Error>> {
+    let (options, words) = read_options(words)?;
+    let mut template = Template::from_words(words);
+    for (name, text) in &options.files {
+        template = template.file(name, text);
+    }
+    let name = words.first().map_or(kind, String::as_str);
+    let binds = options.binds_outgoing;
+    let auth = options.auth.clone();
+    Ok(match kind {
+        "socks5" => {
+            let mut tunnel = Socks5::template(template).named(name).binds_outgoing(binds);
+            if let Some((user, password)) = auth {
+                tunnel = tunnel.auth(user, password);
+            }
+            run(tunnel, &options)?
+        }
+        "connect" => {
+            let mut tunnel = HttpConnect::template(template).named(name);
+            if let Some((user, password)) = auth {
+                tunnel = tunnel.auth(user, password);
+            }
+            run(tunnel.binds_outgoing(binds), &options)?
+        }
+        "socks4" => {
+            let tunnel = Socks4::template(template).named(name);
+            run(tunnel.binds_outgoing(binds), &options)?
+        }
+        "socks4a" => {
+            let tunnel = Socks4a::template(template).named(name);
+            run(tunnel.binds_outgoing(binds), &options)?
+        }
+        "forward" => {
+            let tunnel = Forward::template(template).named(name);
+            run(tunnel.binds_outgoing(binds), &options)?
+        }
+        "proxy-v1" | "proxy-v2" => {
+            let tunnel = ProxyProtocol::template(template).named(name);
+            let tunnel = match kind {
+                "proxy-v1" => tunnel.v1(),
+                _ => tunnel.v2(),
+            };
+            run(tunnel.binds_outgoing(binds), &options)?
+        }
+        other => return Err(format!("{other} is no kind of tunnel; --help tells the usage").into()),
+    })
+}
+
+fn read_options(mut words: &[String]) -> Result<(Options, &[String]), Box<dyn Error>> {
+    let mut options = Options::default();
     loop {
         match words {
             [option, value, rest @ ..] if option == "--auth" => {
                 let pair = value.split_once(':').ok_or("--auth takes user:password")?;
-                auth = Some((pair.0.to_owned(), pair.1.to_owned()));
+                options.auth = Some((pair.0.to_owned(), pair.1.to_owned()));
+                words = rest;
+            }
+            [option, name, path, rest @ ..] if option == "--file" => {
+                let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+                options.files.push((name.clone(), text));
+                words = rest;
+            }
+            [option, address, rest @ ..] if option == "--running" => {
+                options.running = Some(address.parse()?);
                 words = rest;
             }
             [option, rest @ ..] if option == "--binds-outgoing" => {
-                binds_outgoing = true;
+                options.binds_outgoing = true;
                 words = rest;
             }
-            _ => break,
+            [] if options.running.is_none() => return Err("which program? --help tells the usage".into()),
+            _ => return Ok((options, words)),
         }
     }
-    let (program, args) = words
-        .split_first()
-        .ok_or("which program? --help tells the usage")?;
-    let name = program.clone();
-    let (program, args) = (program.clone(), args.to_vec());
-    let command = move |route: &Route| {
-        let mut command = Command::new(&program);
-        command.args(args.iter().map(|arg| fill_in(arg, route)));
-        command
-    };
-    let harness = match kind {
-        "socks5" => {
-            let mut tunnel = Socks5::spawn(command).named(name);
-            if let Some((user, password)) = auth {
-                tunnel = tunnel.auth(user, password);
-            }
-            TunnelHarness::new(tunnel.binds_outgoing(binds_outgoing))
-        }
-        "forward" => TunnelHarness::new(
-            Forward::spawn(command)
-                .named(name)
-                .binds_outgoing(binds_outgoing),
-        ),
-        other => {
-            return Err(
-                format!("{other} is neither socks5 nor forward; --help tells the usage").into(),
-            );
-        }
-    };
-    Ok(harness.run()?)
 }
 
-fn fill_in(word: &str, route: &Route) -> String {
-    let values = [
-        ("{listen}", route.listen.to_string()),
-        ("{listen_ip}", route.listen.ip().to_string()),
-        ("{listen_port}", route.listen.port().to_string()),
-        ("{service}", route.service.to_string()),
-        ("{service_ip}", route.service.ip().to_string()),
-        ("{service_port}", route.service.port().to_string()),
-        ("{client_ip}", route.client.to_string()),
-        ("{outgoing_ip}", route.outgoing.to_string()),
-    ];
-    values.iter().fold(word.to_owned(), |word, (name, value)| {
-        word.replace(name, value)
-    })
+fn run(tunnel: impl Tunnel + 'static, options: &Options) -> Result<Report, Box<dyn Error>> {
+    let harness = match options.running {
+        Some(listen) => TunnelHarness::new(Attached::new(listen, tunnel)),
+        None => TunnelHarness::new(tunnel),
+    };
+    Ok(harness.run()?)
 }
 
 /// Serves each client on a thread of its own, for ever.

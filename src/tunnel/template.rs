@@ -54,8 +54,16 @@ pub struct Template {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Step {
-    command: String,
+    command: Line,
     listens_on: Option<String>,
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Line {
+    /// To be split into words.
+    Text(String),
+    Words(Vec<String>),
 }
 
 /// What a template has no gap for.
@@ -66,6 +74,15 @@ const UNKNOWN: &str = "there are {listen}, {service}, each with _ip, _port and _
 impl Template {
     /// A template with one command, which starts the program in the foreground.
     pub fn new(command: impl Into<String>) -> Template {
+        Template::of(Line::Text(command.into()))
+    }
+
+    /// As [`Template::new`], with a command that is split into words already.
+    pub fn from_words<W: Into<String>>(words: impl IntoIterator<Item = W>) -> Template {
+        Template::of(Line::Words(words.into_iter().map(W::into).collect()))
+    }
+
+    fn of(command: Line) -> Template {
         Template {
             steps: vec![Step::new(command)],
             files: Vec::new(),
@@ -75,7 +92,7 @@ impl Template {
     /// Adds a program that is started after those before it.
     #[must_use]
     pub fn then(mut self, command: impl Into<String>) -> Template {
-        self.steps.push(Step::new(command));
+        self.steps.push(Step::new(Line::Text(command.into())));
         self
     }
 
@@ -133,19 +150,26 @@ pub(super) struct Login<'a> {
 }
 
 impl Step {
-    fn new(command: impl Into<String>) -> Step {
+    fn new(command: Line) -> Step {
+        let listens_on = None;
         Step {
-            command: command.into(),
-            listens_on: None,
+            command,
+            listens_on,
         }
     }
 
     fn program(&self, setup: &mut Setup, login: &Login<'_>) -> io::Result<Program> {
-        let what = format!("the command `{}`", self.command);
+        let what = match &self.command {
+            Line::Text(text) => format!("the command `{text}`"),
+            Line::Words(words) => format!("the command `{}`", words.join(" ")),
+        };
         let mut fill = |text: &str| {
             fill(text, &mut |gap| value(gap, setup, login)).map_err(|error| within(&what, &error))
         };
-        let words = split(&self.command).map_err(|error| within(&what, &error))?;
+        let words = match &self.command {
+            Line::Text(text) => split(text).map_err(|error| within(&what, &error))?,
+            Line::Words(words) => words.clone(),
+        };
         let words: Vec<String> = words
             .iter()
             .map(|word| fill(word))

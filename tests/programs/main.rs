@@ -5,6 +5,8 @@
 
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "tunnel")]
+mod recipes;
 mod script;
 #[cfg(feature = "smtp")]
 mod smtp;

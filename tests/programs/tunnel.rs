@@ -6,14 +6,17 @@ use std::thread;
 
 use libtest_mimic::Trial;
 use loopback::TunnelHarness;
-use loopback::tunnel::{Forward, Outcome, Report, Route, Socks5, Suite, Tunnel};
+use loopback::tunnel::{
+    Custom, Forward, HttpConnect, Outcome, Report, Route, Socks5, Suite, Tunnel,
+};
 
-use crate::{find, needs, python};
+use crate::{find, needs, python, recipes};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let microsocks = |name, test| needs("microsocks", "microsocks", name, test);
     let socat = |name, test| needs("socat", "socat", name, test);
-    vec![
+    let mut trials = recipe_trials();
+    trials.extend([
         microsocks("tunnel::microsocks", microsocks_plain),
         microsocks("tunnel::microsocks_bound", microsocks_bound),
         microsocks("tunnel::microsocks_auth", microsocks_auth),
@@ -26,7 +29,109 @@ pub(crate) fn trials() -> Vec<Trial> {
         socat("tunnel::socat_t_60", socat_t_60),
         socat("tunnel::socat_ten_runs", socat_ten_runs),
         socat("tunnel::socat_twenty_at_once", socat_twenty),
+    ]);
+    trials
+}
+
+/// Each recipe once, on every combination that it can run.
+fn recipe_trials() -> Vec<Trial> {
+    let danted = |name, test| needs("danted", "dante-server", name, test);
+    let tinyproxy = |name, test| needs("tinyproxy", "tinyproxy", name, test);
+    let squid = |name, test| needs("squid", "squid", name, test);
+    let haproxy = |name, test| needs("haproxy", "haproxy", name, test);
+    let nginx = |name, test| needs("nginx", "nginx-light and libnginx-mod-stream", name, test);
+    let stunnel = |name, test| needs("stunnel4", "stunnel4", name, test);
+    let ssh = |name, test| needs("sshd", "openssh-server", name, test);
+    vec![
+        danted("tunnel::danted_socks5", || {
+            all_note(
+                &check(recipes::danted_socks5()),
+                "stop",
+                "exited with status 0",
+            );
+        }),
+        danted("tunnel::danted_socks4", || {
+            drop(check(recipes::danted_socks4()))
+        }),
+        tinyproxy("tunnel::tinyproxy", || {
+            all_note(
+                &check(recipes::tinyproxy()),
+                "client-half-close",
+                "half-close cut",
+            );
+        }),
+        tinyproxy("tunnel::tinyproxy_auth", || {
+            drop(check(recipes::tinyproxy_auth()))
+        }),
+        tinyproxy("tunnel::tinyproxy_bad_password", tinyproxy_bad_password),
+        squid("tunnel::squid", || drop(check(recipes::squid()))),
+        haproxy("tunnel::haproxy_tcp", || {
+            all_note(
+                &check(recipes::haproxy_tcp()),
+                "client-half-close",
+                "half-close carried",
+            );
+        }),
+        haproxy("tunnel::haproxy_send_proxy", || {
+            drop(check(recipes::haproxy_v1()))
+        }),
+        haproxy("tunnel::haproxy_send_proxy_v2", || {
+            drop(check(recipes::haproxy_v2()))
+        }),
+        haproxy("tunnel::haproxy_other_version", haproxy_other_version),
+        nginx("tunnel::nginx_stream", || {
+            all_note(
+                &check(recipes::nginx_stream()),
+                "client-half-close",
+                "half-close cut",
+            );
+        }),
+        nginx("tunnel::nginx_half_close", || {
+            let report = check(recipes::nginx_half_close());
+            all_note(&report, "client-half-close", "half-close carried");
+        }),
+        stunnel("tunnel::stunnel_pair", || {
+            all_note(
+                &check(recipes::stunnel_pair()),
+                "service-half-close",
+                "half-close carried",
+            );
+        }),
+        ssh("tunnel::ssh_l", || drop(check(recipes::ssh_l()))),
+        ssh("tunnel::ssh_d_socks5", || {
+            drop(check(recipes::ssh_d_socks5()))
+        }),
+        ssh("tunnel::ssh_d_socks4", || {
+            drop(check(recipes::ssh_d_socks4()))
+        }),
     ]
+}
+
+/// The template takes the password from the tunnel, so another tunnel asks with a wrong one.
+fn tinyproxy_bad_password() {
+    let wrong = Custom::template(recipes::tinyproxy_template("BasicAuth me s3cret\n")).handshake(
+        |stream, target| {
+            HttpConnect::new()
+                .auth("me", "s3cre")
+                .handshake(stream, target)
+        },
+    );
+    let report = TunnelHarness::new(wrong).run().unwrap();
+    let handshake = report.check("connectivity/44/handshake").unwrap();
+    assert_eq!(handshake.outcome(), Outcome::Failed, "{report}");
+    // It should be 407 (RFC 9110 section 15.5.8).
+    let due = "the proxy refused the request with status 401";
+    assert!(handshake.message().contains(due), "{handshake}");
+}
+
+fn haproxy_other_version() {
+    let report = TunnelHarness::new(recipes::haproxy_v1().v2())
+        .run()
+        .unwrap();
+    let accept = report.check("connectivity/44/accept").unwrap();
+    assert_eq!(accept.outcome(), Outcome::Failed, "{report}");
+    let due = "byte 0 of the header (signature) is 50";
+    assert!(accept.message().contains(due), "{accept}");
 }
 
 fn microsocks_plain() {

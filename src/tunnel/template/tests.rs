@@ -104,6 +104,21 @@ fn every_placeholder_is_filled_in_and_a_value_stays_one_word() {
 }
 
 #[test]
+fn words_that_are_split_already_stay_as_they_are() {
+    let mut setup = setup("127.0.0.1:1080");
+    let template = Template::from_words(["p q", "it's {family}", ""]);
+    let programs = template.programs(&mut setup, &Login::default());
+    assert_eq!(words(&programs.unwrap()[0]), ["p q", "it's 4", ""]);
+    assert_eq!(
+        error(Template::from_words(["p", "{x}"]).then("q"))
+            .split(": ")
+            .next(),
+        Some("in the command `p {x}`")
+    );
+    assert_eq!(error(Template::from_words([""; 0])), "the command is empty");
+}
+
+#[test]
 fn a_value_is_not_filled_in_again() {
     let mut setup = setup("127.0.0.1:1080");
     let login = Login {
