@@ -5,17 +5,11 @@
 //! what arrives at both ends, stops the program and reports all of it.
 //!
 //! ```no_run
-//! use std::process::Command;
-//!
 //! use loopback::TunnelHarness;
 //! use loopback::tunnel::{Socks5, Suite};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let report = TunnelHarness::new(Socks5::spawn(|route| {
-//!         let mut microsocks = Command::new("microsocks");
-//!         microsocks.args(["-i", &route.listen.ip().to_string(), "-p", &route.listen.port().to_string()]);
-//!         microsocks
-//!     }))
+//! let report = TunnelHarness::new(Socks5::template("microsocks -i {listen_ip} -p {listen_port}"))
 //!     .suite(Suite::Connectivity)
 //!     .run()?;
 //! println!("{report}");
@@ -24,7 +18,10 @@
 //! # }
 //! ```
 //!
-//! A program that speaks another protocol is one implementation of [`Tunnel`] away.
+//! The command is a [`Template`] or a closure that makes a [`Command`](std::process::Command). Proxies
+//! are [`Socks4`], [`Socks4a`], [`Socks5`] and [`HttpConnect`]; [`Forward`] and [`ProxyProtocol`] forward
+//! every connection to one place; [`Attached`] is any of them that already runs. A program that speaks
+//! another protocol is a [`Custom`] kind of closures, or an implementation of [`Tunnel`].
 //!
 //! # The program under test
 //!
@@ -33,6 +30,9 @@
 //! the group gets TERM, and KILL once the program itself has ended or its time is over. On Linux what
 //! has left the group is found too, by a variable in its environment. Only if the test's own process
 //! is killed, by Ctrl-C for instance, nobody is left to end the program.
+//!
+//! A tunnel may be several programs: a pair of stunnels, an sshd and its client. They are started in
+//! order, each when the one before it listens, and ended in the reverse of it.
 //!
 //! # Checks, suites and verdicts
 //!
@@ -92,6 +92,8 @@
 //!   of the machine.
 //! - The first connection is the one that finds the program ready: a forwarder passes every
 //!   connection on, so one that only looks would disturb the service.
+//! - For the same reason a program in the middle of a chain is not connected to: that it listens is read
+//!   from the kernel's tables where there are any.
 //! - Each check reads no more bytes than are due to it, so a byte too many always fails the same
 //!   check, however the bytes were cut into segments. At the end both ends are read to the end.
 //! - What the program writes goes through one pipe, of which we hold a writing end too: an end mark

@@ -2,6 +2,8 @@
 //!
 //! They are written for Debian 12 and for root; where a daemon is in `/usr/sbin`, the recipe says so,
 //! for that folder is not in every user's path.
+//!
+//! None of them deviates in `connectivity`. What is known of them beyond that is at each recipe.
 
 use loopback::tunnel::{Forward, HttpConnect, ProxyProtocol, Socks4, Socks5, Template};
 
@@ -34,13 +36,15 @@ pub(crate) fn tinyproxy() -> HttpConnect {
     HttpConnect::template(tinyproxy_template("")).binds_outgoing(true)
 }
 
-/// tinyproxy with a login.
+/// tinyproxy with a login. It answers a wrong password with 401, where 407 is due (RFC 9110 section
+/// 15.5.8).
 pub(crate) fn tinyproxy_auth() -> HttpConnect {
     let template = tinyproxy_template("BasicAuth {user} {password}\n");
     let tunnel = HttpConnect::template(template).auth("me", "s3cret");
     tunnel.binds_outgoing(true)
 }
 
+/// It takes two seconds to end after TERM, whatever `shutdown_lifetime` says.
 pub(crate) fn squid() -> HttpConnect {
     let command = Template::new(recipe!("squid/command"));
     HttpConnect::template(command.file("squid.conf", recipe!("squid/squid.conf")))
