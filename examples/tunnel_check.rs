@@ -166,7 +166,9 @@ fn check_program(kind: &str, words: &[String]) -> Result<Report, Box<dyn Error>>
             };
             run(tunnel.binds_outgoing(binds), &options)?
         }
-        other => return Err(format!("{other} is no kind of tunnel; --help tells the usage").into()),
+        other => {
+            return Err(format!("{other} is no kind of tunnel; --help tells the usage").into());
+        }
     })
 }
 
@@ -192,7 +194,9 @@ fn read_options(mut words: &[String]) -> Result<(Options, &[String]), Box<dyn Er
                 options.binds_outgoing = true;
                 words = rest;
             }
-            [] if options.running.is_none() => return Err("which program? --help tells the usage".into()),
+            [] if options.running.is_none() => {
+                return Err("which program? --help tells the usage".into());
+            }
             _ => return Ok((options, words)),
         }
     }

@@ -219,7 +219,9 @@ impl<'a> Trial<'a> {
     pub(super) fn stop(&mut self) -> ProgramEnd {
         self.may_end();
         let ends = self.program.child().stop(self.grace);
-        let worst = ends.into_iter().max_by_key(|end| (end.by_itself, end.killed));
+        let worst = ends
+            .into_iter()
+            .max_by_key(|end| (end.by_itself, end.killed));
         worst.expect("a plan with a process of its own has one")
     }
 

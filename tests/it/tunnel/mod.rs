@@ -4,6 +4,7 @@ mod bad;
 mod good;
 mod kinds;
 mod life;
+mod mutant;
 mod options;
 
 use std::env;
