@@ -11,7 +11,8 @@
 //! last two and `forward` need `--service`. `--slow` writes one byte at a time, `--coalesce` gathers
 //! for up to 20 ms what it carries: both are odd and right.
 //!
-//! Names other than `localhost` and addresses in text form are unknown to it: nobody is asked.
+//! It connects to loopback addresses only, and names other than `localhost` and addresses in text
+//! form are unknown to it: nothing that a test asks for leaves the machine.
 //! TERM and INT end it as they end any program.
 
 mod base64;

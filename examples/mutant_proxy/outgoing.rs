@@ -117,7 +117,18 @@ pub(crate) fn accept(
     }
 }
 
+/// Refuses what is not a loopback address: whatever a test asks for, nothing leaves this machine.
+/// An address that looks impossible, such as 0.0.0.1, may have a route.
+pub(crate) fn permit(service: SocketAddr) -> io::Result<()> {
+    if service.ip().is_loopback() {
+        return Ok(());
+    }
+    let message = format!("{service} is not a loopback address");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
 fn connect_to(options: &Options, service: SocketAddr) -> io::Result<TcpStream> {
+    permit(service)?;
     if options.has(Mutation::Ipv4Only) && service.is_ipv6() {
         return Err(io::ErrorKind::NetworkUnreachable.into());
     }

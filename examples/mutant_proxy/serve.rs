@@ -72,7 +72,7 @@ impl Proxy {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         match () {
             () if self.options.has(Mutation::AtMostEight) && live > 8 => {}
-            () if self.options.has(Mutation::DropsHundredth) && count % 100 == 0 => {}
+            () if self.options.has(Mutation::DropsHundredth) && count.is_multiple_of(100) => {}
             () if self.options.has(Mutation::StopsAfterFiveHundred) && count > 500 => {
                 mem::forget(client);
             }

@@ -71,9 +71,9 @@ impl Association {
         };
         let near = UdpSocket::bind((wire.stream.local_addr()?.ip(), 0))?;
         near.set_read_timeout(Some(LOOK))?;
-        let families = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-        let bound = families.map(|any: IpAddr| {
-            let far = UdpSocket::bind((outgoing::source(options, any).unwrap_or(any), 0))?;
+        let families = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let bound = families.map(|ip: IpAddr| {
+            let far = UdpSocket::bind((outgoing::source(options, ip).unwrap_or(ip), 0))?;
             far.set_read_timeout(Some(LOOK))?;
             Ok::<_, io::Error>(far)
         });
@@ -127,7 +127,8 @@ impl Association {
                 here.is_ok_and(|here| here.is_ipv4() == address.is_ipv4())
             };
             let far = self.far.iter().find(suits);
-            if far.is_some_and(|far| far.send_to(payload, address).is_ok()) {
+            let permitted = outgoing::permit(address).is_ok();
+            if permitted && far.is_some_and(|far| far.send_to(payload, address).is_ok()) {
                 return;
             }
         }

@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_secs(4);
 /// What a program gets to end that is known not to end well.
 const BRIEF: Duration = Duration::from_millis(300);
 /// How many rows run at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 const USER: &str = "user";
 const PASSWORD: &str = "secret";
 
@@ -79,7 +79,8 @@ fn judge(place: &str) {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    wrong.lock().unwrap().extend(misjudged(row));
+                    let verdict = misjudged(row);
+                    wrong.lock().unwrap().extend(verdict);
                 }
             });
         }
