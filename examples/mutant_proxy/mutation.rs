@@ -168,6 +168,7 @@ mutations! {
     HalvesEnd "halves-end" "cuts what the client sent right before its end"
     DelaysEnd "delays-end" "passes on what came right before the end two seconds late, which is right"
     NoHalfClose "no-half-close" "closes both ways at the first end, which is a way"
+    CutsOtherWay "cuts-other-way" "closes both ways three bytes after the end of the first, which is a way"
     EndsEarly "ends-early" "ends the way to the service after the client's first piece"
     HoldsHalfClose "holds-half-close" "passes no end on before both ways have ended"
     NeverCloses "never-closes" "passes the client's end never on"

@@ -188,12 +188,19 @@ impl Way<'_> {
         }
         self.before_end(&mut piece)?;
         self.mangler.piece(&mut piece);
+        if has(Mutation::CutsOtherWay) && self.other_ended() {
+            piece.truncate(3);
+        }
         let now = self.link.begun.elapsed().as_millis();
         self.link.busy.store(now as u64, Ordering::Relaxed);
         let mut to = self.to;
         match options.slow {
             true => piece.chunks(1).try_for_each(|byte| to.write_all(byte))?,
             false => to.write_all(&piece)?,
+        }
+        if has(Mutation::CutsOtherWay) && self.other_ended() {
+            let _ = self.from.shutdown(Shutdown::Both);
+            let _ = self.to.shutdown(Shutdown::Both);
         }
         if self.mangler.stalls() {
             sleep_for_ever();
@@ -224,10 +231,7 @@ impl Way<'_> {
 
     /// Passes the end on.
     fn end(&self) -> io::Result<()> {
-        let [this, other] = match (self.up, &self.link.ended) {
-            (true, [up, down]) => [up, down],
-            (false, [up, down]) => [down, up],
-        };
+        let this = &self.link.ended[usize::from(!self.up)];
         let has = |mutation| self.link.options.has(mutation);
         if self.link.broken.load(Ordering::SeqCst) {
             return Ok(());
@@ -252,7 +256,7 @@ impl Way<'_> {
         }
         match self.to.shutdown(Shutdown::Write) {
             // The other way has found it closed already.
-            Err(_) if other.load(Ordering::SeqCst) => Ok(()),
+            Err(_) if self.other_ended() => Ok(()),
             done => done,
         }
     }
@@ -276,8 +280,12 @@ impl Way<'_> {
     /// Whether the end that was read is a reset of which the other way, which writes there, had the
     /// error: the socket has no peer any more, and that way has not ended in order.
     fn was_reset(&self) -> bool {
-        let other = &self.link.ended[usize::from(self.up)];
-        !other.load(Ordering::SeqCst) && self.from.peer_addr().is_err()
+        !self.other_ended() && self.from.peer_addr().is_err()
+    }
+
+    /// Whether the other way has ended in order.
+    fn other_ended(&self) -> bool {
+        self.link.ended[usize::from(self.up)].load(Ordering::SeqCst)
     }
 
     fn is_idle(&self) -> bool {

@@ -17,17 +17,17 @@ fn fails_in(report: &Report, expected: &[&str]) -> Vec<Check> {
     expected.iter().filter_map(check).collect()
 }
 
-/// The only check that fails with this switch of the fixture.
-fn fails(switch: &'static str, expected: &str) -> Check {
-    fails_in(&run(fixture(switch)), &[expected]).remove(0)
+/// The only check that fails with this mutation.
+fn fails(mutation: &'static str, expected: &str) -> Check {
+    fails_in(&run(fixture(mutation)), &[expected]).remove(0)
 }
 
 /// Long enough for what works on a loaded machine, and waited for in full by what does not.
 const SHORT: Duration = Duration::from_secs(4);
 
-/// The only check that fails with this switch of the fixture, which makes it wait until its deadline.
-fn hangs(switch: &'static str, expected: &str) -> Check {
-    let harness = TunnelHarness::new(fixture(switch)).families([(Family::V4, Family::V4)]);
+/// The only check that fails with this mutation, which makes it wait until its deadline.
+fn hangs(mutation: &'static str, expected: &str) -> Check {
+    let harness = TunnelHarness::new(fixture(mutation)).families([(Family::V4, Family::V4)]);
     let begun = Instant::now();
     let report = harness.check_deadline(SHORT).run().unwrap();
     assert!(begun.elapsed() < PATIENT);
@@ -49,7 +49,7 @@ fn a_child_that_exits_at_once_is_reported_with_its_status_and_output() {
     let check = fails("exits-at-once", "start");
     says(&check, "the program ended before it listened on 127.0.0.1:");
     says(&check, "its end: exited with status 3, by itself");
-    says(&check, "| fixture: cannot read its configuration");
+    says(&check, "| mutant: cannot read its configuration");
     assert!(check.elapsed() < PATIENT / 2, "noticed at once");
 }
 
@@ -60,7 +60,7 @@ fn a_child_that_never_listens_is_given_up_at_the_deadline() {
     let check = fails_in(&harness.run().unwrap(), &["start"]).remove(0);
     says(&check, "nothing listens on 127.0.0.1:");
     says(&check, "Connection refused");
-    says(&check, "| fixture never-listens on 127.0.0.1:");
+    says(&check, "| mutant never-listens on 127.0.0.1:");
     says(&check, "its end: killed by signal 15");
 }
 
@@ -170,12 +170,12 @@ fn junk_after_the_last_byte_is_noticed() {
 
 #[test]
 fn last_words_that_are_lost_or_cut_are_noticed() {
-    let check = fails("loses-last-words", "client-half-close");
+    let check = fails("loses-end-up", "client-half-close");
     says(
         &check,
         "the service has 17 of 30 bytes; then the connection ended",
     );
-    fails("halves-last-words", "client-half-close");
+    fails("halves-end", "client-half-close");
 }
 
 #[test]
@@ -195,12 +195,12 @@ fn a_child_that_ends_in_the_middle_is_reported_with_its_status_and_output() {
     let report = run(fixture("exits-in-transfer"));
     let checks = fails_in(&report, &["client-to-service", "stop"]);
     says(&checks[0], "its end: exited with status 134, by itself");
-    says(&checks[0], "| fixture: assertion failed");
+    says(&checks[0], "| mutant: assertion failed");
     says(&checks[1], "the program ended before it was told to");
 
     let report = run(fixture("exits-in-handshake"));
     let checks = fails_in(&report, &["handshake", "stop"]);
-    says(&checks[0], "| fixture: out of memory");
+    says(&checks[0], "| mutant: out of memory");
 }
 
 #[test]

@@ -31,11 +31,14 @@ fn example(name: &str) -> PathBuf {
     path
 }
 
-/// The fixture proxy with one of its switches.
-fn fixture(switch: &'static str) -> Socks5 {
+/// The mutant proxy with one of its mutations; with `plain` it is right.
+fn fixture(mutation: &'static str) -> Socks5 {
     Socks5::spawn(move |route| {
-        let mut command = Command::new(example("fixture_tunnel"));
-        command.args([switch, &route.listen.to_string()]);
+        let mut command = Command::new(example("mutant_proxy"));
+        command.args(["socks5", "--listen", &route.listen.to_string()]);
+        if mutation != "plain" {
+            command.args(["--mutation", mutation]);
+        }
         command
     })
 }

@@ -152,6 +152,7 @@ pub(super) const TABLE: &[Row] = &[
     row("unseen", "late", Socks5, &[]),
     row("unseen", "tells-nothing", Socks5, &[]),
     row("unseen", "no-half-close", Forward, &[]),
+    row("unseen", "cuts-other-way", Forward, &[]),
     row("hanging", "delays-end", Forward, &[]),
     row("hanging", "holds-half-close", Forward, &[]),
     row("unseen", "resets-at-end", Forward, &[]),
