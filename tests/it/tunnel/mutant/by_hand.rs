@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 
 use super::super::{PATIENT, combinations, example};
 
-const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(super) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Base64 of `user:sec:ret`.
-const CREDENTIALS: &str = "dXNlcjpzZWM6cmV0";
+pub(super) const CREDENTIALS: &str = "dXNlcjpzZWM6cmV0";
 
 /// A running mutant.
-struct Mutant {
+pub(super) struct Mutant {
     child: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 /// Starts one on a port of the system's choice.
-fn mutant(protocol: &str, options: &[&str]) -> Mutant {
+pub(super) fn mutant(protocol: &str, options: &[&str]) -> Mutant {
     mutant_on(LOCALHOST, protocol, options)
 }
 
@@ -40,8 +40,15 @@ fn mutant_on(ip: IpAddr, protocol: &str, options: &[&str]) -> Mutant {
 }
 
 impl Mutant {
-    fn connect(&self) -> TcpStream {
+    pub(super) fn connect(&self) -> TcpStream {
         bounded(TcpStream::connect(self.address).unwrap())
+    }
+
+    /// How many descriptors it has open.
+    #[cfg(target_os = "linux")]
+    pub(super) fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        open.unwrap().count()
     }
 
     /// Sends `bytes` and checks that exactly `reply` comes, then the end.
@@ -68,11 +75,11 @@ fn bounded(stream: TcpStream) -> TcpStream {
     stream
 }
 
-fn listener() -> TcpListener {
+pub(super) fn listener() -> TcpListener {
     TcpListener::bind((LOCALHOST, 0)).unwrap()
 }
 
-fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+pub(super) fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let (stream, peer) = listener.accept().unwrap();
     (bounded(stream), peer)
 }
@@ -83,13 +90,13 @@ fn refusing() -> u16 {
 }
 
 #[track_caller]
-fn expect(stream: &mut TcpStream, bytes: &[u8]) {
+pub(super) fn expect(stream: &mut TcpStream, bytes: &[u8]) {
     let mut got = vec![0; bytes.len()];
     stream.read_exact(&mut got).unwrap();
     assert_eq!(got, bytes);
 }
 
-fn end(stream: &mut TcpStream) {
+pub(super) fn end(stream: &mut TcpStream) {
     assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
 }
 
@@ -105,12 +112,12 @@ fn converse(mut client: TcpStream, mut service: TcpStream) {
     end(&mut service);
 }
 
-fn two(port: u16) -> [u8; 2] {
+pub(super) fn two(port: u16) -> [u8; 2] {
     port.to_be_bytes()
 }
 
 /// A SOCKS5 request with its greeting.
-fn socks5(command: u8, address: &[u8], port: u16) -> Vec<u8> {
+pub(super) fn socks5(command: u8, address: &[u8], port: u16) -> Vec<u8> {
     [&[5, 1, 0, 5, command, 0], address, &two(port)].concat()
 }
 
@@ -119,7 +126,7 @@ fn failed(code: u8) -> Vec<u8> {
 }
 
 const V4: &[u8] = &[1, 127, 0, 0, 1];
-const V4_ZEROS: &[u8] = &[1, 0, 0, 0, 0];
+pub(super) const V4_ZEROS: &[u8] = &[1, 0, 0, 0, 0];
 
 #[test]
 fn socks4_connects_and_tells_its_address_or_that_it_was_rejected() {

@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod table;
+mod unjudged;
 
 use std::collections::BTreeSet;
 use std::process::Command;
