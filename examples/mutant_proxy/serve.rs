@@ -218,6 +218,14 @@ fn promise(mut wire: Wire, service: TcpStream, mut reply: Vec<u8>) -> io::Result
     relay::run(options, client, early, service, reply)
 }
 
+/// The port with its bytes reversed, or another wrong one if that makes no difference.
+pub(crate) fn reversed(port: u16) -> u16 {
+    match port.swap_bytes() {
+        same if same == port => port ^ 1,
+        other => other,
+    }
+}
+
 /// The address that is told for `true_address`.
 fn told(options: &Options, true_address: SocketAddr) -> SocketAddr {
     let mut told = true_address;
@@ -234,7 +242,7 @@ fn told(options: &Options, true_address: SocketAddr) -> SocketAddr {
         told.set_port(told.port() ^ 1);
     }
     if options.has(Mutation::TellsReversedPort) {
-        told.set_port(told.port().swap_bytes());
+        told.set_port(reversed(told.port()));
     }
     if options.has(Mutation::TellsNothing) {
         told = SocketAddr::from(([0; 4], 0));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::mutation::Mutation;
 use crate::options::Options;
 use crate::outgoing::{self, Target};
+use crate::serve::reversed;
 use crate::socks5;
 use crate::wire::Wire;
 
@@ -146,7 +147,7 @@ impl Association {
                 from = far.local_addr().unwrap_or(from);
             }
             if has(Mutation::UdpReversedPort) {
-                from.set_port(from.port().swap_bytes());
+                from.set_port(reversed(from.port()));
             }
             let mut datagram = Vec::with_capacity(count + 22);
             if !has(Mutation::UdpNoHeader) {

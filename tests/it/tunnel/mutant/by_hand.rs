@@ -404,17 +404,22 @@ fn the_proxy_header_comes_first_and_is_true() {
         let client = mutant.connect();
         let (mut service, _) = accept(&service);
         let (from, to) = (client.local_addr().unwrap().port(), mutant.address.port());
-        let header = match protocol {
-            "proxy-v1" => format!("PROXY TCP4 127.0.0.1 127.0.0.1 {from} {to}\r\n").into_bytes(),
-            "proxy-v2" => {
-                let signature = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
-                let ips = [127, 0, 0, 1, 127, 0, 0, 1];
-                [&signature[..], &ips, &two(from), &two(to)].concat()
-            }
-            _ => Vec::new(),
-        };
+        let header = header(protocol, from, to);
         expect(&mut service, &header);
         converse(client, service);
+    }
+}
+
+/// What a protocol says first of a connection between these ports of 127.0.0.1.
+pub(super) fn header(protocol: &str, from: u16, to: u16) -> Vec<u8> {
+    match protocol {
+        "proxy-v1" => format!("PROXY TCP4 127.0.0.1 127.0.0.1 {from} {to}\r\n").into_bytes(),
+        "proxy-v2" => {
+            let signature = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
+            let ips = [127, 0, 0, 1, 127, 0, 0, 1];
+            [&signature[..], &ips, &two(from), &two(to)].concat()
+        }
+        _ => Vec::new(),
     }
 }
 
