@@ -69,6 +69,24 @@ fn checks_that_are_written_down_are_not_made_again() {
 }
 
 #[test]
+fn each_round_is_looked_up_for_itself() {
+    let file = File::new("rounds");
+    let twice = Options {
+        repeat: 2,
+        ..file.options()
+    };
+    let first = run_with(&twice, &[GOOD]);
+    let text = file.text();
+    let without_first = text.lines().filter(|line| !line.contains("\"round\":1"));
+    let lines: String = without_first.map(|line| format!("{line}\n")).collect();
+    fs::write(&file.0, lines).unwrap();
+    let second = run_with(&twice, &[GOOD]);
+    assert_eq!(second.checks()[1], first.checks()[1]);
+    assert_ne!(second.checks()[0], first.checks()[0], "made again");
+    assert_eq!(second.checks()[0].round(), 1);
+}
+
+#[test]
 fn what_was_not_really_made_is_not_written_down() {
     let file = File::new("unmade");
     let stopped = Options {
