@@ -281,7 +281,8 @@ impl End {
         match came.len() {
             0 => Ok(()),
             length => {
-                let message = format!("{} has {length} bytes in place of the end", self.who);
+                let bytes = if length == 1 { "byte" } else { "bytes" };
+                let message = format!("{} has {length} {bytes} in place of the end", self.who);
                 Err(self.shows(message, Some(b""), &came))
             }
         }

@@ -252,6 +252,25 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn it_sends_in_segments_and_so_does_its_clone() {
+        let (near, mut far) = pair();
+        let mut near = near.in_segments(Some(3));
+        assert_eq!(near.write(b"abcdef").unwrap(), 3);
+        assert_eq!(near.try_clone().unwrap().write(b"defghi").unwrap(), 3);
+        let mut came = [0; 6];
+        far.read_exact(&mut came).unwrap();
+        assert_eq!(&came, b"abcdef");
+    }
+
+    #[test]
+    fn a_reset_is_no_end() {
+        let (near, mut far) = pair();
+        near.reset().unwrap();
+        let error = far.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
     fn an_end_is_seen_without_waiting_and_only_when_all_is_read() {
         let (mut near, mut far) = pair();
         assert!(!near.has_ended());

@@ -1,4 +1,6 @@
 //! The suites by name.
+//!
+//! A new one is a file with its [`Table`], and here a variant, its place in [`Suite::ALL`] and its table.
 
 use super::connectivity;
 use super::plan::Table;

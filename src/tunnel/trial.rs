@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::child::End as ProgramEnd;
 use super::conversation::{Conversation, End};
 use super::options::Sizes;
+use super::port::Lease;
 use super::program::{Line, Program};
 use super::random::Random;
 use super::report::{Latency, Measures};
@@ -138,10 +139,10 @@ impl<'a> Trial<'a> {
             .map_err(|error| Stop::Skipped(format!("no port for a service on {ip}: {error}")))
     }
 
-    /// An address of the service's family where nobody listens: a port that was free a moment ago.
-    pub(super) fn nobody(&self) -> Result<SocketAddr, Stop> {
-        let service = self.another_service()?;
-        Ok(SocketAddr::new(self.route().service.ip(), service.port()))
+    /// An address of the service's family where nobody listens, as long as the lease is held.
+    pub(super) fn nobody(&self) -> Result<Lease, Stop> {
+        let ip = self.route().service.ip();
+        Lease::take(ip).map_err(|error| Stop::Skipped(format!("no free port on {ip}: {error}")))
     }
 
     /// An ordinary connection still works, whatever was done before.
