@@ -92,8 +92,8 @@
 //!   of the machine.
 //! - The first connection is the one that finds the program ready: a forwarder passes every
 //!   connection on, so one that only looks would disturb the service.
-//! - For the same reason a program in the middle of a chain is not connected to: that it listens is read
-//!   from the kernel's tables where there are any.
+//! - For the same reason a program in the middle of a chain is not connected to: on Linux the kernel is
+//!   asked whether it listens.
 //! - Each check reads no more bytes than are due to it, so a byte too many always fails the same
 //!   check, however the bytes were cut into segments. At the end both ends are read to the end.
 //! - What the program writes goes through one pipe, of which we hold a writing end too: an end mark
@@ -121,6 +121,7 @@ mod http_connect;
 mod journal;
 mod json;
 mod kinds;
+mod listening;
 mod options;
 mod output;
 #[allow(

@@ -8,6 +8,7 @@ use super::child::{Backoff, Child, End};
 use super::conversation::Stop;
 use super::environment;
 use super::error::{Error, ErrorKind};
+use super::listening;
 use super::port::Ports;
 use super::setup::{Program, Setup};
 use super::{Route, Tunnel};
@@ -178,49 +179,9 @@ impl Drop for Programs {
     }
 }
 
-/// Whether somebody listens, found out without a connection: a program in the middle of a chain would
-/// pass that on, up to the test service.
-#[cfg(target_os = "linux")]
-mod listening {
-    use std::fs;
-    use std::net::SocketAddr;
-
-    /// The state LISTEN in the kernel's tables.
-    const LISTEN: &str = "0A";
-
-    pub(super) fn is_at(address: SocketAddr) -> bool {
-        // One that listens on all addresses of both families is in the table of IPv6.
-        ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
-            .iter()
-            .any(|table| fs::read_to_string(table).is_ok_and(|text| has(&text, address.port())))
-    }
-
-    /// The port is leased, so whoever listens on it is the program.
-    pub(super) fn has(table: &str, port: u16) -> bool {
-        let local = format!(":{port:04X}");
-        table.lines().any(|line| {
-            let mut words = line.split_whitespace().skip(1);
-            words.next().is_some_and(|word| word.ends_with(&local)) && words.nth(1) == Some(LISTEN)
-        })
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod listening {
-    use std::net::{SocketAddr, TcpStream};
-    use std::time::Duration;
-
-    /// Within one machine connecting is a matter of microseconds.
-    const LIMIT: Duration = Duration::from_millis(500);
-
-    pub(super) fn is_at(address: SocketAddr) -> bool {
-        TcpStream::connect_timeout(&address, LIMIT).is_ok()
-    }
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+    use std::net::{Ipv4Addr, TcpListener};
     use std::process::Command;
 
     use super::super::port::Lease;
@@ -251,34 +212,6 @@ mod tests {
             Stop::Failed(message, _) => message,
             other => panic!("{other:?}"),
         }
-    }
-
-    #[test]
-    fn a_listener_is_found_without_connecting() {
-        for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()] {
-            // A leased port, which nobody else takes.
-            let Ok(lease) = Lease::take(ip, &Ports::default()) else {
-                continue;
-            };
-            let address = lease.addr();
-            assert!(!listening::is_at(address));
-            let listener = TcpListener::bind(address).unwrap();
-            assert!(listening::is_at(address));
-            listener.set_nonblocking(true).unwrap();
-            assert!(listener.accept().is_err(), "nobody has connected");
-            drop(listener);
-            assert!(!listening::is_at(address));
-        }
-    }
-
-    #[test]
-    fn the_kernels_table_is_read_as_it_writes_it() {
-        let table = "  sl  local_address rem_address   st tx_queue\n   \
-            0: 0100007F:0438 00000000:0000 0A 00000000:00000000\n   \
-            1: 0100007F:EE5E 0100007F:0439 01 00000000:00000000\n";
-        assert!(listening::has(table, 0x438));
-        assert!(!listening::has(table, 0xee5e), "that one is connected");
-        assert!(!listening::has(table, 0x439) && !listening::has("", 1));
     }
 
     #[test]

@@ -35,8 +35,8 @@ impl Program {
         }
     }
 
-    /// The next program is started when this one listens here; otherwise at once. On Linux this is
-    /// looked up in `/proc/net`, elsewhere by connecting. The last program needs none: the harness
+    /// The next program is started when this one listens here; otherwise at once. On Linux the
+    /// kernel is asked for that, elsewhere this is found out by connecting. The last program needs none: the harness
     /// waits until it can connect to [`Route::listen`].
     #[must_use]
     pub fn listens_on(mut self, address: SocketAddr) -> Program {
