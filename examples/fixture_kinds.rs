@@ -32,12 +32,14 @@ fn main() {
 
 fn serve(protocol: &str, options: &Options) -> io::Result<()> {
     let listen = address(options, "--listen")?;
+    // Before it can be connected to, and so before it can be ended.
+    println!("{protocol} with LC_ALL={:?}", env::var_os("LC_ALL"));
     if protocol == "late" {
         thread::sleep(Duration::from_millis(100));
     }
     let listener = TcpListener::bind(listen)?;
     let listen = listener.local_addr()?;
-    println!("{protocol} on {listen}, LC_ALL={:?}", env::var_os("LC_ALL"));
+    println!("listens on {listen}");
     for client in listener.incoming().flatten() {
         let (protocol, options) = (protocol.to_owned(), options.clone());
         thread::spawn(move || {
