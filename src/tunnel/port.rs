@@ -288,12 +288,12 @@ mod tests {
 
     #[test]
     fn a_range_and_an_offset_are_kept_to() {
-        // Another test may have taken one of them, so there are some more than are needed.
+        // Other tests may have taken some of them, so there are more than are needed.
         let ports = Ports {
-            range: Some(15_100..=15_119),
+            range: Some(15_100..=15_999),
             offset: Some(5),
         };
-        let order = rotated((15_100..=15_119).collect(), 5);
+        let order = rotated((15_100..=15_999).collect(), 5);
         let leases: Vec<Lease> = (0..3)
             .map(|_| Lease::take(LOCALHOST, &ports).unwrap())
             .collect();

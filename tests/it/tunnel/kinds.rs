@@ -314,14 +314,14 @@ fn the_child_has_a_utf8_locale_unless_its_command_sets_one() {
 fn ports_come_from_the_range_that_was_asked_for() {
     let tunnel = Forward::template(fixture("forward", "--service {service}"));
     let harness = TunnelHarness::new(tunnel)
-        .ports(15_200..=15_299)
+        .ports(16_000..=29_999)
         .port_offset(50);
     let report = harness.check_deadline(PATIENT).run().unwrap();
     report.assert_passed();
     let routes = report.checks().iter().filter_map(|check| check.route());
     let ports: Vec<u16> = routes.map(|route| route.listen.port()).collect();
     assert!(
-        ports.iter().all(|port| (15_200..15_300).contains(port)),
+        ports.iter().all(|port| (16_000..30_000).contains(port)),
         "{ports:?}"
     );
 }
@@ -377,15 +377,21 @@ fn a_proxy_that_already_runs_is_checked_and_left_alone() {
 
 #[test]
 fn nothing_that_should_run_and_does_not_is_a_failure() {
-    let gone = Running::start("connect").listen;
-    let report = TunnelHarness::new(Attached::new(gone, Socks5::new()))
+    // Bound and not listening, so that it is nobody else's meanwhile.
+    let domain = socket2::Domain::IPV4;
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    let nobody = socket.local_addr().unwrap().as_socket().unwrap();
+    let report = TunnelHarness::new(Attached::new(nobody, Socks5::new()))
         .families([(Family::V4, Family::V4)])
         .check_deadline(std::time::Duration::from_millis(200))
         .run()
         .unwrap();
+    assert_eq!(names(&report, "44", Outcome::Failed), ["start"], "{report}");
     let start = report.check("connectivity/44/start").unwrap();
-    // Another test may have got the port since, which then answers something else.
-    assert!(!report.is_success(), "{start}");
+    let due = format!("nothing listens on {nobody} after ");
+    assert!(start.message().starts_with(&due), "{start}");
 }
 
 /// A kind of a user's own with several programs and a file, by hand.
