@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::child::End as ProgramEnd;
 use super::conversation::{Conversation, End};
 use super::options::Sizes;
-use super::port::Lease;
+use super::port::{Lease, Ports};
 use super::program::{Line, Program};
 use super::random::Random;
 use super::report::{Latency, Measures};
@@ -142,7 +142,9 @@ impl<'a> Trial<'a> {
     /// An address of the service's family where nobody listens, as long as the lease is held.
     pub(super) fn nobody(&self) -> Result<Lease, Stop> {
         let ip = self.route().service.ip();
-        Lease::take(ip).map_err(|error| Stop::Skipped(format!("no free port on {ip}: {error}")))
+        let ports = Ports::default();
+        Lease::take(ip, &ports)
+            .map_err(|error| Stop::Skipped(format!("no free port on {ip}: {error}")))
     }
 
     /// An ordinary connection still works, whatever was done before.
