@@ -1,7 +1,8 @@
 //! A child's process group and signals: all that belongs to Unix, and where it is Linux's own.
 
 pub(super) use imp::{
-    SETTLING, default_signals, has_exited, isolate, kill_all, may_be_ending, sweep, terminate,
+    SETTLING, default_signals, has_exited, isolate, kill_all, may_be_ending, members, sweep,
+    terminate,
 };
 
 #[cfg(unix)]
@@ -57,10 +58,12 @@ mod imp {
     }
 
     #[cfg(target_os = "linux")]
-    pub(in crate::tunnel) use super::linux::{SETTLING, default_signals, may_be_ending, sweep};
+    pub(in crate::tunnel) use super::linux::{
+        SETTLING, default_signals, may_be_ending, members, sweep,
+    };
 
     #[cfg(not(target_os = "linux"))]
-    pub(in crate::tunnel) use super::blind::{SETTLING, may_be_ending};
+    pub(in crate::tunnel) use super::blind::{SETTLING, may_be_ending, members};
 
     /// Nothing needs to be done, or nothing can be without unsafe code.
     #[cfg(not(target_os = "linux"))]
@@ -79,7 +82,7 @@ mod imp {
 mod imp {
     use std::process::{Child, Command};
 
-    pub(in crate::tunnel) use super::blind::{SETTLING, may_be_ending};
+    pub(in crate::tunnel) use super::blind::{SETTLING, may_be_ending, members};
 
     pub(in crate::tunnel) fn isolate(_command: &mut Command) {}
 
@@ -116,6 +119,11 @@ mod blind {
 
     pub(in crate::tunnel) fn may_be_ending(_child: &Child) -> bool {
         true
+    }
+
+    /// Nothing tells them.
+    pub(in crate::tunnel) fn members(_group: u32) -> Option<Vec<i32>> {
+        None
     }
 }
 
@@ -225,6 +233,11 @@ mod linux {
             }
         }
         killed.len()
+    }
+
+    /// The processes of a group; `None` where the system does not tell.
+    pub(in crate::tunnel) fn members(group: u32) -> Option<Vec<i32>> {
+        Some(processes().filter(|pid| is_in(*pid, group)).collect())
     }
 
     fn processes() -> impl Iterator<Item = i32> {

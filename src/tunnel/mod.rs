@@ -103,13 +103,18 @@ mod address;
 mod attached;
 mod book;
 mod child;
+mod concurrency;
 mod connectivity;
 #[allow(
     dead_code,
     reason = "words for suites, and not every suite is written yet"
 )]
 mod conversation;
+mod crowd;
 mod custom;
+mod data;
+mod data_quality;
+mod echo;
 mod environment;
 mod error;
 mod exchange;
@@ -124,6 +129,8 @@ mod kinds;
 mod listening;
 mod options;
 mod output;
+mod pace;
+mod ping_pong;
 #[allow(
     dead_code,
     reason = "words for suites, and not every suite is written yet"
@@ -133,6 +140,7 @@ mod port;
 mod program;
 mod programs;
 mod proxy_protocol;
+mod punishment;
 #[allow(
     dead_code,
     reason = "words for suites, and not every suite is written yet"
@@ -153,11 +161,14 @@ mod socks5;
 mod stream;
 mod suite;
 mod template;
+mod transfer;
 #[allow(
     dead_code,
     reason = "words for suites, and not every suite is written yet"
 )]
 mod trial;
+mod turnover;
+mod usage;
 
 pub use address::Family;
 pub use attached::Attached;

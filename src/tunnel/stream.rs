@@ -8,6 +8,9 @@ use crate::deadline::Deadline;
 
 /// How many bytes of each direction are remembered for the report.
 const REMEMBERED: usize = 4096;
+/// The longest that the system waits at once. Most waits have more time left, and the socket is then
+/// not told a new timeout each time.
+const TICK: Duration = Duration::from_millis(100);
 
 /// A connection whose every read and write ends at the check's deadline, and which remembers what it
 /// carried, for the report.
@@ -19,6 +22,10 @@ pub struct Stream {
     tcp: TcpStream,
     deadline: Deadline,
     segment_size: Option<usize>,
+    /// See [`Stream::plain`].
+    acknowledges: bool,
+    /// The timeouts that the socket was told for reading and writing.
+    timeouts: [Duration; 2],
     sent: Memory,
     received: Memory,
 }
@@ -36,6 +43,8 @@ impl Stream {
             tcp,
             deadline,
             segment_size: None,
+            acknowledges: true,
+            timeouts: [Duration::ZERO; 2],
             sent: Memory::default(),
             received: Memory::default(),
         }
@@ -47,11 +56,32 @@ impl Stream {
         self
     }
 
+    /// Leaves it to the system when what has come is acknowledged, as any program does: for
+    /// measurements.
+    pub(super) fn plain(mut self) -> Stream {
+        self.acknowledges = false;
+        self
+    }
+
     /// The same connection once more, for the other direction on another thread. It remembers what it
     /// carries itself.
     pub(super) fn try_clone(&self) -> io::Result<Stream> {
-        let other = Stream::new(self.tcp.try_clone()?, self.deadline);
+        let mut other = Stream::new(self.tcp.try_clone()?, self.deadline);
+        other.acknowledges = self.acknowledges;
         Ok(other.in_segments(self.segment_size))
+    }
+
+    /// Ends both directions, also for whoever reads or writes on another thread.
+    pub(super) fn cut(&self) {
+        // It has ended by itself if this fails.
+        let _ = self.tcp.shutdown(Shutdown::Both);
+    }
+
+    /// Makes the system keep little of what is sent and not yet taken, or has come and is not read.
+    pub(super) fn keep_little(&self, bytes: usize) -> io::Result<()> {
+        let socket = socket2::SockRef::from(&self.tcp);
+        socket.set_send_buffer_size(bytes)?;
+        socket.set_recv_buffer_size(bytes)
     }
 
     /// Closes it with a reset in place of an end.
@@ -142,8 +172,14 @@ impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             let left = self.deadline.check().map_err(|_| self.timed_out())?;
-            self.tcp.set_read_timeout(Some(at_least_one(left)))?;
-            acknowledge_at_once(&self.tcp);
+            let tick = tick(left);
+            if self.timeouts[0] != tick {
+                self.tcp.set_read_timeout(Some(tick))?;
+                self.timeouts[0] = tick;
+            }
+            if self.acknowledges {
+                acknowledge_at_once(&self.tcp);
+            }
             match self.tcp.read(buf) {
                 Ok(length) => {
                     self.received.add(&buf[..length]);
@@ -160,7 +196,11 @@ impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         loop {
             let left = self.deadline.check()?;
-            self.tcp.set_write_timeout(Some(at_least_one(left)))?;
+            let tick = tick(left);
+            if self.timeouts[1] != tick {
+                self.tcp.set_write_timeout(Some(tick))?;
+                self.timeouts[1] = tick;
+            }
             // A program sees the cuts, for the system is told not to gather what is written.
             let most = self.segment_size.unwrap_or(usize::MAX).min(buf.len());
             match self.tcp.write(&buf[..most]) {
@@ -208,8 +248,8 @@ fn may_go_on(error: &io::Error) -> bool {
 }
 
 /// The system rounds down to its clock's tick, and takes zero for "wait for ever".
-fn at_least_one(left: Duration) -> Duration {
-    left.max(Duration::from_millis(1))
+fn tick(left: Duration) -> Duration {
+    left.clamp(Duration::from_millis(1), TICK)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! A new one is a file with its [`Table`], and here a variant, its place in [`Suite::ALL`] and its table.
 
-use super::connectivity;
 use super::plan::Table;
+use super::{concurrency, connectivity, data_quality, echo, pace, ping_pong, punishment, turnover};
 
 /// A group of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,11 +12,37 @@ pub enum Suite {
     /// The program starts, connects, carries a few bytes both ways, closes and stops, for each
     /// combination of IPv4 and IPv6 on its two sides.
     Connectivity,
+    /// Bytes of every value and pieces of every length come back as they were, for each combination of
+    /// IPv4 and IPv6.
+    Echo,
+    /// Two megabytes, in full size 100 MB, each way alone and both ways at once, compared byte by byte in
+    /// bounded memory.
+    DataQuality,
+    /// 100 or 1,000 messages of 500 bytes and back: p50, p99 and the longest.
+    PingPong,
+    /// Ten and a hundred connections open at once, twenty in a row.
+    Concurrency,
+    /// Many transfers of many sizes at once: in full size 100 of 100 KB to 250 MB, 20 at once.
+    Punishment,
+    /// 150 or 1,000 short connections, and the program's descriptors before and after.
+    Turnover,
+    /// Slow readers and writers, single bytes, a service that speaks first, silence; and the program's
+    /// memory while nobody reads.
+    Pace,
 }
 
 impl Suite {
     /// Every suite, in the order in which they run.
-    pub const ALL: &[Suite] = &[Suite::Connectivity];
+    pub const ALL: &[Suite] = &[
+        Suite::Connectivity,
+        Suite::Echo,
+        Suite::DataQuality,
+        Suite::PingPong,
+        Suite::Concurrency,
+        Suite::Punishment,
+        Suite::Turnover,
+        Suite::Pace,
+    ];
 
     /// The first part of its checks' ids.
     pub fn name(self) -> &'static str {
@@ -26,6 +52,13 @@ impl Suite {
     pub(super) fn table(self) -> &'static Table {
         match self {
             Suite::Connectivity => &connectivity::TABLE,
+            Suite::Echo => &echo::TABLE,
+            Suite::DataQuality => &data_quality::TABLE,
+            Suite::PingPong => &ping_pong::TABLE,
+            Suite::Concurrency => &concurrency::TABLE,
+            Suite::Punishment => &punishment::TABLE,
+            Suite::Turnover => &turnover::TABLE,
+            Suite::Pace => &pace::TABLE,
         }
     }
 }

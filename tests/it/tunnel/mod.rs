@@ -6,6 +6,7 @@ mod kinds;
 mod life;
 mod mutant;
 mod options;
+mod traffic;
 
 use std::env;
 use std::path::PathBuf;

@@ -1,0 +1,265 @@
+//! Bulk transfers over one connection, compared byte by byte as they come, in bounded memory.
+
+use std::io::{Read, Write};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::conversation::Conversation;
+use super::data::{BLOCK, Data};
+use super::report::{Failure, first_difference};
+use super::trial::Trial;
+use super::{Stop, Stream};
+use crate::deadline::Deadline;
+
+/// How much of a difference is shown, with as much as is known before it.
+const SHOWN: usize = 64;
+
+/// How long waits may take: each, and all together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    whole: Deadline,
+    step: Duration,
+}
+
+/// One direction of a transfer.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    pub(super) data: Data,
+    pub(super) bytes: u64,
+}
+
+/// What is to be carried over a connection, each way.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Transfer {
+    pub(super) up: Option<Load>,
+    pub(super) down: Option<Load>,
+}
+
+/// Both ends of a connection.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) client: Stream,
+    pub(super) service: Stream,
+}
+
+/// What one thread does of several.
+pub(super) type Part<'a> = Box<dyn FnOnce() -> Result<(), Stop> + Send + 'a>;
+
+impl Bounds {
+    /// For a check of so much patience: what hangs is given up as soon as in any other check, what goes
+    /// on may take all its time.
+    pub(super) fn of(trial: &Trial<'_>, patience: u32) -> Bounds {
+        let whole = trial.deadline("the check to end");
+        Bounds::within(whole, whole.limit() / patience.max(1))
+    }
+
+    pub(super) fn within(whole: Deadline, step: Duration) -> Bounds {
+        Bounds { whole, step }
+    }
+
+    /// For the next wait.
+    pub(super) fn next(&self, what: &'static str) -> Deadline {
+        Deadline::new(self.step.min(self.whole.remaining()), what)
+    }
+}
+
+impl Ends {
+    pub(super) fn of(both: Conversation) -> Ends {
+        Ends {
+            client: both.client.into_stream(),
+            service: both.service.into_stream(),
+        }
+    }
+
+    /// As it is used by any program: for measurements.
+    pub(super) fn plain(self) -> Ends {
+        Ends {
+            client: self.client.plain(),
+            service: self.service.plain(),
+        }
+    }
+
+    /// The same connection, for another thread.
+    pub(super) fn try_clone(&self) -> Result<Ends, Stop> {
+        let failed = |error| Stop::Skipped(format!("cannot use a socket on two threads: {error}"));
+        Ok(Ends {
+            client: self.client.try_clone().map_err(failed)?,
+            service: self.service.try_clone().map_err(failed)?,
+        })
+    }
+
+    /// Ends the connection, also for whoever reads or writes on another thread.
+    pub(super) fn cut(&self) {
+        self.client.cut();
+        self.service.cut();
+    }
+
+    /// Does all parts at once. The first failure cuts the connection, so that nobody waits for what
+    /// cannot come any more; failures after it come from that and are not told.
+    pub(super) fn together(&self, parts: Vec<Part<'_>>) -> Result<(), Stop> {
+        let first = Mutex::new(None);
+        let run = |part: Part<'_>| {
+            if let Err(stop) = part() {
+                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                first.get_or_insert(stop);
+                self.cut();
+            }
+        };
+        thread::scope(|scope| {
+            for part in parts {
+                scope.spawn(|| run(part));
+            }
+        });
+        let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+        first.map_or(Ok(()), Err)
+    }
+}
+
+impl Transfer {
+    pub(super) fn bytes(&self) -> u64 {
+        let loads = [&self.up, &self.down].into_iter().flatten();
+        loads.map(|load| load.bytes).sum()
+    }
+
+    /// Carries all of it, both ways at once. The connection stays open.
+    pub(super) fn carry(self, ends: &Ends, bounds: Bounds) -> Result<(), Stop> {
+        let mut parts: Vec<Part<'_>> = Vec::new();
+        if let Some(load) = self.up {
+            let Ends {
+                mut client,
+                mut service,
+            } = ends.try_clone()?;
+            let sent = load.clone();
+            parts.push(Box::new(move || {
+                sent.send(&mut client, "the client", bounds)
+            }));
+            parts.push(Box::new(move || {
+                load.receive(&mut service, "the service", bounds)
+            }));
+        }
+        if let Some(load) = self.down {
+            let Ends {
+                mut client,
+                mut service,
+            } = ends.try_clone()?;
+            let sent = load.clone();
+            parts.push(Box::new(move || {
+                sent.send(&mut service, "the service", bounds)
+            }));
+            parts.push(Box::new(move || {
+                load.receive(&mut client, "the client", bounds)
+            }));
+        }
+        ends.together(parts)
+    }
+}
+
+impl Load {
+    pub(super) fn new(data: Data, bytes: u64) -> Load {
+        Load { data, bytes }
+    }
+
+    pub(super) fn send(mut self, to: &mut Stream, who: &str, bounds: Bounds) -> Result<(), Stop> {
+        let mut sent = 0;
+        while sent < self.bytes {
+            to.set_deadline(bounds.next("the data to be taken"));
+            let written = to
+                .write(self.data.peek(self.bytes - sent))
+                .map_err(|error| {
+                    let of = self.bytes;
+                    Stop::failed(format!(
+                        "{who} cannot send beyond {sent} of {of} bytes: {error}"
+                    ))
+                })?;
+            self.data.advance(written);
+            sent += written as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads no more than what is due.
+    pub(super) fn receive(
+        mut self,
+        from: &mut Stream,
+        who: &str,
+        bounds: Bounds,
+    ) -> Result<(), Stop> {
+        let mut buffer = vec![0; BLOCK];
+        let mut came = 0;
+        while came < self.bytes {
+            came += self.receive_some(from, who, bounds, came, &mut buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Reads once, at most as much as the buffer holds; how much. `came` has come before.
+    pub(super) fn receive_some(
+        &mut self,
+        from: &mut Stream,
+        who: &str,
+        bounds: Bounds,
+        came: u64,
+        buffer: &mut [u8],
+    ) -> Result<u64, Stop> {
+        let most = buffer.len() as u64;
+        let due = self.data.peek(most.min(self.bytes - came));
+        from.set_deadline(bounds.next("the data"));
+        let why = match from.read(&mut buffer[..due.len()]) {
+            Ok(0) => "then the connection ended".to_owned(),
+            Ok(read) if due[..read] == buffer[..read] => {
+                self.data.advance(read);
+                return Ok(read as u64);
+            }
+            Ok(read) => return Err(differs(who, came, due, &buffer[..read])),
+            Err(error) => error.to_string(),
+        };
+        let message = format!("{who} has {came} of {} bytes; {why}", self.bytes);
+        Err(Stop::failed(message))
+    }
+}
+
+/// Sends `bytes` bytes back as they come.
+pub(super) fn repeat(service: &mut Stream, bytes: u64, bounds: Bounds) -> Result<(), Stop> {
+    let mut buffer = vec![0; BLOCK];
+    let mut came = 0;
+    while came < bytes {
+        service.set_deadline(bounds.next("the data"));
+        let most = usize::try_from(bytes - came).map_or(BLOCK, |left| left.min(BLOCK));
+        let read = service.read(&mut buffer[..most]);
+        let why = match read {
+            Ok(0) => "then the connection ended".to_owned(),
+            Ok(read) => {
+                came += read as u64;
+                let sent = service.write_all(&buffer[..read]);
+                sent.map_err(|error| {
+                    Stop::failed(format!(
+                        "the service cannot send {read} bytes back: {error}"
+                    ))
+                })?;
+                continue;
+            }
+            Err(error) => error.to_string(),
+        };
+        return Err(Stop::failed(format!(
+            "the service has {came} of {bytes} bytes; {why}"
+        )));
+    }
+    Ok(())
+}
+
+fn differs(who: &str, before: u64, due: &[u8], came: &[u8]) -> Stop {
+    let at = first_difference(due, came);
+    let from = at.saturating_sub(SHOWN / 4);
+    let shown = |bytes: &[u8]| bytes[from..bytes.len().min(from + SHOWN)].to_vec();
+    let message = format!(
+        "{who} has other bytes than were sent, from byte {} on",
+        before + at as u64
+    );
+    let failure = Failure {
+        expected: Some(shown(due)),
+        received: Some(shown(came)),
+        ..Failure::default()
+    };
+    Stop::with(message, failure)
+}
