@@ -18,6 +18,10 @@ use crate::deadline::Deadline;
 /// How often a wait looks whether it is still worth it.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// How long to wait for one attempt to connect. A program whose queue of connections is full does not
+/// answer, and the system would try again after seconds only.
+const ATTEMPT: Duration = Duration::from_millis(50);
+
 /// Threads that make connections to one program. The service cannot tell from where a connection
 /// comes, so each begins with a number by which its two ends find each other.
 pub(super) struct Crowd<'a> {
@@ -28,6 +32,8 @@ pub(super) struct Crowd<'a> {
     /// What the numbers begin with, so that other bytes are not taken for one.
     salt: u64,
     opened: AtomicU64,
+    /// Attempts to connect that were not answered.
+    repeated: AtomicU64,
     waiting: Mutex<HashMap<u64, Sender<Stream>>>,
     /// How many threads still run.
     busy: AtomicUsize,
@@ -56,6 +62,7 @@ pub(super) fn run(
         first: Mutex::new(Some(trial.raw()?.into_stream())),
         salt: trial.random().next(),
         opened: AtomicU64::new(0),
+        repeated: AtomicU64::new(0),
         waiting: Mutex::default(),
         busy: AtomicUsize::new(size),
         state: Mutex::default(),
@@ -90,6 +97,12 @@ pub(super) fn run(
     });
     // `raw` has counted the first.
     trial.connected(crowd.opened.load(Ordering::SeqCst).saturating_sub(1));
+    match crowd.repeated.into_inner() {
+        0 => {}
+        times => trial.note(format!(
+            "the program's queue was full: {times} attempts to connect were not answered"
+        )),
+    }
     let state = crowd.state.into_inner();
     let failure = state.unwrap_or_else(PoisonError::into_inner).failure;
     failure.map_or(Ok(()), Err)
@@ -115,7 +128,7 @@ impl Crowd<'_> {
             .take();
         let mut client = match first {
             Some(stream) => stream,
-            None => self.line.connect_again(&deadline)?,
+            None => self.connect(&deadline)?,
         };
         let number = self
             .salt
@@ -140,6 +153,27 @@ impl Crowd<'_> {
             self.go_on()?;
             let expired = |error: io::Error| Stop::failed(error.to_string());
             deadline.check().map_err(expired)?;
+        }
+    }
+
+    fn connect(&self, deadline: &Deadline) -> Result<Stream, Stop> {
+        loop {
+            self.go_on()?;
+            let attempt = Deadline::new(ATTEMPT.min(deadline.remaining()), "a connection");
+            match self.line.connect(&attempt) {
+                Ok(mut stream) => {
+                    stream.set_deadline(*deadline);
+                    return Ok(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && !deadline.expired() => {
+                    self.repeated.fetch_add(1, Ordering::SeqCst);
+                }
+                Err(error) => {
+                    let listen = self.line.route.listen;
+                    let message = format!("cannot connect to {listen} again: {error}");
+                    return Err(Stop::failed(message));
+                }
+            }
         }
     }
 

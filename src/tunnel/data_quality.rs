@@ -49,7 +49,7 @@ pub(super) const TABLE: Table = Table {
 
 fn carry(trial: &mut Trial<'_>, up: bool, down: bool) -> Result<(), Stop> {
     let bytes = match trial.sizes() {
-        Sizes::Quick => 2_000_000,
+        Sizes::Quick => 1_200_000,
         Sizes::Full => 100_000_000,
     };
     let data = Data::new(trial.random());

@@ -13,7 +13,6 @@ use super::transfer::{Bounds, Ends, Load, Part};
 use super::trial::Trial;
 use super::usage::Usage;
 use super::{Stop, Stream, crowd};
-use crate::deadline::Deadline;
 
 /// How much more time than others the checks may take in all.
 const PATIENCE: u32 = 6;
@@ -49,8 +48,7 @@ pub(super) const TABLE: Table = Table {
             "each small piece arrives before the next one is sent",
             "harness",
             slow_writer,
-        )
-        .patience(PATIENCE),
+        ),
         Plan::must(
             "byte-by-byte",
             "what both ends send one byte at a time arrives",
@@ -242,14 +240,14 @@ fn idle(trial: &mut Trial<'_>) -> Result<(), Stop> {
         Sizes::Full => Duration::from_secs(30),
     };
     let mut both = trial.connect()?;
-    let deadline = trial.deadline("an idle connection");
-    both.greet_client(&deadline)?;
-    both.greet_service(&deadline)?;
-    let long = long.min(deadline.remaining() / 2);
+    let bounds = Bounds::of(trial, PATIENCE);
+    let before = bounds.next("the words before it was idle");
+    both.greet_client(&before)?;
+    both.greet_service(&before)?;
+    let long = long.min(trial.deadline("an idle connection").remaining() / 2);
     thread::sleep(long);
-    let what = format!("idle for {long:.0?}");
-    let whole = both.whole(&Deadline::new(deadline.remaining(), "the words after that"));
-    whole.map_err(|stop| crowd::about(what, stop))
+    let whole = both.whole(&bounds.next("the words after it was idle"));
+    whole.map_err(|stop| crowd::about(format_args!("idle for {long:.0?}"), stop))
 }
 
 /// With sockets that hold little.

@@ -45,7 +45,7 @@ impl Measure {
                 transfers: 12,
                 at_once: 6,
                 smallest: 1_000,
-                largest: 1_000_000,
+                largest: 300_000,
             },
             Sizes::Full => Measure {
                 transfers: 100,

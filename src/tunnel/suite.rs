@@ -15,7 +15,7 @@ pub enum Suite {
     /// Bytes of every value and pieces of every length come back as they were, for each combination of
     /// IPv4 and IPv6.
     Echo,
-    /// Two megabytes, in full size 100 MB, each way alone and both ways at once, compared byte by byte in
+    /// 1.2 MB, in full size 100 MB, each way alone and both ways at once, compared byte by byte in
     /// bounded memory.
     DataQuality,
     /// 100 or 1,000 messages of 500 bytes and back: p50, p99 and the longest.

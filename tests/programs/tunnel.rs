@@ -23,12 +23,15 @@ pub(crate) fn trials() -> Vec<Trial> {
         microsocks("tunnel::microsocks_bad_password", microsocks_bad_password),
         microsocks("tunnel::microsocks_ten_runs", microsocks_ten_runs),
         microsocks("tunnel::microsocks_twenty_at_once", microsocks_twenty),
+        microsocks("tunnel::microsocks_traffic_ten_runs", microsocks_traffic),
         needs("python3", "python3", "tunnel::json", json_is_read_by_others),
         socat("tunnel::socat", socat_plain),
         socat("tunnel::socat_bound", socat_bound),
         socat("tunnel::socat_t_60", socat_t_60),
         socat("tunnel::socat_ten_runs", socat_ten_runs),
         socat("tunnel::socat_twenty_at_once", socat_twenty),
+        socat("tunnel::socat_traffic_ten_runs", socat_traffic),
+        socat("tunnel::socat_t_60_traffic_ten_runs", socat_t_60_traffic),
     ]);
     trials
 }
@@ -183,6 +186,39 @@ fn microsocks_ten_runs() {
 
 fn microsocks_twenty() {
     at_once(bound_microsocks);
+}
+
+/// Much, often, at once and at another pace.
+const TRAFFIC: &[Suite] = &[
+    Suite::Echo,
+    Suite::DataQuality,
+    Suite::PingPong,
+    Suite::Concurrency,
+    Suite::Punishment,
+    Suite::Turnover,
+    Suite::Pace,
+];
+
+/// Strict: there is nothing in which these programs deviate.
+fn traffic<T: Tunnel + 'static>(tunnel: fn() -> T) {
+    for _ in 0..10 {
+        let harness = TunnelHarness::new(tunnel()).suites(TRAFFIC).strict(true);
+        let report = harness.run().unwrap();
+        report.assert_passed();
+        assert!(report.passed() >= 20, "{report}");
+    }
+}
+
+fn microsocks_traffic() {
+    traffic(bound_microsocks);
+}
+
+fn socat_traffic() {
+    traffic(|| Forward::spawn(|route| socat(route, &[], false)));
+}
+
+fn socat_t_60_traffic() {
+    traffic(patient_socat);
 }
 
 fn socat_plain() {

@@ -106,13 +106,13 @@ fn a_right_proxy_passes_all_and_is_measured() {
     let report = all_pass(&socks5(&[]));
     let measures = |id: &str| report.check(id).unwrap().measures();
     let up = measures("data-quality/up");
-    assert_eq!(up.bytes(), 2_000_000);
+    assert_eq!(up.bytes(), 1_200_000);
     assert!(up.throughput().is_some_and(|rate| rate > 0));
     let [(name, digest)] = up.records() else {
         panic!("{:?}", up.records());
     };
     assert_eq!((&name[..], digest.len()), ("sha256-up", 64));
-    assert_eq!(measures("data-quality/both").bytes(), 4_000_000);
+    assert_eq!(measures("data-quality/both").bytes(), 2_400_000);
     assert_eq!(measures("data-quality/both").records().len(), 2);
     let latency = measures("ping-pong/500-bytes").latency().unwrap();
     assert_eq!(latency.count, 100);
@@ -164,4 +164,271 @@ fn a_right_proxy_passes_the_full_sizes() {
     let harness = forward(&[]).sizes(Sizes::Full);
     let report = all_pass(&harness.deadline(Duration::from_secs(600)));
     println!("{report}");
+}
+
+/// A way to be wrong, and what must come of it.
+struct Row {
+    mutation: &'static str,
+    /// The checks that are made.
+    made: &'static [&'static str],
+    /// Those of them that fail; all others pass.
+    fails: &'static [&'static str],
+    sizes: Sizes,
+}
+
+const fn row(
+    mutation: &'static str,
+    made: &'static [&'static str],
+    fails: &'static [&'static str],
+) -> Row {
+    Row {
+        mutation,
+        made,
+        fails,
+        sizes: Sizes::Quick,
+    }
+}
+
+const EVERYTHING: &[&str] = &["*"];
+/// All that send something in bulk from the client, and need all of it.
+const UP: &[&str] = &[
+    "data-quality/both",
+    "data-quality/up",
+    "echo/44/lengths",
+    "echo/44/stream",
+    "punishment/transfers",
+];
+
+/// Where a mutation makes a check wait until its deadline, few are made.
+const TABLE: &[Row] = &[
+    row(
+        "changes-late-byte",
+        EVERYTHING,
+        &["data-quality/both", "data-quality/down", "pace/slow-reader"],
+    ),
+    row(
+        "drops-late-byte",
+        EVERYTHING,
+        &["data-quality/both", "data-quality/up"],
+    ),
+    row("only-first-bytes", EVERYTHING, UP),
+    row(
+        "stalls-at-megabyte",
+        EVERYTHING,
+        &["data-quality/both", "data-quality/down", "pace/slow-reader"],
+    ),
+    row(
+        "stops-at-nul",
+        &[
+            "echo/*/values",
+            "echo/*/stream",
+            "data-quality/*",
+            "ping-pong/*",
+        ],
+        &[
+            "data-quality/both",
+            "data-quality/down",
+            "echo/44/stream",
+            "echo/44/values",
+            "ping-pong/500-bytes",
+        ],
+    ),
+    row(
+        "strips-high-bits",
+        EVERYTHING,
+        &[
+            "concurrency/10-at-once",
+            "concurrency/100-at-once",
+            "data-quality/both",
+            "data-quality/up",
+            "echo/44/again",
+            "echo/44/lengths",
+            "echo/44/stream",
+            "echo/44/values",
+            "pace/byte-by-byte",
+            "pace/slow-writer",
+            "ping-pong/500-bytes",
+            "punishment/transfers",
+        ],
+    ),
+    row(
+        "drops-carriage-returns",
+        &["echo/*/values", "concurrency/20*", "data-quality/*"],
+        &[
+            "concurrency/20-in-a-row",
+            "data-quality/both",
+            "data-quality/up",
+            "echo/44/values",
+        ],
+    ),
+    row(
+        "swaps-bytes",
+        &[
+            "concurrency/*",
+            "data-quality/*",
+            "echo/*/again",
+            "ping-pong/*",
+        ],
+        &[
+            "concurrency/10-at-once",
+            "concurrency/100-at-once",
+            "concurrency/20-in-a-row",
+            "data-quality/both",
+            "data-quality/up",
+            "echo/44/again",
+            "ping-pong/500-bytes",
+        ],
+    ),
+    row(
+        "doubles-byte",
+        &[
+            "data-quality/*",
+            "echo/*/stream",
+            "pace/byte-by-byte",
+            "pace/service-first",
+        ],
+        &[
+            "data-quality/both",
+            "data-quality/down",
+            "echo/44/stream",
+            "pace/byte-by-byte",
+            "pace/service-first",
+        ],
+    ),
+    row(
+        "exits-in-transfer",
+        &[
+            "concurrency/*",
+            "data-quality/*",
+            "echo/*",
+            "ping-pong/*",
+            "punishment/*",
+        ],
+        &[
+            "concurrency/10-at-once",
+            "concurrency/100-at-once",
+            "concurrency/20-in-a-row",
+            "data-quality/both",
+            "data-quality/up",
+            "echo/44/again",
+            "echo/44/lengths",
+            "echo/44/stream",
+            "echo/44/values",
+            "ping-pong/500-bytes",
+            "punishment/transfers",
+        ],
+    ),
+    row(
+        "serialises",
+        EVERYTHING,
+        &["concurrency/10-at-once", "concurrency/100-at-once"],
+    ),
+    row(
+        "at-most-eight",
+        &["concurrency/*", "echo/*", "pace/*"],
+        &["concurrency/10-at-once", "concurrency/100-at-once"],
+    ),
+    row(
+        "drops-hundredth",
+        EVERYTHING,
+        &[
+            "concurrency/100-at-once",
+            "turnover/connections",
+            "turnover/descriptors",
+        ],
+    ),
+    Row {
+        sizes: Sizes::Full,
+        ..row(
+            "stops-after-500",
+            &["turnover/*", "concurrency/*"],
+            &["turnover/connections", "turnover/descriptors"],
+        )
+    },
+    #[cfg(target_os = "linux")]
+    row("leaks-descriptors", EVERYTHING, &["turnover/descriptors"]),
+    #[cfg(target_os = "linux")]
+    row(
+        "leaves-children",
+        &["turnover/*"],
+        &["turnover/descriptors"],
+    ),
+    #[cfg(target_os = "linux")]
+    row("unbounded-buffer", EVERYTHING, &["pace/memory"]),
+    row(
+        "waits-for-client",
+        &[
+            "data-quality/*",
+            "echo/*",
+            "pace/se*",
+            "punishment/*",
+            "turnover/conn*",
+        ],
+        &[
+            "data-quality/down",
+            "pace/service-first",
+            "turnover/connections",
+        ],
+    ),
+    row(
+        "waits-for-more",
+        &["pace/slow-writer", "ping-pong/*"],
+        &["pace/slow-writer", "ping-pong/500-bytes"],
+    ),
+    row("cuts-idle", &["pace/idle", "echo/*/values"], &["pace/idle"]),
+    row(
+        "never-closes",
+        &[
+            "concurrency/*",
+            "data-quality/*",
+            "echo/*",
+            "turnover/conn*",
+        ],
+        &["concurrency/20-in-a-row", "turnover/connections"],
+    ),
+    row("floods-output", EVERYTHING, &[]),
+    row("no-half-close", EVERYTHING, &[]),
+    row("resets-at-end", EVERYTHING, &[]),
+    row("reset-becomes-end", EVERYTHING, &[]),
+];
+
+/// What is wrong with the verdicts on a row's mutation, if anything.
+fn misjudged(row: &Row) -> Option<String> {
+    let harness = forward(vec!["--mutation", row.mutation].leak());
+    let harness = row
+        .made
+        .iter()
+        .fold(harness, |harness, made| harness.only(*made));
+    let report = harness
+        .check_deadline(SHORT)
+        .sizes(row.sizes)
+        .run()
+        .unwrap();
+    let failed = ids(&report, Outcome::Failed);
+    let due: BTreeSet<&str> = row.fails.iter().copied().collect();
+    let others = report.checks().len() == failed.len() + report.passed();
+    let wrong = failed != due || !others;
+    wrong.then(|| {
+        format!(
+            "{}\nmust fail {due:?}\nhas failed {failed:?}\n{report}",
+            row.mutation
+        )
+    })
+}
+
+#[test]
+fn each_way_to_be_wrong_fails_the_checks_that_are_about_it() {
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(row) = TABLE.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let verdict = misjudged(row);
+                    wrong.lock().unwrap().extend(verdict);
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
