@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::{Error, ErrorKind};
-use super::group;
+use super::group::{self, Signal, Whom};
 use super::output::Output;
 use super::port::SPAWNING;
 use crate::deadline::Deadline;
@@ -30,7 +30,20 @@ pub(super) struct Child {
     mark: String,
     output: Output,
     started: Instant,
+    told: Option<Told>,
     end: Option<End>,
+}
+
+/// What became of telling a program to end. What it has started may still run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    pub(super) signal: Signal,
+    /// It had ended before.
+    pub(super) by_itself: bool,
+    /// It has ended in the time that it was given.
+    pub(super) ended: bool,
+    /// From the signal to its end, or to the end of that time.
+    pub(super) elapsed: Duration,
 }
 
 /// How a program ended.
@@ -40,9 +53,11 @@ pub(super) struct End {
     pub(super) status: Option<ExitStatus>,
     /// It had ended before it was told to.
     pub(super) by_itself: bool,
-    /// TERM did not end it in time, KILL had to.
+    /// What it was told to end by, TERM unless a check chose another.
+    pub(super) signal: Signal,
+    /// That did not end it in time, KILL had to.
     pub(super) killed: bool,
-    /// From TERM to the end.
+    /// From the signal to the end.
     pub(super) elapsed: Duration,
     /// How many processes had left its group and had to be killed.
     pub(super) strays: usize,
@@ -85,6 +100,7 @@ impl Child {
             mark,
             output,
             started,
+            told: None,
             end: None,
         })
     }
@@ -119,8 +135,46 @@ impl Child {
         self.output.text()
     }
 
-    /// Ends it and all that it started: TERM, then at `grace` KILL. Takes no longer than that and
-    /// what the kernel needs. A second call only gives the same end again.
+    /// Sends it a signal and waits for its end, no longer than `limit`. The caller knows whether it had
+    /// ended `by_itself`, before anything was done that may have ended it. The first call counts.
+    pub(super) fn tell(
+        &mut self,
+        signal: Signal,
+        whom: Whom,
+        limit: Duration,
+        by_itself: bool,
+    ) -> Told {
+        if let Some(told) = self.told {
+            return told;
+        }
+        let begun = Instant::now();
+        if !by_itself {
+            group::send(&mut self.process, signal, whom);
+        }
+        let ended = self.wait(&to_end(limit));
+        let elapsed = begun.elapsed();
+        *self.told.insert(Told {
+            signal,
+            by_itself,
+            ended,
+            elapsed,
+        })
+    }
+
+    /// Waits until nothing runs that it has started; how many do at the deadline. `None` where the
+    /// system does not tell.
+    pub(super) fn descendants_end(&self, deadline: &Deadline) -> Option<usize> {
+        let mut pause = Backoff::new(Duration::from_millis(1));
+        loop {
+            match group::left(VARIABLE, &self.mark, self.process.id())? {
+                left if left > 0 && !deadline.expired() => pause.sleep(deadline),
+                left => return Some(left),
+            }
+        }
+    }
+
+    /// Ends it and all that it started: TERM unless it was told already, then at `grace` KILL. Takes no
+    /// longer than that and what the kernel needs. A second call only gives the same end again.
     pub(super) fn stop(&mut self, grace: Duration) -> End {
         let by_itself = self.has_exited();
         self.stop_judged(grace, by_itself)
@@ -132,15 +186,10 @@ impl Child {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        let begun = Instant::now();
-        if !by_itself {
-            group::terminate(&mut self.process);
-        }
-        let ended = self.wait(&to_end(grace));
-        let elapsed = begun.elapsed();
+        let told = self.tell(Signal::Term, Whom::Group, grace, by_itself);
         // What it started may still run, ignore TERM and forward: the group ends now in any case.
         group::kill_all(&mut self.process);
-        let gone = ended || self.wait(&to_end(KILL_LIMIT));
+        let gone = told.ended || self.wait(&to_end(KILL_LIMIT));
         let strays = group::sweep(VARIABLE, &self.mark, self.process.id());
         let status = match gone {
             true => self.process.wait().ok(),
@@ -149,9 +198,10 @@ impl Child {
         self.output.finish();
         let end = End {
             status,
-            by_itself,
-            killed: !ended,
-            elapsed,
+            by_itself: told.by_itself,
+            signal: told.signal,
+            killed: !told.ended,
+            elapsed: told.elapsed,
             strays,
             who: String::new(),
         };
@@ -192,15 +242,19 @@ impl End {
             Some(status) => describe(status),
             None => "still there after KILL".to_owned(),
         };
-        let who = match &*self.who {
-            "" => String::new(),
-            who => format!("{who}: "),
-        };
-        let elapsed = self.elapsed;
-        match (self.by_itself, self.killed) {
-            (true, _) => format!("{who}{how}, by itself"),
-            (_, true) => format!("{who}{how}, as TERM had not ended it after {elapsed:.1?}"),
-            _ => format!("{who}{how}, {elapsed:.1?} after TERM"),
+        let (signal, elapsed) = (self.signal.name(), self.elapsed);
+        self.named(&match (self.by_itself, self.killed) {
+            (true, _) => format!("{how}, by itself"),
+            (_, true) => format!("{how}, as {signal} had not ended it after {elapsed:.1?}"),
+            _ => format!("{how}, {elapsed:.1?} after {signal}"),
+        })
+    }
+
+    /// `how` with the program's name before it, if there are several.
+    pub(super) fn named(&self, how: &str) -> String {
+        match &*self.who {
+            "" => how.to_owned(),
+            who => format!("{who}: {how}"),
         }
     }
 }

@@ -314,7 +314,11 @@ fn own(programs: &Programs) -> Result<(), Stop> {
 }
 
 /// Judges how each program ended.
-fn judge_ends(ends: &[End], listened: bool, notes: &mut Vec<String>) -> Result<(), Stop> {
+pub(super) fn judge_ends(
+    ends: &[End],
+    listened: bool,
+    notes: &mut Vec<String>,
+) -> Result<(), Stop> {
     let mut judged = Ok(());
     for end in ends {
         // All of them are noted, and the first failure is told.

@@ -201,6 +201,11 @@ impl End {
         }
     }
 
+    /// `the client` or `the service`.
+    pub(super) fn who(&self) -> &'static str {
+        self.who
+    }
+
     /// The stream itself: for bulk data, half-closes and resets.
     pub(super) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
@@ -434,7 +439,8 @@ impl End {
     }
 }
 
-fn is_reset(error: &io::Error) -> bool {
+/// Whether an error says that the other side has gone.
+pub(super) fn is_reset(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     matches!(
         error.kind(),

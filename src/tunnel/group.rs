@@ -1,37 +1,79 @@
 //! A child's process group and signals: all that belongs to Unix, and where it is Linux's own.
 
 pub(super) use imp::{
-    SETTLING, default_signals, has_exited, isolate, kill_all, may_be_ending, members, sweep,
-    terminate,
+    SETTLING, default_signals, has_exited, isolate, kill_all, left, may_be_ending, members, send,
+    sweep,
 };
+
+/// A signal that ends programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    Term,
+    Int,
+    Kill,
+}
+
+/// Who gets a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// All that the program has started, as from a terminal or a service manager.
+    Group,
+    /// The program's own process, as from `kill`.
+    Leader,
+}
+
+impl Signal {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Signal::Term => "TERM",
+            Signal::Int => "INT",
+            Signal::Kill => "KILL",
+        }
+    }
+
+    /// Its number, the same on all systems that have it.
+    pub(super) fn number(self) -> i32 {
+        match self {
+            Signal::Term => 15,
+            Signal::Int => 2,
+            Signal::Kill => 9,
+        }
+    }
+}
 
 #[cfg(unix)]
 mod imp {
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};
 
-    use nix::sys::signal::{Signal, killpg};
+    use nix::sys::signal::{self, kill, killpg};
     use nix::unistd::Pid;
+
+    use super::{Signal, Whom};
 
     /// Gives the command a process group of its own.
     pub(in crate::tunnel) fn isolate(command: &mut Command) {
         command.process_group(0);
     }
 
-    /// Asks the whole group to end.
-    pub(in crate::tunnel) fn terminate(leader: &mut Child) {
-        signal_group(leader, Signal::SIGTERM);
-    }
-
     /// Ends the whole group. Only while its leader has not been waited for: until then the kernel
     /// gives its id to nobody else.
     pub(in crate::tunnel) fn kill_all(leader: &mut Child) {
-        signal_group(leader, Signal::SIGKILL);
+        send(leader, Signal::Kill, Whom::Group);
     }
 
-    fn signal_group(leader: &Child, signal: Signal) {
-        // The only failure is a group with nobody left in it.
-        let _ = killpg(pid(leader), signal);
+    /// Sends a signal; only while the leader has not been waited for.
+    pub(in crate::tunnel) fn send(leader: &mut Child, signal: Signal, whom: Whom) {
+        let signal = match signal {
+            Signal::Term => signal::Signal::SIGTERM,
+            Signal::Int => signal::Signal::SIGINT,
+            Signal::Kill => signal::Signal::SIGKILL,
+        };
+        // The only failure is that nobody is left.
+        let _ = match whom {
+            Whom::Group => killpg(pid(leader), signal),
+            Whom::Leader => kill(pid(leader), signal),
+        };
     }
 
     fn pid(child: &Child) -> Pid {
@@ -59,11 +101,11 @@ mod imp {
 
     #[cfg(target_os = "linux")]
     pub(in crate::tunnel) use super::linux::{
-        SETTLING, default_signals, may_be_ending, members, sweep,
+        SETTLING, default_signals, left, may_be_ending, members, sweep,
     };
 
     #[cfg(not(target_os = "linux"))]
-    pub(in crate::tunnel) use super::blind::{SETTLING, may_be_ending, members};
+    pub(in crate::tunnel) use super::blind::{SETTLING, left, may_be_ending, members};
 
     /// Nothing needs to be done, or nothing can be without unsafe code.
     #[cfg(not(target_os = "linux"))]
@@ -82,11 +124,12 @@ mod imp {
 mod imp {
     use std::process::{Child, Command};
 
-    pub(in crate::tunnel) use super::blind::{SETTLING, may_be_ending, members};
+    pub(in crate::tunnel) use super::blind::{SETTLING, left, may_be_ending, members};
+    use super::{Signal, Whom};
 
     pub(in crate::tunnel) fn isolate(_command: &mut Command) {}
 
-    pub(in crate::tunnel) fn terminate(leader: &mut Child) {
+    pub(in crate::tunnel) fn send(leader: &mut Child, _signal: Signal, _whom: Whom) {
         kill_all(leader);
     }
 
@@ -123,6 +166,10 @@ mod blind {
 
     /// Nothing tells them.
     pub(in crate::tunnel) fn members(_group: u32) -> Option<Vec<i32>> {
+        None
+    }
+
+    pub(in crate::tunnel) fn left(_variable: &str, _value: &str, _group: u32) -> Option<usize> {
         None
     }
 }
@@ -214,7 +261,11 @@ mod linux {
     /// Whether a process is ending or has ended: the kernel gives its memory back before it closes its
     /// files, so whoever sees a connection closed by that finds no memory.
     pub(in crate::tunnel) fn may_be_ending(child: &Child) -> bool {
-        let pages = fs::read_to_string(format!("/proc/{}/statm", child.id()));
+        has_no_memory(child.id().cast_signed())
+    }
+
+    fn has_no_memory(pid: i32) -> bool {
+        let pages = fs::read_to_string(format!("/proc/{pid}/statm"));
         pages.is_ok_and(|pages| pages.starts_with("0 "))
     }
 
@@ -238,6 +289,17 @@ mod linux {
     /// The processes of a group; `None` where the system does not tell.
     pub(in crate::tunnel) fn members(group: u32) -> Option<Vec<i32>> {
         Some(processes().filter(|pid| is_in(*pid, group)).collect())
+    }
+
+    /// How many processes run that were started with `variable` set to `value` or belong to `group`,
+    /// beside its leader.
+    pub(in crate::tunnel) fn left(variable: &str, value: &str, group: u32) -> Option<usize> {
+        let wanted = format!("{variable}={value}");
+        let others = processes().filter(|pid| pid.cast_unsigned() != group);
+        // One that has ended and was not waited for stays in its group, and has no environment.
+        let runs =
+            |pid: &i32| is_marked(*pid, &wanted) || (is_in(*pid, group) && !has_no_memory(*pid));
+        Some(others.filter(runs).count())
     }
 
     fn processes() -> impl Iterator<Item = i32> {

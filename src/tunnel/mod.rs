@@ -42,6 +42,9 @@
 //! [strict](crate::TunnelHarness::strict) run. What is known of a program is said with
 //! [`expect`](crate::TunnelHarness::expect) or [`skip`](crate::TunnelHarness::skip), with a reason.
 //!
+//! [`Suite::Behaviour`] judges nothing: what the standards leave open is recorded under names that stay
+//! the same, for [`Report::behaviour`].
+//!
 //! # The report as JSON
 //!
 //! [`Report::to_json`] gives one object. All numbers are whole; times are in nanoseconds (`_ns`). New
@@ -101,8 +104,10 @@
 
 mod address;
 mod attached;
+mod behaviour;
 mod book;
 mod child;
+mod closing;
 mod concurrency;
 mod connectivity;
 #[allow(
@@ -118,6 +123,7 @@ mod echo;
 mod environment;
 mod error;
 mod exchange;
+mod faults;
 mod forward;
 mod glob;
 mod group;
@@ -126,25 +132,19 @@ mod http_connect;
 mod journal;
 mod json;
 mod kinds;
+mod life;
 mod listening;
 mod options;
 mod output;
 mod pace;
 mod ping_pong;
-#[allow(
-    dead_code,
-    reason = "words for suites, and not every suite is written yet"
-)]
 mod plan;
 mod port;
+mod probe;
 mod program;
 mod programs;
 mod proxy_protocol;
 mod punishment;
-#[allow(
-    dead_code,
-    reason = "words for suites, and not every suite is written yet"
-)]
 mod random;
 mod report;
 mod route;
@@ -154,10 +154,6 @@ mod service;
 mod setup;
 mod socks4;
 mod socks5;
-#[allow(
-    dead_code,
-    reason = "words for suites, and not every suite is written yet"
-)]
 mod stream;
 mod suite;
 mod template;

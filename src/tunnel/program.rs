@@ -108,6 +108,10 @@ impl<'a> Program<'a> {
         &self.service
     }
 
+    pub(super) fn service_mut(&mut self) -> &mut Service {
+        &mut self.service
+    }
+
     /// Waits until it listens. The connection that finds that out is kept for the first who needs one.
     pub(super) fn get_ready(&mut self, deadline: &Deadline) -> Result<(), Stop> {
         self.child.start_rest(deadline)?;

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::child::{Backoff, Child, End};
+use super::child::{Backoff, Child, End, Told};
 use super::conversation::Stop;
 use super::environment;
 use super::error::{Error, ErrorKind};
+use super::group::{Signal, Whom};
 use super::listening;
 use super::port::Ports;
 use super::setup::{Program, Setup};
@@ -113,13 +114,40 @@ impl Programs {
         only.output()
     }
 
+    /// Sends each of them a signal, the last one first as in [`Programs::stop`], and waits for the end
+    /// of each before the next is told; for all no longer than `limit`. What became of them together:
+    /// they have ended when each has, and by themselves when any has. The first call counts.
+    pub(super) fn tell(&mut self, signal: Signal, whom: Whom, limit: Duration) -> Told {
+        let deadline = Deadline::new(limit, "the programs to end");
+        let mut all = Told {
+            signal,
+            by_itself: false,
+            ended: true,
+            elapsed: Duration::ZERO,
+        };
+        let by_itself = self.exited();
+        for (child, by_itself) in self.started.iter_mut().zip(by_itself).rev() {
+            let told = child.tell(signal, whom, deadline.remaining(), by_itself);
+            all.signal = told.signal;
+            all.by_itself |= told.by_itself;
+            all.ended &= told.ended;
+            all.elapsed += told.elapsed;
+        }
+        all
+    }
+
+    /// See [`Child::descendants_end`]; of all programs together.
+    pub(super) fn descendants_end(&self, deadline: &Deadline) -> Option<usize> {
+        let left = self.started.iter().map(|c| c.descendants_end(deadline));
+        left.sum()
+    }
+
     /// Ends them and all that they started, the last one first. Takes no longer than `grace` and what
     /// the kernel needs. A second call only gives the same ends again.
     pub(super) fn stop(&mut self, grace: Duration) -> Vec<End> {
         let deadline = Deadline::new(grace, "the programs to end");
         let several = self.started.len() > 1;
-        // Before any is told to: the end of one may well end the others.
-        let by_itself: Vec<bool> = self.started.iter_mut().map(Child::has_exited).collect();
+        let by_itself = self.exited();
         let mut ends = Vec::new();
         for (child, by_itself) in self.started.iter_mut().zip(by_itself).rev() {
             let mut end = child.stop_judged(deadline.remaining(), by_itself);
@@ -135,6 +163,11 @@ impl Programs {
     /// See [`Child::settle`].
     pub(super) fn settle(&mut self) {
         self.started.iter_mut().for_each(Child::settle);
+    }
+
+    /// Which have ended. Before any is told to: the end of one may well end the others.
+    fn exited(&mut self) -> Vec<bool> {
+        self.started.iter_mut().map(Child::has_exited).collect()
     }
 
     fn spawn(&mut self, program: Program) -> Result<(), Error> {
@@ -282,5 +315,37 @@ mod tests {
         let ends = both.stop(LIMIT);
         std::fs::remove_file(fifo).unwrap();
         assert!(!ends[0].by_itself && !ends[1].by_itself, "{ends:?}");
+    }
+
+    #[test]
+    fn a_signal_reaches_each_of_them_and_the_first_one_counts() {
+        // The other one starts when it can be told; only INT gives these statuses.
+        let traps = |status| {
+            shell(&format!(
+                "trap 'exit {status}' INT; echo ready; while :; do sleep 0.01; done"
+            ))
+        };
+        let mut both = programs(vec![traps(3), traps(4)]);
+        let deadline = Deadline::new(LIMIT, "the programs");
+        both.start_rest(&deadline).unwrap();
+        for child in &both.started {
+            while child.output() != "ready\n" {
+                deadline.check().unwrap();
+                std::thread::yield_now();
+            }
+        }
+        let told = both.tell(Signal::Int, Whom::Leader, LIMIT);
+        assert!(told.ended && !told.by_itself, "{told:?}");
+        assert_eq!(both.descendants_end(&deadline), Some(0));
+        let again = both.tell(Signal::Kill, Whom::Group, LIMIT);
+        assert_eq!((again.signal, again.elapsed), (Signal::Int, told.elapsed));
+        let texts: Vec<String> = both.stop(LIMIT).iter().map(End::describe).collect();
+        for (text, status) in texts.iter().zip([3, 4]) {
+            let due = format!("sh: exited with status {status}, ");
+            assert!(
+                text.starts_with(&due) && text.ends_with(" after INT"),
+                "{text}"
+            );
+        }
     }
 }

@@ -3,18 +3,27 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::child::Backoff;
 use crate::deadline::Deadline;
 
 /// How often to try for a port that is free on several addresses.
 const BIND_ATTEMPTS: usize = 20;
+/// How long a port that was ours a moment ago may seem taken.
+const HOLD_LIMIT: Duration = Duration::from_secs(2);
+/// How many may wait at a service that listens again.
+const BACKLOG: i32 = 128;
 
 /// Listens on one port of one or several addresses and accepts within a deadline.
 #[derive(Debug)]
 pub(super) struct Service {
     listeners: Vec<TcpListener>,
+    /// Instead of listeners while it refuses: they keep its port.
+    refusing: Vec<Socket>,
     poll: Mutex<Poll>,
     addr: SocketAddr,
 }
@@ -51,9 +60,34 @@ impl Service {
         }
         Ok(Service {
             listeners,
+            refusing: Vec::new(),
             poll: Mutex::new(poll),
             addr: SocketAddr::new(first, port),
         })
+    }
+
+    /// Refuses connections from now on, and keeps its port. Whoever waits is turned away.
+    pub(super) fn refuse(&mut self) -> io::Result<()> {
+        for listener in std::mem::take(&mut self.listeners) {
+            let address = listener.local_addr()?;
+            // Only one of the two can have the port: for a moment nobody has it.
+            drop(listener);
+            self.refusing.push(hold(address)?);
+        }
+        Ok(())
+    }
+
+    /// Listens again after [`Service::refuse`].
+    pub(super) fn listen_again(&mut self) -> io::Result<()> {
+        let poll = self.poll.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for socket in std::mem::take(&mut self.refusing) {
+            socket.listen(BACKLOG)?;
+            let listener = TcpListener::from(socket);
+            listener.set_nonblocking(true)?;
+            register(poll, &listener, Token(self.listeners.len()))?;
+            self.listeners.push(listener);
+        }
+        Ok(())
     }
 
     /// The address that was asked for first, and the port.
@@ -99,6 +133,23 @@ impl Service {
     }
 }
 
+/// A socket that has the port and does not listen.
+fn hold(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    let deadline = Deadline::new(HOLD_LIMIT, "a port of our own");
+    let mut pause = Backoff::new(Duration::from_millis(1));
+    loop {
+        match socket.bind(&SockAddr::from(address)) {
+            // A child that is being started has a copy of the listener until it runs its own program.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && !deadline.expired() => {
+                pause.sleep(&deadline);
+            }
+            done => return done.map(|()| socket),
+        }
+    }
+}
+
 /// Whether accepting may go on: nobody there, or someone who has gone again.
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
@@ -115,9 +166,21 @@ fn register(poll: &Poll, listener: &TcpListener, token: Token) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn it_refuses_and_listens_again_on_the_same_port() {
+        let mut service = Service::bind(&[[127, 0, 0, 1].into()]).unwrap();
+        let connect = |port| TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.kind());
+        service.refuse().unwrap();
+        let refused = connect(service.port()).unwrap_err();
+        assert_eq!(refused, io::ErrorKind::ConnectionRefused);
+        service.listen_again().unwrap();
+        let client = connect(service.port()).unwrap();
+        let deadline = Deadline::new(Duration::from_secs(20), "a client");
+        let (_, peer) = service.accept(&deadline).unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+    }
 
     #[test]
     fn accepts_on_each_address_and_times_out_when_nobody_comes() {

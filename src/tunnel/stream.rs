@@ -117,6 +117,10 @@ impl Stream {
         self.deadline = self.deadline.waiting_for(what);
     }
 
+    pub(super) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
     /// Begins another wait.
     pub(super) fn set_deadline(&mut self, deadline: Deadline) {
         self.deadline = deadline;

@@ -3,7 +3,8 @@
 //! A new one is a file with its [`Table`], and here a variant, its place in [`Suite::ALL`] and its table.
 
 use super::plan::Table;
-use super::{concurrency, connectivity, data_quality, echo, pace, ping_pong, punishment, turnover};
+use super::{behaviour, closing, concurrency, connectivity, data_quality, echo, faults, life};
+use super::{pace, ping_pong, punishment, turnover};
 
 /// A group of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +30,19 @@ pub enum Suite {
     /// Slow readers and writers, single bytes, a service that speaks first, silence; and the program's
     /// memory while nobody reads.
     Pace,
+    /// What was sent before a close, a half-close or a reset arrives, and so does the end itself, in
+    /// each direction.
+    Closing,
+    /// Services that refuse, stay silent or go away, clients that send garbage or half a handshake, a
+    /// program that is killed: the others are served.
+    Faults,
+    /// How long the program takes to listen; TERM and INT, idle and with a live connection: its status,
+    /// what is left of it, and whether it can start again on the same port at once. Of several programs
+    /// each gets the signal, the last one started first.
+    Life,
+    /// What the standards leave open, recorded and not judged. See
+    /// [`Report::behaviour`](super::Report::behaviour).
+    Behaviour,
 }
 
 impl Suite {
@@ -42,6 +56,10 @@ impl Suite {
         Suite::Punishment,
         Suite::Turnover,
         Suite::Pace,
+        Suite::Closing,
+        Suite::Faults,
+        Suite::Life,
+        Suite::Behaviour,
     ];
 
     /// The first part of its checks' ids.
@@ -59,6 +77,10 @@ impl Suite {
             Suite::Punishment => &punishment::TABLE,
             Suite::Turnover => &turnover::TABLE,
             Suite::Pace => &pace::TABLE,
+            Suite::Closing => &closing::TABLE,
+            Suite::Faults => &faults::TABLE,
+            Suite::Life => &life::TABLE,
+            Suite::Behaviour => &behaviour::TABLE,
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::child::End as ProgramEnd;
+use super::child::{End as ProgramEnd, Told};
 use super::conversation::{Conversation, End};
+use super::group::{Signal, Whom};
 use super::options::Sizes;
 use super::port::{Lease, Ports};
 use super::program::{Line, Program};
@@ -149,11 +150,13 @@ impl<'a> Trial<'a> {
 
     /// An ordinary connection still works, whatever was done before.
     pub(super) fn still_works(&mut self) -> Result<(), Stop> {
+        self.works("an ordinary connection afterwards")
+    }
+
+    /// An ordinary connection works; `which` says when, for the message.
+    pub(super) fn works(&mut self, which: &str) -> Result<(), Stop> {
         self.ordinary().map_err(|stop| match stop {
-            Stop::Failed(message, failure) => Stop::Failed(
-                format!("an ordinary connection afterwards: {message}"),
-                failure,
-            ),
+            Stop::Failed(message, failure) => Stop::Failed(format!("{which}: {message}"), failure),
             other => other,
         })
     }
@@ -217,15 +220,30 @@ impl<'a> Trial<'a> {
         self.seen.may_end = true;
     }
 
-    /// Ends the program by TERM, and by KILL at the deadline for that; how it ended, or of several the
-    /// one that ended worst. Only for plans with a process of their [`own`](super::plan::Plan::own).
-    pub(super) fn stop(&mut self) -> ProgramEnd {
+    /// Ends the program by TERM, and by KILL at the deadline for that; how it ended, or each of
+    /// several in the order of their start. Only for plans with a process of their
+    /// [`own`](super::plan::Plan::own).
+    pub(super) fn stop(&mut self) -> Vec<ProgramEnd> {
         self.may_end();
-        let ends = self.program.child().stop(self.grace);
-        let worst = ends
-            .into_iter()
-            .max_by_key(|end| (end.by_itself, end.killed));
-        worst.expect("a plan with a process of its own has one")
+        self.program.child().stop(self.grace)
+    }
+
+    /// Tells the program to end, and waits for that. What it has started may still run until
+    /// [`Trial::stop`]. Only for plans with a process of their [`own`](super::plan::Plan::own).
+    pub(super) fn tell(&mut self, signal: Signal, whom: Whom) -> Told {
+        self.may_end();
+        self.program.child().tell(signal, whom, self.grace)
+    }
+
+    /// Whether the service of this route refuses connections; it listens unless told otherwise.
+    pub(super) fn refuse(&mut self, refuses: bool) -> Result<(), Stop> {
+        let service = self.program.service_mut();
+        let done = match refuses {
+            true => service.refuse(),
+            false => service.listen_again(),
+        };
+        // Another process may have got the port in between.
+        done.map_err(|error| Stop::Skipped(format!("the service's port is lost: {error}")))
     }
 
     /// Starts the ended program again on the same route, and waits until it listens.

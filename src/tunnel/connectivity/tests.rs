@@ -2,6 +2,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::super::Socks5;
+use super::super::group::Signal;
 use super::*;
 
 /// A route with IPv4 on both sides.
@@ -80,6 +81,7 @@ fn ends_are_told_apart() {
     let end = |raw, by_itself, killed| End {
         status: Some(ExitStatus::from_raw(raw)),
         by_itself,
+        signal: Signal::Term,
         killed,
         elapsed: Duration::from_millis(1),
         strays: 0,
@@ -127,6 +129,7 @@ fn of_several_ends_all_are_noted_and_the_failure_is_told() {
     let end = |who: &str, code, by_itself| End {
         status: Some(ExitStatus::from_raw(code << 8)),
         by_itself,
+        signal: Signal::Term,
         killed: false,
         elapsed: Duration::from_millis(1),
         strays: 0,

@@ -5,6 +5,7 @@ mod display;
 mod json;
 mod measures;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use check::{Check, Failure, Outcome, Strictness};
@@ -132,6 +133,26 @@ impl Report {
     /// The deviations that were expected, and what came of them.
     pub fn expectations(&self) -> &[Expectation] {
         &self.expectations
+    }
+
+    /// All that was [recorded](Measures::records) to compare two versions of a program: the check's id
+    /// and the record's name, `behaviour/client-half-close/becomes`, with the value. Sorted by name, each
+    /// name once; where rounds differ their values stand in one, joined by ` or `.
+    ///
+    /// The same program and the same suites give the same names; values are coarse, so that they are
+    /// mostly the same too.
+    pub fn behaviour(&self) -> Vec<(String, String)> {
+        let mut seen: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for check in &self.checks {
+            for (name, value) in &check.measures.records {
+                let values = seen.entry(format!("{}/{name}", check.id)).or_default();
+                if !values.contains(&&value[..]) {
+                    values.push(value);
+                }
+            }
+        }
+        let line = |(name, values): (String, Vec<&str>)| (name, values.join(" or "));
+        seen.into_iter().map(line).collect()
     }
 
     /// What went wrong with the run itself and did not stop it.

@@ -338,3 +338,29 @@ fn the_first_difference_is_at_most_the_shorter_length() {
     assert_eq!(first_difference(b"abc", b"ab"), 2);
     assert_eq!(first_difference(b"", b"x"), 0);
 }
+
+#[test]
+fn behaviour_has_each_name_once_in_order() {
+    let seen = |round, value: &str| {
+        let mut check = check("behaviour/client-reset", Outcome::Passed);
+        check.round = round;
+        let record = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        check.measures.records = vec![record("becomes", value), record("after", "at once")];
+        check
+    };
+    let other = check("closing/client-reset", Outcome::Passed);
+    let report = report(vec![
+        seen(1, "end"),
+        other,
+        seen(2, "reset"),
+        seen(3, "end"),
+    ]);
+    let line = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        report.behaviour(),
+        [
+            line("behaviour/client-reset/after", "at once"),
+            line("behaviour/client-reset/becomes", "end or reset"),
+        ]
+    );
+}

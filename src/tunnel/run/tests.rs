@@ -237,8 +237,8 @@ fn processes_are_shared_in_turn_unless_a_check_wants_its_own_or_leaves_something
         })
         .own(),
         Plan::must("dead", "it is ended", "harness", |trial| {
-            let end = trial.stop();
-            trial.note(end.describe());
+            let ends = trial.stop();
+            trial.note(ends[0].describe());
             Ok(())
         }),
         Plan::must("three", "words arrive", "harness", words),

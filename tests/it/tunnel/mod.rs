@@ -1,12 +1,17 @@
 //! The tunnel harness, on tunnels that are right and on tunnels that are wrong.
 
 mod bad;
+mod behaviour;
+mod closing;
+mod faults;
 mod good;
 mod kinds;
 mod life;
 mod mutant;
 mod options;
+mod stop;
 mod traffic;
+mod verdicts;
 
 use std::env;
 use std::path::PathBuf;

@@ -29,7 +29,7 @@ const PASSWORD: &str = "secret";
 
 /// What the mutant is made to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
+pub(super) enum Protocol {
     Forward,
     Socks5,
     /// With user and password.
@@ -40,7 +40,7 @@ impl Protocol {
     const ALL: [Protocol; 3] = [Protocol::Forward, Protocol::Socks5, Protocol::Socks5Login];
 
     /// A harness for the mutant with these options.
-    fn harness(self, options: &'static [&'static str]) -> TunnelHarness {
+    pub(super) fn harness(self, options: &'static [&'static str]) -> TunnelHarness {
         let command = move |route: &Route| self.command(route, options);
         match self {
             Protocol::Forward => TunnelHarness::new(Forward::spawn(command).binds_outgoing(true)),
@@ -107,7 +107,7 @@ fn misjudged(row: &Row) -> Option<String> {
     (failed != due).then(|| format!("{row:?}\nmust fail {due:?}\nhas failed {failed:?}\n{report}"))
 }
 
-fn failed(report: &Report) -> BTreeSet<String> {
+pub(super) fn failed(report: &Report) -> BTreeSet<String> {
     let checks = report.checks().iter();
     let failed = checks.filter(|check| check.outcome() == Outcome::Failed);
     failed.map(|check| check.id().to_owned()).collect()
