@@ -24,6 +24,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         microsocks("tunnel::microsocks_ten_runs", microsocks_ten_runs),
         microsocks("tunnel::microsocks_twenty_at_once", microsocks_twenty),
         microsocks("tunnel::microsocks_traffic_ten_runs", microsocks_traffic),
+        microsocks(
+            "tunnel::microsocks_ends_and_faults",
+            microsocks_ends_and_faults,
+        ),
         needs("python3", "python3", "tunnel::json", json_is_read_by_others),
         socat("tunnel::socat", socat_plain),
         socat("tunnel::socat_bound", socat_bound),
@@ -32,6 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         socat("tunnel::socat_twenty_at_once", socat_twenty),
         socat("tunnel::socat_traffic_ten_runs", socat_traffic),
         socat("tunnel::socat_t_60_traffic_ten_runs", socat_t_60_traffic),
+        socat("tunnel::socat_ends_and_faults", socat_ends_and_faults),
     ]);
     trials
 }
@@ -244,6 +249,26 @@ fn socat_ten_runs() {
 
 fn socat_twenty() {
     at_once(patient_socat);
+}
+
+/// Ten runs of the suites about closing, faults, the program's life and its behaviour.
+fn ends_and_faults(harness: TunnelHarness) -> Report {
+    let suites = [Suite::Closing, Suite::Faults, Suite::Life, Suite::Behaviour];
+    let harness = harness.suites(&suites).repeat(10).strict(true);
+    let report = harness.run().unwrap();
+    report.assert_passed();
+    report
+}
+
+fn microsocks_ends_and_faults() {
+    let harness = TunnelHarness::new(bound_microsocks());
+    let known = "it closes both ways at the first end";
+    ends_and_faults(harness.expect("closing/*-half-close/carried", known));
+}
+
+fn socat_ends_and_faults() {
+    let harness = TunnelHarness::new(patient_socat());
+    println!("{}", ends_and_faults(harness));
 }
 
 fn bound_microsocks() -> Socks5 {
