@@ -32,7 +32,7 @@ pub(crate) fn prepare(options: &Options, args: &[String]) {
                  trap 'sleep 3; kill -KILL $me; exit 0' TERM; wait"
             }
             Mutation::CrashesOnTerm => {
-                "\"$0\" \"$@\" & me=$!; trap 'kill $me; wait $me; exit 139' TERM; wait"
+                "trap 'kill $me; wait $me; exit 139' TERM; \"$0\" \"$@\" & me=$!; wait; exit 139"
             }
             Mutation::LeavesGrandchild => "(trap '' TERM; exec \"$0\" \"$@\") & echo pid=$!; wait",
             Mutation::LeavesDaemon => "setsid \"$0\" \"$@\" & echo pid=$!; exec sleep 1000",
