@@ -13,6 +13,7 @@ mod peer_servers;
 mod smtp;
 mod std_servers;
 mod subject;
+mod tunnel;
 
 use std::process::ExitCode;
 use std::{env, io};
@@ -25,6 +26,7 @@ sections (all of them when none is named):
   echo     TCP and UDP echo against hand-written std loops
   idle     5,000 idle kept-alive connections: resident memory, and each answered again
   smtp     messages a second under Postfix's smtp-source, beside its smtp-sink
+  tunnel   the harness beside Python's test-tunnel, iperf3 and a loop written by hand
   build    cold `cargo build` of loopback on two cores
 
 options:
@@ -87,7 +89,7 @@ fn run(arguments: &[String]) -> io::Result<()> {
         }
     }
     if sections.is_empty() {
-        sections = vec!["http", "echo", "idle", "smtp", "build"];
+        sections = vec!["http", "echo", "idle", "smtp", "tunnel", "build"];
     }
     for section in sections {
         match section {
@@ -95,6 +97,7 @@ fn run(arguments: &[String]) -> io::Result<()> {
             "echo" => machine::pinned_and_free("echo", options, echo::run)?,
             "idle" => idle::run(options)?,
             "smtp" => smtp::run(options)?,
+            "tunnel" => tunnel::run(options)?,
             "build" => cold_build::run(options)?,
             _ => {
                 return Err(io::Error::other(format!(
