@@ -263,3 +263,90 @@ fn differs(who: &str, before: u64, due: &[u8], came: &[u8]) -> Stop {
     };
     Stop::with(message, failure)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::random::Random;
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn pair() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        (Stream::new(near, Deadline::new(LIMIT, "the test")), far)
+    }
+
+    fn bounds(step: Duration) -> Bounds {
+        Bounds::within(Deadline::new(LIMIT, "the test"), step)
+    }
+
+    fn load(bytes: u64) -> Load {
+        Load::new(Data::new(&mut Random::new(1)), bytes)
+    }
+
+    /// What is said when these bytes come in place of the load's, and what is shown of them.
+    fn said(came: &[u8], step: Duration) -> (String, Failure) {
+        let (mut near, mut far) = pair();
+        far.write_all(came).unwrap();
+        // It stays open where the reader is to wait.
+        let far = (step < LIMIT).then_some(far);
+        let stop = load(1000).receive(&mut near, "the service", bounds(step));
+        drop(far);
+        match stop.unwrap_err() {
+            Stop::Failed(message, failure) => (message, *failure),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_first_wrong_byte_is_told_and_shown_with_what_is_around_it() {
+        let sent = load(1000).data.take(1000);
+        let mut came = sent.clone();
+        came[500] ^= 1;
+        let (message, failure) = said(&came, LIMIT);
+        let text = "the service has other bytes than were sent, from byte 500 on";
+        assert_eq!(message, text);
+        assert_eq!(failure.expected, Some(sent[484..548].to_vec()));
+        assert_eq!(failure.received, Some(came[484..548].to_vec()));
+    }
+
+    #[test]
+    fn an_end_before_all_has_come_is_told() {
+        let sent = load(1000).data.take(999);
+        let (message, _) = said(&sent, LIMIT);
+        let text = "the service has 999 of 1000 bytes; then the connection ended";
+        assert_eq!(message, text);
+    }
+
+    #[test]
+    fn what_hangs_is_given_up_after_a_step_and_not_at_the_very_end() {
+        let sent = load(1000).data.take(10);
+        let (message, _) = said(&sent, Duration::from_millis(20));
+        let text = "the service has 10 of 1000 bytes; \
+                    timed out after 20ms waiting for the data; 10 bytes came";
+        assert_eq!(message, text);
+    }
+
+    #[test]
+    fn the_first_failure_ends_all_parts_and_is_the_one_that_is_told() {
+        let ((client, _far), (service, _other)) = (pair(), pair());
+        let ends = Ends { client, service };
+        let mut reader = ends.try_clone().unwrap().client;
+        let parts: Vec<Part<'_>> = vec![
+            Box::new(move || {
+                let read = reader.read(&mut [0]);
+                assert_eq!(read.unwrap(), 0, "the connection was cut");
+                Err(Stop::failed("second"))
+            }),
+            Box::new(|| Err(Stop::failed("first"))),
+        ];
+        match ends.together(parts).unwrap_err() {
+            Stop::Failed(message, _) => assert_eq!(message, "first"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
