@@ -15,12 +15,15 @@ use super::trial::Trial;
 use super::{Stop, Stream, Target};
 use crate::deadline::Deadline;
 
-/// How often a wait looks whether it is still worth it.
+/// How soon a wait looks whether it is still worth it: then after twice that, and so on.
 const LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
-/// How long to wait for one attempt to connect. A program whose queue of connections is full does not
-/// answer, and the system would try again after seconds only.
+/// How long to wait for the first attempt to connect, twice as long for the next, and so on. A program
+/// whose queue of connections is full does not answer, and the system would try again after seconds only.
 const ATTEMPT: Duration = Duration::from_millis(50);
+/// The longest of these.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// Threads that make connections to one program. The service cannot tell from where a connection
 /// comes, so each begins with a number by which its two ends find each other.
@@ -120,7 +123,6 @@ impl Crowd<'_> {
     /// Makes a connection: both its ends.
     pub(super) fn open(&self) -> Result<Ends, Stop> {
         let deadline = self.bounds.next("a connection through the program");
-        self.go_on()?;
         let first = self
             .first
             .lock()
@@ -135,31 +137,36 @@ impl Crowd<'_> {
             .wrapping_add(self.opened.fetch_add(1, Ordering::SeqCst));
         let (sender, receiver) = mpsc::channel();
         self.waiting().insert(number, sender);
+        // Looked at behind that: a failure from now on ends the wait.
+        self.go_on()?;
         let target = Target::Address(self.line.route.service);
         self.line.handshake(&mut client, &target, &deadline)?;
         client.forget();
         client.write_all(&number.to_be_bytes()).map_err(|error| {
             Stop::failed(format!("the client cannot send its first 8 bytes: {error}"))
         })?;
+        // Looks rarely whether the client was closed: a hundred that look often take a machine's time.
+        let mut look = LOOK;
         loop {
             // Looked at first: what has ended may have connected before.
             let has_ended = client.has_ended();
-            match receiver.recv_timeout(LOOK) {
+            match receiver.recv_timeout(look.min(deadline.remaining())) {
                 Ok(service) => return Ok(Ends { client, service }),
-                Err(RecvTimeoutError::Timeout) if has_ended => return Err(closed()),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(closed()),
+                Err(RecvTimeoutError::Timeout) if !has_ended => {}
+                Err(_) => return self.go_on().and(Err(closed())),
             }
-            self.go_on()?;
+            look = (2 * look).min(LONGEST_LOOK);
             let expired = |error: io::Error| Stop::failed(error.to_string());
             deadline.check().map_err(expired)?;
         }
     }
 
     fn connect(&self, deadline: &Deadline) -> Result<Stream, Stop> {
+        let mut limit = ATTEMPT;
         loop {
             self.go_on()?;
-            let attempt = Deadline::new(ATTEMPT.min(deadline.remaining()), "a connection");
+            let attempt = Deadline::new(limit.min(deadline.remaining()), "a connection");
+            limit = (2 * limit).min(LONGEST_ATTEMPT);
             match self.line.connect(&attempt) {
                 Ok(mut stream) => {
                     stream.set_deadline(*deadline);
@@ -182,7 +189,9 @@ impl Crowd<'_> {
         let deadline = self.bounds.next("all connections to be open at once");
         let mut state = self.state();
         state.here += 1;
-        self.changed.notify_all();
+        if state.here == size {
+            self.changed.notify_all();
+        }
         while state.here < size {
             if state.failure.is_some() {
                 return Err(given_up());
@@ -209,6 +218,7 @@ impl Crowd<'_> {
         match waits {
             // Nobody waits any more when all have given up.
             Some(sender) => drop(sender.send(stream)),
+            None if self.go_on().is_err() => {}
             None => self.fail(Stop::failed(
                 "the service has other bytes than were sent, in the first 8 of a connection",
             )),
@@ -225,6 +235,8 @@ impl Crowd<'_> {
     fn fail(&self, stop: Stop) {
         self.state().failure.get_or_insert(stop);
         self.changed.notify_all();
+        // Whoever waits for its service's end waits no more.
+        self.waiting().clear();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -404,7 +404,7 @@ const TABLE: &[Row] = &[
         &["pace/idle", "pace/service-first"],
         &["pace/idle"],
     ),
-    row("floods-output", EVERYTHING, &[]),
+    row("floods-output", &["data-quality/*", "echo/*/stream"], &[]),
     row("no-half-close", EVERYTHING, &[]),
     row(
         "resets-at-end",
