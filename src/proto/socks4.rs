@@ -15,7 +15,6 @@ const REPLY_VERSION: u8 = 0;
 /// The command CONNECT (SOCKS4 memo, CONNECT).
 pub(crate) const CONNECT: u8 = 1;
 /// The command BIND (SOCKS4 memo, BIND).
-#[cfg_attr(not(test), expect(dead_code, reason = "for the suite of conformance"))]
 pub(crate) const BIND: u8 = 2;
 /// "Request granted" (SOCKS4 memo, CONNECT).
 const GRANTED: u8 = 90;

@@ -5,7 +5,6 @@
 //! them ever wants a byte beyond its own message: what follows belongs to the tunnel's user.
 //! [`Client`] puts them together to the handshake for one request, [`udp`] has the datagrams.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for the suite of UDP"))]
 pub(crate) mod udp;
 
 use std::fmt;
@@ -26,10 +25,8 @@ pub(crate) const NO_METHOD: u8 = 0xff;
 /// The command CONNECT (RFC 1928 section 4).
 pub(crate) const CONNECT: u8 = 0x01;
 /// The command BIND (RFC 1928 section 4).
-#[cfg_attr(not(test), expect(dead_code, reason = "for the suite of conformance"))]
 pub(crate) const BIND: u8 = 0x02;
 /// The command UDP ASSOCIATE (RFC 1928 section 4).
-#[cfg_attr(not(test), expect(dead_code, reason = "for the suite of UDP"))]
 pub(crate) const UDP_ASSOCIATE: u8 = 0x03;
 
 const IPV4: u8 = 1;

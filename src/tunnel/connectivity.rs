@@ -285,7 +285,7 @@ fn source(
 }
 
 /// A service on every address that `localhost` means here, as the program may choose any.
-fn localhost(tunnel: &dyn Tunnel, route: &Route) -> Result<Service, Stop> {
+pub(super) fn localhost(tunnel: &dyn Tunnel, route: &Route) -> Result<Service, Stop> {
     let found = ("localhost", 0).to_socket_addrs().map_err(|error| {
         Stop::Skipped(format!("this machine cannot look up localhost: {error}"))
     })?;

@@ -249,7 +249,11 @@ impl TunnelHarness {
             ([], _) => Suite::ALL,
             (suites, _) => suites,
         };
-        let tables: Vec<&'static Table> = suites.iter().map(|suite| suite.table()).collect();
+        let tables: Vec<&'static Table> = suites
+            .iter()
+            .flat_map(|suite| suite.tables(self.tunnel.kind()))
+            .copied()
+            .collect();
         run::run(&*self.tunnel, &self.options, &tables)
     }
 }

@@ -109,6 +109,7 @@ mod book;
 mod child;
 mod closing;
 mod concurrency;
+mod conformance;
 mod connectivity;
 #[allow(
     dead_code,
@@ -164,6 +165,7 @@ mod transfer;
 )]
 mod trial;
 mod turnover;
+mod udp;
 mod usage;
 
 pub use address::Family;

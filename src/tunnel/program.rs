@@ -218,6 +218,16 @@ impl<'a> Program<'a> {
         Ok(Conversation::new(client, service))
     }
 
+    /// As [`Program::accept`], at another service.
+    pub(super) fn accept_at(
+        &mut self,
+        service: &Service,
+        client: &Stream,
+        deadline: &Deadline,
+    ) -> Result<(Stream, SocketAddr), Stop> {
+        self.line.accept(service, client, &mut self.child, deadline)
+    }
+
     /// See [`Line::accept`].
     pub(super) fn accept(
         &mut self,

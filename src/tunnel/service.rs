@@ -95,6 +95,12 @@ impl Service {
         self.addr
     }
 
+    /// All addresses, with the port.
+    pub(super) fn addrs(&self) -> Vec<SocketAddr> {
+        let addrs = self.listeners.iter().map(TcpListener::local_addr);
+        addrs.filter_map(io::Result::ok).collect()
+    }
+
     /// The port, the same on each address.
     pub(super) fn port(&self) -> u16 {
         self.addr.port()

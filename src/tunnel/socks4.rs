@@ -45,7 +45,7 @@ impl Socks4 {
     /// The user to name in requests, at most 255 bytes without a NUL; empty unless set.
     #[must_use]
     pub fn user(mut self, user: impl Into<Vec<u8>>) -> Socks4 {
-        self.base.user = Some(user.into());
+        self.base.log_in(user, "");
         self
     }
 }
@@ -96,7 +96,7 @@ impl Socks4a {
     /// The user to name in requests, at most 255 bytes without a NUL; empty unless set.
     #[must_use]
     pub fn user(mut self, user: impl Into<Vec<u8>>) -> Socks4a {
-        self.base.user = Some(user.into());
+        self.base.log_in(user, "");
         self
     }
 }

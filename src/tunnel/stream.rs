@@ -162,6 +162,19 @@ impl Stream {
         }
     }
 
+    /// Whether anything comes within `limit`, an end included. It is left there.
+    pub(super) fn has_more_within(&mut self, limit: Duration) -> bool {
+        let limit = limit
+            .min(self.deadline.remaining())
+            .max(Duration::from_millis(1));
+        self.timeouts[0] = limit;
+        let set = self.tcp.set_read_timeout(Some(limit));
+        match set.and_then(|()| self.tcp.peek(&mut [0])) {
+            Ok(_) => true,
+            Err(error) => !may_go_on(&error),
+        }
+    }
+
     fn timed_out(&self) -> io::Error {
         let so_far = match self.received.total {
             0 => "; nothing came".to_owned(),
@@ -312,6 +325,17 @@ pub(super) mod tests {
         near.reset().unwrap();
         let error = far.read(&mut [0; 8]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn what_comes_within_a_limit_is_left_there() {
+        let (mut near, mut far) = pair();
+        assert!(!near.has_more_within(Duration::from_millis(1)));
+        far.write_all(b"x").unwrap();
+        assert!(near.has_more_within(Duration::from_secs(20)));
+        near.read_exact(&mut [0]).unwrap();
+        drop(far);
+        assert!(near.has_more_within(Duration::from_secs(20)));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! A new one is a file with its [`Table`], and here a variant, its place in [`Suite::ALL`] and its table.
 
 use super::plan::Table;
-use super::{behaviour, closing, concurrency, connectivity, data_quality, echo, faults, life};
-use super::{pace, ping_pong, punishment, turnover};
+use super::{Kind, behaviour, closing, concurrency, conformance, connectivity, data_quality, echo};
+use super::{faults, life, pace, ping_pong, punishment, turnover, udp};
 
 /// A group of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +43,12 @@ pub enum Suite {
     /// What the standards leave open, recorded and not judged. See
     /// [`Report::behaviour`](super::Report::behaviour).
     Behaviour,
+    /// What the standards say about the handshake of SOCKS4, SOCKS4a, SOCKS5, CONNECT and the PROXY
+    /// protocol, as far as it shows from outside: also broken requests, cut in all ways, and logins.
+    /// The ids begin with the protocol: `socks5/rfc1928/6/refused`.
+    Conformance,
+    /// Datagrams through SOCKS5's UDP ASSOCIATE, for each combination of IPv4 and IPv6.
+    Udp,
 }
 
 impl Suite {
@@ -59,28 +65,40 @@ impl Suite {
         Suite::Closing,
         Suite::Faults,
         Suite::Life,
+        Suite::Conformance,
+        Suite::Udp,
         Suite::Behaviour,
     ];
 
-    /// The first part of its checks' ids.
+    /// The first part of its checks' ids; those of [`Suite::Conformance`] begin with a protocol.
     pub fn name(self) -> &'static str {
-        self.table().name
+        match self {
+            Suite::Conformance => "conformance",
+            // Its tables do not depend on the kind.
+            other => other
+                .tables(Kind::Other)
+                .first()
+                .map_or("", |table| table.name),
+        }
     }
 
-    pub(super) fn table(self) -> &'static Table {
+    /// Its checks for a tunnel of this kind.
+    pub(super) fn tables(self, kind: Kind) -> &'static [&'static Table] {
         match self {
-            Suite::Connectivity => &connectivity::TABLE,
-            Suite::Echo => &echo::TABLE,
-            Suite::DataQuality => &data_quality::TABLE,
-            Suite::PingPong => &ping_pong::TABLE,
-            Suite::Concurrency => &concurrency::TABLE,
-            Suite::Punishment => &punishment::TABLE,
-            Suite::Turnover => &turnover::TABLE,
-            Suite::Pace => &pace::TABLE,
-            Suite::Closing => &closing::TABLE,
-            Suite::Faults => &faults::TABLE,
-            Suite::Life => &life::TABLE,
-            Suite::Behaviour => &behaviour::TABLE,
+            Suite::Connectivity => &[&connectivity::TABLE],
+            Suite::Echo => &[&echo::TABLE],
+            Suite::DataQuality => &[&data_quality::TABLE],
+            Suite::PingPong => &[&ping_pong::TABLE],
+            Suite::Concurrency => &[&concurrency::TABLE],
+            Suite::Punishment => &[&punishment::TABLE],
+            Suite::Turnover => &[&turnover::TABLE],
+            Suite::Pace => &[&pace::TABLE],
+            Suite::Closing => &[&closing::TABLE],
+            Suite::Faults => &[&faults::TABLE],
+            Suite::Life => &[&life::TABLE],
+            Suite::Behaviour => &[&behaviour::TABLE],
+            Suite::Conformance => conformance::tables(kind),
+            Suite::Udp => &[&udp::TABLE],
         }
     }
 }

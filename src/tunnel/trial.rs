@@ -124,6 +124,24 @@ impl<'a> Trial<'a> {
         Ok((End::new(stream, "the service"), peer))
     }
 
+    /// As [`Trial::accept`], at another service.
+    pub(super) fn accept_at(
+        &mut self,
+        service: &Service,
+        client: &mut End,
+    ) -> Result<(End, SocketAddr), Stop> {
+        let deadline = self.deadline("the program to connect");
+        let (stream, peer) = self
+            .program
+            .accept_at(service, client.stream(), &deadline)?;
+        Ok((End::new(stream, "the service"), peer))
+    }
+
+    /// What the service reads before the data, as the kind of tunnel does that.
+    pub(super) fn preamble(&self, service: &mut End, client: &mut End) -> Result<(), Stop> {
+        self.line().preamble(service.stream(), client.stream())
+    }
+
     /// The listening service of this route. With a forwarder all connections come here.
     pub(super) fn service(&self) -> &Service {
         self.program.service()

@@ -3,6 +3,7 @@
 mod bad;
 mod behaviour;
 mod closing;
+mod conformance;
 mod faults;
 mod good;
 mod kinds;
@@ -11,6 +12,7 @@ mod mutant;
 mod options;
 mod stop;
 mod traffic;
+mod udp;
 mod verdicts;
 
 use std::env;

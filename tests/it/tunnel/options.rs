@@ -98,7 +98,10 @@ fn a_known_deviation_does_not_fail_and_is_told_when_it_is_gone() {
 fn every_round_is_told_and_any_number_of_jobs_gives_the_same_order() {
     let all = |jobs| {
         let harness = TunnelHarness::new(fixture("plain")).check_deadline(PATIENT);
-        let harness = harness.suite(Suite::Connectivity).sizes(Sizes::Quick).seed(3);
+        let harness = harness
+            .suite(Suite::Connectivity)
+            .sizes(Sizes::Quick)
+            .seed(3);
         let report = harness.repeat(2).jobs(jobs).run().unwrap();
         report.assert_passed();
         assert_eq!(report.seed(), 3);
