@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use loopback::TunnelHarness;
 use loopback::tunnel::{
     Attached, Custom, ErrorKind, Family, Forward, HttpConnect, Outcome, Program, ProxyProtocol,
-    Report, Route, Setup, Socks4, Socks4a, Socks5, Stream, Target, Template, Tunnel,
+    Report, Route, Setup, Socks4, Socks4a, Socks5, Stream, Suite, Target, Template, Tunnel,
 };
 
 use super::{PATIENT, combinations, example, names};
@@ -144,6 +144,18 @@ fn without_a_header_the_first_data_are_told() {
     assert_eq!(accept.outcome(), Outcome::Failed);
 }
 
+/// The header comes with every connection, also with those that say nothing else.
+#[test]
+fn a_header_is_not_taken_for_bytes_that_nobody_sent() {
+    let v1 = fixture("proxy-v1", "--service {service}");
+    let report = ending(ProxyProtocol::template(v1));
+    report.assert_passed();
+    for name in ["faults/garbage", "behaviour/unreachable"] {
+        let check = report.check(name).unwrap();
+        assert_eq!(check.message(), "this kind has no handshake", "{check}");
+    }
+}
+
 #[test]
 fn a_custom_kind_is_made_of_closures() {
     let tunnel = Custom::template(fixture("connect", ""))
@@ -206,6 +218,29 @@ fn a_chain_of_programs_is_started_in_order_and_ended_whole() {
             "{note}"
         );
     }
+}
+
+/// The suites that end programs in every way.
+fn ending(tunnel: impl Tunnel + 'static) -> Report {
+    let harness = TunnelHarness::new(tunnel).families([(Family::V4, Family::V4)]);
+    let suites = [Suite::Faults, Suite::Life, Suite::Behaviour];
+    let harness = harness.skip("faults/gone-writing", "the fixture passes no reset on");
+    let report = harness.suites(&suites).check_deadline(PATIENT).run();
+    report.unwrap()
+}
+
+#[test]
+fn a_signal_goes_to_each_program_of_a_chain_and_all_of_them_start_again() {
+    let report = ending(Forward::template(chain()));
+    report.assert_passed();
+    for scene in ["term-idle", "term-live", "int-idle", "int-live"] {
+        let again = report.check(&format!("life/{scene}/again")).unwrap();
+        assert_eq!(again.outcome(), Outcome::Passed, "{again}");
+    }
+    let ends = report.check("behaviour/int-idle").unwrap();
+    let status = &ends.measures().records()[0];
+    let due = "fixture_kinds: killed by signal 2; fixture_kinds: killed by signal 2";
+    assert_eq!((&*status.0, &*status.1), ("status", due));
 }
 
 #[test]
@@ -372,6 +407,25 @@ fn a_proxy_that_already_runs_is_checked_and_left_alone() {
             "{report}"
         );
     }
+    assert!(proxy.child.try_wait().unwrap().is_none(), "it still runs");
+}
+
+#[test]
+fn what_already_runs_is_not_told_to_end() {
+    let mut proxy = Running::start("connect");
+    let report = ending(Attached::new(proxy.listen, HttpConnect::new()));
+    report.assert_passed();
+    let life = report
+        .checks()
+        .iter()
+        .filter(|c| c.id().starts_with("life/"));
+    for check in life {
+        assert_eq!(check.outcome(), Outcome::Skipped, "{check}");
+        let due = "it already runs, and for this check one is started";
+        assert_eq!(check.message(), due);
+    }
+    let reset = report.check("behaviour/client-reset").unwrap();
+    assert_eq!(reset.outcome(), Outcome::Passed, "{reset}");
     assert!(proxy.child.try_wait().unwrap().is_none(), "it still runs");
 }
 
