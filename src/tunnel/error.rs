@@ -24,7 +24,11 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    pub(super) fn new(kind: ErrorKind, message: String, source: Option<io::Error>) -> Error {
+    pub(in crate::tunnel) fn new(
+        kind: ErrorKind,
+        message: String,
+        source: Option<io::Error>,
+    ) -> Error {
         Error {
             kind,
             message,

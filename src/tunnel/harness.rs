@@ -5,15 +5,14 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Tunnel;
-use super::address::Family;
-use super::error::Error;
-use super::glob::Glob;
-use super::options::{Options, Sizes};
-use super::plan::Table;
-use super::report::Report;
-use super::run;
-use super::suite::Suite;
+use crate::tunnel::ends::address::Family;
+use crate::tunnel::error::Error;
+use crate::tunnel::report::Report;
+use crate::tunnel::run::glob::Glob;
+use crate::tunnel::run::options::{Options, Sizes};
+use crate::tunnel::run::plan::Table;
+use crate::tunnel::suites::Suite;
+use crate::tunnel::{Tunnel, run};
 
 /// Runs a real tunnel program between a test client and a test service. See the [module](super).
 pub struct TunnelHarness {
@@ -114,7 +113,7 @@ impl TunnelHarness {
     }
 
     /// Skips the checks whose id matches this pattern, for `reason`: they are in the report as
-    /// [skipped](super::Outcome::Skipped). What others stand on is made nevertheless, and not judged.
+    /// [skipped](crate::tunnel::Outcome::Skipped). What others stand on is made nevertheless, and not judged.
     #[must_use]
     pub fn skip(mut self, pattern: impl Into<String>, reason: impl Into<String>) -> TunnelHarness {
         let entry = (Glob::new(pattern), reason.into());
@@ -123,7 +122,7 @@ impl TunnelHarness {
     }
 
     /// Says that the statements of the checks whose id matches this pattern do not hold for this
-    /// program, and why that is known. Such a check [deviates](super::Outcome::Deviates) and does not
+    /// program, and why that is known. Such a check [deviates](crate::tunnel::Outcome::Deviates) and does not
     /// fail, also in a strict run. If none of them deviates any more, the report says so, and a
     /// [strict](TunnelHarness::strict) run is no success.
     ///
@@ -145,8 +144,8 @@ impl TunnelHarness {
         self
     }
 
-    /// Whether a check fails that breaks a [`Should`](super::Strictness::Should) or a rule of the
-    /// [`Harness`](super::Strictness::Harness), and the run if an expected deviation is gone. `false`
+    /// Whether a check fails that breaks a [`Should`](crate::tunnel::Strictness::Should) or a rule of the
+    /// [`Harness`](crate::tunnel::Strictness::Harness), and the run if an expected deviation is gone. `false`
     /// unless set.
     #[must_use]
     pub fn strict(mut self, strict: bool) -> TunnelHarness {

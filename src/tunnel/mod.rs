@@ -84,12 +84,14 @@
 //!
 //! # Implementation notes
 //!
+//! - The rooms: `kinds` know how a tunnel is asked for a connection, `programs` start and end what runs,
+//!   `ends` are the test's client and service and what they say, `suites` hold the checks, `run` makes
+//!   and judges them, `report` tells of them.
 //! - A suite is a table of plans (`plan`); their bodies work with a `trial` and only tell what they saw.
 //!   The frame (`run`, `book`) starts programs, makes checks side by side, and judges by strictness and
 //!   the run's options.
 //! - Checks of a group share a process in turn, one process a thread, never at the same time: with a
 //!   forwarder all connections come to the same service, where nothing tells them apart.
-//!
 //! - The program's port is chosen outside the kernel's ephemeral range, so that nobody's `bind` to
 //!   port 0 and nobody's `connect` takes it before the program does, and leased between all harnesses
 //!   of the machine.
@@ -102,91 +104,36 @@
 //! - What the program writes goes through one pipe, of which we hold a writing end too: an end mark
 //!   through it ends the reading, whoever else still holds the pipe.
 
-mod address;
-mod attached;
-mod behaviour;
-mod book;
-mod child;
-mod closing;
-mod concurrency;
-mod conformance;
-mod connectivity;
-#[allow(
-    dead_code,
-    reason = "words for suites, and not every suite is written yet"
-)]
-mod conversation;
-mod crowd;
-mod custom;
-mod data;
-mod data_quality;
-mod echo;
-mod environment;
+mod ends;
 mod error;
-mod exchange;
-mod faults;
-mod forward;
-mod glob;
-mod group;
 mod harness;
-mod http_connect;
-mod journal;
 mod json;
 mod kinds;
-mod life;
-mod listening;
-mod options;
-mod output;
-mod pace;
-mod ping_pong;
-mod plan;
-mod port;
-mod probe;
-mod program;
 mod programs;
-mod proxy_protocol;
-mod punishment;
-mod random;
 mod report;
 mod route;
 mod run;
-mod sequence;
-mod service;
-mod setup;
-mod socks4;
-mod socks5;
-mod stream;
-mod suite;
-mod template;
-mod transfer;
-#[allow(
-    dead_code,
-    reason = "words for suites, and not every suite is written yet"
-)]
-mod trial;
-mod turnover;
-mod udp;
-mod usage;
+mod suites;
 
-pub use address::Family;
-pub use attached::Attached;
-pub use custom::Custom;
+pub use ends::address::Family;
+pub use ends::stream::Stream;
 pub use error::{Error, ErrorKind};
-pub use forward::Forward;
 pub use harness::TunnelHarness;
-pub use http_connect::HttpConnect;
-pub use options::Sizes;
-pub use proxy_protocol::ProxyProtocol;
+pub use kinds::attached::Attached;
+pub use kinds::custom::Custom;
+pub use kinds::forward::Forward;
+pub use kinds::http_connect::HttpConnect;
+pub use kinds::proxy_protocol::ProxyProtocol;
+pub use kinds::socks4::{Socks4, Socks4a};
+pub use kinds::socks5::Socks5;
+pub use programs::setup::{Program, Setup};
+pub use programs::template::Template;
 pub use report::{
     Check, Counts, Expectation, ExpectationState, Failure, Latency, Measures, Outcome, Report,
     Strictness, SuiteSummary,
 };
 pub use route::{Kind, Route, Running, Target, Tunnel};
-pub use setup::{Program, Setup};
-pub use socks4::{Socks4, Socks4a};
-pub use socks5::Socks5;
-pub use stream::Stream;
-pub use suite::Suite;
-pub use template::Template;
+pub use run::options::Sizes;
+pub use suites::Suite;
 
-use conversation::Stop;
+use ends::conversation::Stop;

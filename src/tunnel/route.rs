@@ -5,8 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
-use super::{Family, Program, Setup, Stream};
 use crate::deadline::prose;
+use crate::tunnel::{Family, Program, Setup, Stream};
 
 /// The addresses of one run of a tunnel program.
 ///
@@ -107,10 +107,10 @@ impl Running {
 
 /// A kind of tunnel: how to start its programs, and how to ask it for a connection.
 ///
-/// Ready-made are [`Forward`](super::Forward), [`Socks4`](super::Socks4), [`Socks4a`](super::Socks4a),
-/// [`Socks5`](super::Socks5), [`HttpConnect`](super::HttpConnect),
-/// [`ProxyProtocol`](super::ProxyProtocol), [`Attached`](super::Attached) for one that already runs, and
-/// [`Custom`](super::Custom) with closures. Implement this for anything else: [`Tunnel::slug`],
+/// Ready-made are [`Forward`](crate::tunnel::Forward), [`Socks4`](crate::tunnel::Socks4), [`Socks4a`](crate::tunnel::Socks4a),
+/// [`Socks5`](crate::tunnel::Socks5), [`HttpConnect`](crate::tunnel::HttpConnect),
+/// [`ProxyProtocol`](crate::tunnel::ProxyProtocol), [`Attached`](crate::tunnel::Attached) for one that already runs, and
+/// [`Custom`](crate::tunnel::Custom) with closures. Implement this for anything else: [`Tunnel::slug`],
 /// [`Tunnel::handshake`], and [`Tunnel::command`] or [`Tunnel::programs`].
 pub trait Tunnel: Send + Sync {
     /// A short name for reports: `socks5`.

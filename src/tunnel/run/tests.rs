@@ -9,9 +9,9 @@ use std::process::{self, Command};
 use std::time::Instant;
 use std::{env, thread};
 
-use super::super::report::{Check, Outcome};
-use super::super::{Forward, Route, Target};
 use super::*;
+use crate::tunnel::report::{Check, Outcome};
+use crate::tunnel::{Forward, Route, Target};
 
 /// What makes this program a forwarder: where it listens and where it connects to.
 const ROUTE: &str = "LOOPBACK_TEST_FORWARDER";
@@ -260,7 +260,7 @@ fn a_program_that_does_not_start_is_told_once_and_its_checks_are_not_reached() {
     let plans = &[GOOD, ALSO];
     let tunnel = Forward::spawn(|_| Command::new("false"));
     let options = Options {
-        only: vec![super::super::glob::Glob::new("toy/44/*good")],
+        only: vec![glob::Glob::new("toy/44/*good")],
         ..options()
     };
     let report = run(&tunnel, &options, &[table(plans)]).unwrap();

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::AtomicU32;
 
-use super::super::super::glob::Glob;
-use super::super::super::options::Sizes;
-use super::super::super::report::ExpectationState;
 use super::*;
+use crate::tunnel::report::ExpectationState;
+use crate::tunnel::run::glob::Glob;
+use crate::tunnel::run::options::Sizes;
 
 fn pattern(text: &str, reason: &str) -> (Glob, String) {
     (Glob::new(text), reason.to_owned())

@@ -1,0 +1,267 @@
+//! Many connections through one program at once.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::transfer::{Bounds, Ends};
+use crate::deadline::Deadline;
+use crate::tunnel::programs::program::Line;
+use crate::tunnel::run::trial::Trial;
+use crate::tunnel::{Stop, Stream, Target};
+
+/// How soon a wait looks whether it is still worth it: then after twice that, and so on.
+const LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
+
+/// How long to wait for the first attempt to connect, twice as long for the next, and so on. A program
+/// whose queue of connections is full does not answer, and the system would try again after seconds only.
+const ATTEMPT: Duration = Duration::from_millis(50);
+/// The longest of these.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// Threads that make connections to one program. The service cannot tell from where a connection
+/// comes, so each begins with a number by which its two ends find each other.
+pub(in crate::tunnel) struct Crowd<'a> {
+    line: Line<'a>,
+    bounds: Bounds,
+    /// The connection that found the program listening, for the first who needs one.
+    first: Mutex<Option<Stream>>,
+    /// What the numbers begin with, so that other bytes are not taken for one.
+    salt: u64,
+    opened: AtomicU64,
+    /// Attempts to connect that were not answered.
+    repeated: AtomicU64,
+    waiting: Mutex<HashMap<u64, Sender<Stream>>>,
+    /// How many threads still run.
+    busy: AtomicUsize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many have come to [`Crowd::wait_for_all`].
+    here: usize,
+    /// The first failure. All others give up then.
+    failure: Option<Stop>,
+}
+
+/// Runs `work` on `size` threads at once, each with its number from 0 on, and gives their first failure.
+pub(in crate::tunnel) fn run(
+    trial: &mut Trial<'_>,
+    bounds: Bounds,
+    size: usize,
+    work: impl Fn(usize, &Crowd<'_>) -> Result<(), Stop> + Sync,
+) -> Result<(), Stop> {
+    let crowd = Crowd {
+        line: trial.line(),
+        bounds,
+        first: Mutex::new(Some(trial.raw()?.into_stream())),
+        salt: trial.random().next(),
+        opened: AtomicU64::new(0),
+        repeated: AtomicU64::new(0),
+        waiting: Mutex::default(),
+        busy: AtomicUsize::new(size),
+        state: Mutex::default(),
+        changed: Condvar::new(),
+    };
+    thread::scope(|scope| {
+        let (crowd, work) = (&crowd, &work);
+        for index in 0..size {
+            scope.spawn(move || {
+                let _busy = Busy(crowd);
+                if let Err(stop) = work(index, crowd) {
+                    crowd.fail(stop);
+                }
+            });
+        }
+        while crowd.busy.load(Ordering::SeqCst) > 0 {
+            let look = Deadline::new(LOOK, "a connection");
+            match trial.service().accept(&look) {
+                Ok((tcp, _)) => {
+                    let stream = crowd.line.accepted(tcp, &bounds.next("a number"));
+                    scope.spawn(move || crowd.introduce(stream));
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                Err(error) => {
+                    crowd.fail(Stop::failed(format!("the service cannot accept: {error}")));
+                }
+            }
+            if !trial.is_running() {
+                crowd.fail(Stop::failed("the program has ended"));
+            }
+        }
+    });
+    // `raw` has counted the first.
+    trial.connected(crowd.opened.load(Ordering::SeqCst).saturating_sub(1));
+    match crowd.repeated.into_inner() {
+        0 => {}
+        times => trial.note(format!(
+            "the program's queue was full: {times} attempts to connect were not answered"
+        )),
+    }
+    let state = crowd.state.into_inner();
+    let failure = state.unwrap_or_else(PoisonError::into_inner).failure;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Puts what the failure is about before it.
+pub(in crate::tunnel) fn about(what: impl Display, stop: Stop) -> Stop {
+    match stop {
+        Stop::Failed(message, failure) => Stop::Failed(format!("{what}: {message}"), failure),
+        other => other,
+    }
+}
+
+impl Crowd<'_> {
+    /// Makes a connection: both its ends.
+    pub(in crate::tunnel) fn open(&self) -> Result<Ends, Stop> {
+        let deadline = self.bounds.next("a connection through the program");
+        let first = self
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let mut client = match first {
+            Some(stream) => stream,
+            None => self.connect(&deadline)?,
+        };
+        let number = self
+            .salt
+            .wrapping_add(self.opened.fetch_add(1, Ordering::SeqCst));
+        let (sender, receiver) = mpsc::channel();
+        self.waiting().insert(number, sender);
+        // Looked at behind that: a failure from now on ends the wait.
+        self.go_on()?;
+        let target = Target::Address(self.line.route.service);
+        self.line.handshake(&mut client, &target, &deadline)?;
+        client.forget();
+        client.write_all(&number.to_be_bytes()).map_err(|error| {
+            Stop::failed(format!("the client cannot send its first 8 bytes: {error}"))
+        })?;
+        // Looks rarely whether the client was closed: a hundred that look often take a machine's time.
+        let mut look = LOOK;
+        loop {
+            // Looked at first: what has ended may have connected before.
+            let has_ended = client.has_ended();
+            match receiver.recv_timeout(look.min(deadline.remaining())) {
+                Ok(service) => return Ok(Ends { client, service }),
+                Err(RecvTimeoutError::Timeout) if !has_ended => {}
+                Err(_) => return self.go_on().and(Err(closed())),
+            }
+            look = (2 * look).min(LONGEST_LOOK);
+            let expired = |error: io::Error| Stop::failed(error.to_string());
+            deadline.check().map_err(expired)?;
+        }
+    }
+
+    fn connect(&self, deadline: &Deadline) -> Result<Stream, Stop> {
+        let mut limit = ATTEMPT;
+        loop {
+            self.go_on()?;
+            let attempt = Deadline::new(limit.min(deadline.remaining()), "a connection");
+            limit = (2 * limit).min(LONGEST_ATTEMPT);
+            match self.line.connect(&attempt) {
+                Ok(mut stream) => {
+                    stream.set_deadline(*deadline);
+                    return Ok(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && !deadline.expired() => {
+                    self.repeated.fetch_add(1, Ordering::SeqCst);
+                }
+                Err(error) => {
+                    let listen = self.line.route.listen;
+                    let message = format!("cannot connect to {listen} again: {error}");
+                    return Err(Stop::failed(message));
+                }
+            }
+        }
+    }
+
+    /// Waits until all `size` threads are here.
+    pub(in crate::tunnel) fn wait_for_all(&self, size: usize) -> Result<(), Stop> {
+        let deadline = self.bounds.next("all connections to be open at once");
+        let mut state = self.state();
+        state.here += 1;
+        if state.here == size {
+            self.changed.notify_all();
+        }
+        while state.here < size {
+            if state.failure.is_some() {
+                return Err(given_up());
+            }
+            let so_far = format!("; {} of {size} are", state.here);
+            let left = deadline.remaining();
+            if left.is_zero() {
+                return Err(Stop::failed(deadline.error(&so_far).to_string()));
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// Reads the number that a connection at the service begins with, and hands it to who waits for it.
+    fn introduce(&self, mut stream: Stream) {
+        let mut number = [0; 8];
+        if stream.read_exact(&mut number).is_err() {
+            // Its client waits, and says so.
+            return;
+        }
+        let waits = self.waiting().remove(&u64::from_be_bytes(number));
+        match waits {
+            // Nobody waits any more when all have given up.
+            Some(sender) => drop(sender.send(stream)),
+            None if self.go_on().is_err() => {}
+            None => self.fail(Stop::failed(
+                "the service has other bytes than were sent, in the first 8 of a connection",
+            )),
+        }
+    }
+
+    fn go_on(&self) -> Result<(), Stop> {
+        match self.state().failure {
+            Some(_) => Err(given_up()),
+            None => Ok(()),
+        }
+    }
+
+    fn fail(&self, stop: Stop) {
+        self.state().failure.get_or_insert(stop);
+        self.changed.notify_all();
+        // Whoever waits for its service's end waits no more.
+        self.waiting().clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Sender<Stream>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread that runs, also if it panics.
+struct Busy<'a>(&'a Crowd<'a>);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn closed() -> Stop {
+    Stop::failed("no connection to the service: the program has closed the client's connection")
+}
+
+/// Never told: another failure was first.
+fn given_up() -> Stop {
+    Stop::Skipped("given up, as another connection failed".to_owned())
+}

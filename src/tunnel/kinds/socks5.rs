@@ -1,0 +1,202 @@
+//! SOCKS5 proxies.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::process::Command;
+
+use super::exchange::{cut_short, named, read_message};
+use crate::proto::socks5::{self, Bound, Client, Host, Step};
+use crate::tunnel::kinds::{Base, Start, by_base, kind};
+use crate::tunnel::{Kind, Program, Route, Setup, Stream, Target, Template, Tunnel};
+
+/// The longest reply: its name has 255 bytes.
+const MOST_REPLY: usize = 4 + 1 + 255 + 2;
+
+/// A SOCKS5 proxy (RFC 1928): CONNECT by IPv4, by IPv6 and by name, with no authentication or with
+/// user and password (RFC 1929). Its replies are checked byte by byte.
+///
+/// ```
+/// use loopback::tunnel::Socks5;
+///
+/// let microsocks = Socks5::template(
+///     "microsocks -i {listen_ip} -p {listen_port} -b {outgoing_ip} -u {user} -P {password}",
+/// )
+/// .binds_outgoing(true)
+/// .auth("user", "secret");
+/// # let _ = microsocks;
+/// ```
+#[derive(Debug)]
+pub struct Socks5 {
+    base: Base,
+    names: bool,
+}
+
+kind!(Socks5, "socks5");
+
+impl Socks5 {
+    fn from_base(base: Base) -> Socks5 {
+        Socks5 { base, names: true }
+    }
+
+    /// Logs in with `user` and `password`, 1 to 255 bytes each; no other method is offered then.
+    #[must_use]
+    pub fn auth(mut self, user: impl Into<Vec<u8>>, password: impl Into<Vec<u8>>) -> Socks5 {
+        self.base.log_in(user, password);
+        self
+    }
+
+    /// Whether the program takes destinations by name; `true` unless set.
+    #[must_use]
+    pub fn names(mut self, takes: bool) -> Socks5 {
+        self.names = takes;
+        self
+    }
+}
+
+impl Tunnel for Socks5 {
+    by_base!();
+
+    fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>> {
+        let (host, port) = match target {
+            Target::Address(address) => (Host::Ip(address.ip()), address.port()),
+            Target::Name(name, port) => (Host::Name(name.as_bytes().to_vec()), *port),
+        };
+        let bound = request(stream, self.credentials(), socks5::CONNECT, &host, port)?;
+        Ok(bound.socket_addr())
+    }
+
+    fn takes_names(&self) -> bool {
+        self.names
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Socks5
+    }
+}
+
+/// Makes a request on a fresh connection: greeting, authentication, `command` with `host` and `port`,
+/// first reply. For CONNECT this is the handshake. UDP ASSOCIATE tells where the relay for datagrams
+/// is, for as long as the connection lasts (RFC 1928 section 7); BIND where the proxy listens, and
+/// [`second_reply`] who has connected.
+pub(in crate::tunnel) fn request(
+    stream: &mut Stream,
+    credentials: Option<(&[u8], &[u8])>,
+    command: u8,
+    host: &Host,
+    port: u16,
+) -> io::Result<Bound> {
+    let (mut client, greeting) =
+        Client::new(command, credentials, host, port).map_err(io::Error::other)?;
+    stream.write_all(&greeting)?;
+    // The longest thing to miss is a name of 255 bytes and its port.
+    let mut buffer = [0; 257];
+    loop {
+        let length = read(stream, &client, &mut buffer)?;
+        match client.feed(&buffer[..length]).map_err(io::Error::other)? {
+            Step::Read => {}
+            Step::Send(bytes) => stream.write_all(&bytes)?,
+            Step::Done(bound) => return Ok(bound),
+        }
+    }
+}
+
+/// Waits for the second reply to BIND, which tells who has connected (RFC 1928 section 6).
+#[cfg_attr(not(test), expect(dead_code, reason = "for the suite of conformance"))]
+pub(in crate::tunnel) fn second_reply(stream: &mut Stream) -> io::Result<Bound> {
+    let what = "the second reply (RFC 1928 section 6)";
+    let reply = read_message(stream, what, MOST_REPLY, socks5::reply)?;
+    match reply.code {
+        0 => Ok(reply.bound),
+        code => Err(io::Error::other(socks5::Error::Refused(code))),
+    }
+}
+
+/// Reads no more than belongs to the proxy's current message: what follows is the service's.
+fn read(stream: &mut Stream, client: &Client, buffer: &mut [u8]) -> io::Result<usize> {
+    let room = client.missing().min(buffer.len());
+    let what = client.waiting_for();
+    let read = stream.read(&mut buffer[..room]);
+    match read.map_err(|error| named(what, &error))? {
+        0 => Err(client
+            .end()
+            .map_or_else(|| cut_short(what, client.came()), io::Error::other)),
+        length => Ok(length),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::tunnel::ends::stream::tests::pair;
+
+    /// Answers each request of a list with the bytes beside it.
+    fn answer(
+        mut far: std::net::TcpStream,
+        turns: &'static [(&[u8], &[u8])],
+    ) -> thread::JoinHandle<()> {
+        thread::spawn(move || {
+            for (request, reply) in turns {
+                let mut got = vec![0; request.len()];
+                far.read_exact(&mut got).unwrap();
+                assert_eq!(got, *request);
+                far.write_all(reply).unwrap();
+            }
+        })
+    }
+
+    #[test]
+    fn a_bind_tells_where_it_listens_and_then_who_has_connected() {
+        let (mut near, far) = pair();
+        let proxy = answer(
+            far,
+            &[
+                (b"\x05\x01\x00", b"\x05\x00"),
+                (
+                    b"\x05\x02\x00\x01\x7f\0\0\x01\0\x09",
+                    b"\x05\0\0\x01\x7f\0\0\x01\xee\x5e\x05\0\0\x01\x7f\0\0\x02\0\x07data",
+                ),
+            ],
+        );
+        let host = Host::Ip([127, 0, 0, 1].into());
+        let bound = request(&mut near, None, socks5::BIND, &host, 9).unwrap();
+        assert_eq!(bound.socket_addr(), "127.0.0.1:61022".parse().ok());
+        let peer = second_reply(&mut near).unwrap();
+        assert_eq!(peer.socket_addr(), "127.0.0.2:7".parse().ok());
+        let mut data = [0; 4];
+        near.read_exact(&mut data).unwrap();
+        assert_eq!(&data, b"data");
+        proxy.join().unwrap();
+    }
+
+    #[test]
+    fn a_second_reply_may_refuse() {
+        let (mut near, mut far) = pair();
+        far.write_all(&[5, 1, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
+        let error = second_reply(&mut near).unwrap_err();
+        assert!(error.to_string().contains("reply code 01"), "{error}");
+    }
+
+    #[test]
+    fn an_association_tells_where_its_relay_is() {
+        let (mut near, far) = pair();
+        // Statement 44, after user and password.
+        let proxy = answer(
+            far,
+            &[
+                (b"\x05\x01\x02", b"\x05\x02"),
+                (b"\x01\x01u\x01p", b"\x01\0"),
+                (
+                    b"\x05\x03\x00\x01\0\0\0\0\0\0",
+                    b"\x05\0\0\x01\x7f\0\0\x01\xee\x5e",
+                ),
+            ],
+        );
+        let anyone = Host::Ip([0, 0, 0, 0].into());
+        let login = Some((&b"u"[..], &b"p"[..]));
+        let relay = request(&mut near, login, socks5::UDP_ASSOCIATE, &anyone, 0).unwrap();
+        assert_eq!(relay.socket_addr(), "127.0.0.1:61022".parse().ok());
+        proxy.join().unwrap();
+    }
+}

@@ -1,0 +1,454 @@
+//! The program under test as a child process that leaves nothing behind.
+
+use std::io;
+use std::path::Path;
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::group::{self, Signal, Whom};
+use super::output::Output;
+use super::port::SPAWNING;
+use crate::deadline::Deadline;
+use crate::tunnel::error::{Error, ErrorKind};
+
+/// Marks all that a child starts, so that what leaves its process group is found.
+const VARIABLE: &str = "LOOPBACK_TUNNEL_CHILD";
+/// How long a killed process may take to be gone: the kernel's work only.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+/// How long `Drop` lets the program end by itself.
+const DROP_LIMIT: Duration = Duration::from_secs(1);
+
+/// A started program.
+#[derive(Debug)]
+pub(in crate::tunnel) struct Child {
+    process: process::Child,
+    name: String,
+    command: String,
+    mark: String,
+    output: Output,
+    started: Instant,
+    told: Option<Told>,
+    end: Option<End>,
+}
+
+/// What became of telling a program to end. What it has started may still run.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::tunnel) struct Told {
+    pub(in crate::tunnel) signal: Signal,
+    /// It had ended before.
+    pub(in crate::tunnel) by_itself: bool,
+    /// It has ended in the time that it was given.
+    pub(in crate::tunnel) ended: bool,
+    /// From the signal to its end, or to the end of that time.
+    pub(in crate::tunnel) elapsed: Duration,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone)]
+pub(in crate::tunnel) struct End {
+    /// `None` only if not even KILL ended it in time.
+    pub(in crate::tunnel) status: Option<ExitStatus>,
+    /// It had ended before it was told to.
+    pub(in crate::tunnel) by_itself: bool,
+    /// What it was told to end by, TERM unless a check chose another.
+    pub(in crate::tunnel) signal: Signal,
+    /// That did not end it in time, KILL had to.
+    pub(in crate::tunnel) killed: bool,
+    /// From the signal to the end.
+    pub(in crate::tunnel) elapsed: Duration,
+    /// How many processes had left its group and had to be killed.
+    pub(in crate::tunnel) strays: usize,
+    /// Which of several programs it was; empty for the only one.
+    pub(in crate::tunnel) who: String,
+}
+
+impl Child {
+    /// Starts `command` in a process group of its own.
+    pub(in crate::tunnel) fn spawn(command: Command) -> Result<Child, Error> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let text = render(&command);
+        let name = name(&command);
+        let fail = |source| {
+            let message = format!("cannot start `{text}`");
+            Error::new(ErrorKind::Program, message, Some(source))
+        };
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("{}-{count}", process::id());
+        let output = Output::capture().map_err(fail)?;
+        let mut command = group::default_signals(command);
+        group::isolate(&mut command);
+        command
+            .env(VARIABLE, &mark)
+            .stdin(Stdio::null())
+            .stdout(output.stdio().map_err(fail)?)
+            .stderr(output.stdio().map_err(fail)?);
+        let started = Instant::now();
+        let spawning = SPAWNING.read().unwrap_or_else(PoisonError::into_inner);
+        let spawned = command.spawn();
+        drop(spawning);
+        let process = spawned.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => fail(not_found(&command)),
+            _ => fail(error),
+        })?;
+        Ok(Child {
+            process,
+            name,
+            command: text.clone(),
+            mark,
+            output,
+            started,
+            told: None,
+            end: None,
+        })
+    }
+
+    /// The program's name without its path.
+    pub(in crate::tunnel) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The command line, for messages.
+    pub(in crate::tunnel) fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// Its process id.
+    pub(in crate::tunnel) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// How long ago it was started.
+    pub(in crate::tunnel) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether it has ended.
+    pub(in crate::tunnel) fn has_exited(&mut self) -> bool {
+        self.end.is_some() || group::has_exited(&mut self.process)
+    }
+
+    /// The last of what it wrote; complete once it is stopped.
+    pub(in crate::tunnel) fn output(&self) -> String {
+        self.output.text()
+    }
+
+    /// Sends it a signal and waits for its end, no longer than `limit`. The caller knows whether it had
+    /// ended `by_itself`, before anything was done that may have ended it. The first call counts.
+    pub(in crate::tunnel) fn tell(
+        &mut self,
+        signal: Signal,
+        whom: Whom,
+        limit: Duration,
+        by_itself: bool,
+    ) -> Told {
+        if let Some(told) = self.told {
+            return told;
+        }
+        let begun = Instant::now();
+        if !by_itself {
+            group::send(&mut self.process, signal, whom);
+        }
+        let ended = self.wait(&to_end(limit));
+        let elapsed = begun.elapsed();
+        *self.told.insert(Told {
+            signal,
+            by_itself,
+            ended,
+            elapsed,
+        })
+    }
+
+    /// Waits until nothing runs that it has started; how many do at the deadline. `None` where the
+    /// system does not tell.
+    pub(in crate::tunnel) fn descendants_end(&self, deadline: &Deadline) -> Option<usize> {
+        let mut pause = Backoff::new(Duration::from_millis(1));
+        loop {
+            match group::left(VARIABLE, &self.mark, self.process.id())? {
+                left if left > 0 && !deadline.expired() => pause.sleep(deadline),
+                left => return Some(left),
+            }
+        }
+    }
+
+    /// Ends it and all that it started: TERM unless it was told already, then at `grace` KILL. Takes no
+    /// longer than that and what the kernel needs. A second call only gives the same end again.
+    pub(in crate::tunnel) fn stop(&mut self, grace: Duration) -> End {
+        let by_itself = self.has_exited();
+        self.stop_judged(grace, by_itself)
+    }
+
+    /// As [`Child::stop`], where it is known whether it had ended `by_itself` before anything was done
+    /// that may have ended it.
+    pub(in crate::tunnel) fn stop_judged(&mut self, grace: Duration, by_itself: bool) -> End {
+        if let Some(end) = &self.end {
+            return end.clone();
+        }
+        let told = self.tell(Signal::Term, Whom::Group, grace, by_itself);
+        // What it started may still run, ignore TERM and forward: the group ends now in any case.
+        group::kill_all(&mut self.process);
+        let gone = told.ended || self.wait(&to_end(KILL_LIMIT));
+        let strays = group::sweep(VARIABLE, &self.mark, self.process.id());
+        let status = match gone {
+            true => self.process.wait().ok(),
+            false => None,
+        };
+        self.output.finish();
+        let end = End {
+            status,
+            by_itself: told.by_itself,
+            signal: told.signal,
+            killed: !told.ended,
+            elapsed: told.elapsed,
+            strays,
+            who: String::new(),
+        };
+        self.end.insert(end).clone()
+    }
+
+    /// Lets it end if it is about to, so that an end of its own is not taken for one by TERM: what it
+    /// had open closes before it can be waited for.
+    pub(in crate::tunnel) fn settle(&mut self) {
+        if group::may_be_ending(&self.process) {
+            self.wait(&to_end(group::SETTLING));
+        }
+    }
+
+    /// Waits until it has ended; `false` at the deadline.
+    pub(in crate::tunnel) fn wait(&mut self, deadline: &Deadline) -> bool {
+        let mut pause = Backoff::new(Duration::from_micros(100));
+        while !self.has_exited() {
+            if deadline.expired() {
+                return false;
+            }
+            pause.sleep(deadline);
+        }
+        true
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.stop(DROP_LIMIT);
+    }
+}
+
+impl End {
+    /// The end in words: "killed by signal 15 after 1.2ms".
+    pub(in crate::tunnel) fn describe(&self) -> String {
+        let how = match self.status {
+            Some(status) => describe(status),
+            None => "still there after KILL".to_owned(),
+        };
+        let (signal, elapsed) = (self.signal.name(), self.elapsed);
+        self.named(&match (self.by_itself, self.killed) {
+            (true, _) => format!("{how}, by itself"),
+            (_, true) => format!("{how}, as {signal} had not ended it after {elapsed:.1?}"),
+            _ => format!("{how}, {elapsed:.1?} after {signal}"),
+        })
+    }
+
+    /// `how` with the program's name before it, if there are several.
+    pub(in crate::tunnel) fn named(&self, how: &str) -> String {
+        match &*self.who {
+            "" => how.to_owned(),
+            who => format!("{who}: {how}"),
+        }
+    }
+}
+
+/// An exit status in words, without the core dump remark that depends on the machine.
+pub(in crate::tunnel) fn describe(status: ExitStatus) -> String {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return format!("killed by signal {signal}");
+    }
+    match status.code() {
+        Some(code) => format!("exited with status {code}"),
+        None => status.to_string(),
+    }
+}
+
+/// Pauses that double from a first one up to 10 ms: early exits are still noticed at once.
+#[derive(Debug)]
+pub(in crate::tunnel) struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    pub(in crate::tunnel) fn new(first: Duration) -> Backoff {
+        Backoff { next: first }
+    }
+
+    /// Sleeps, but not beyond `deadline`.
+    pub(in crate::tunnel) fn sleep(&mut self, deadline: &Deadline) {
+        thread::sleep(self.next.min(deadline.remaining()));
+        self.next = (self.next * 2).min(Backoff::LONGEST);
+    }
+}
+
+fn to_end(limit: Duration) -> Deadline {
+    Deadline::new(limit, "the program to end")
+}
+
+fn not_found(command: &Command) -> io::Error {
+    let missing = |dir: &&Path| !dir.is_dir();
+    let message = match command.get_current_dir().filter(missing) {
+        Some(dir) => format!("there is no folder {} to run it in", dir.display()),
+        None => match command.get_program().to_string_lossy() {
+            path if path.contains('/') => format!("there is no program {path}"),
+            name => format!("there is no program {name} in PATH; is it installed?"),
+        },
+    };
+    io::Error::new(io::ErrorKind::NotFound, message)
+}
+
+fn name(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(command.get_program());
+    name.to_string_lossy().into_owned()
+}
+
+/// The command as one would type it.
+fn render(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted = words.map(|word| {
+        let word = word.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=@%+[]".contains(c);
+        match !word.is_empty() && word.chars().all(plain) {
+            true => word.into_owned(),
+            false => format!("'{}'", word.replace('\'', r"'\''")),
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn shell(script: &str) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Child::spawn(command).unwrap()
+    }
+
+    /// Waits until the output has a line that starts with `start`, and gives the rest of the line.
+    fn line(child: &Child, start: &str) -> String {
+        let deadline = Deadline::new(LIMIT, "a line of output");
+        loop {
+            let output = child.output();
+            let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            if let Some(rest) = whole.lines().find_map(|line| line.strip_prefix(start)) {
+                return rest.to_owned();
+            }
+            deadline.check().unwrap();
+            thread::yield_now();
+        }
+    }
+
+    fn is_running(pid: &str) -> bool {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        // A zombie waits for whoever adopted it, it does not run.
+        state.is_ok_and(|text| !text.contains(") Z "))
+    }
+
+    fn wait_until_gone(pid: &str) {
+        let deadline = Deadline::new(LIMIT, "a killed process to be gone");
+        while is_running(pid) {
+            deadline.check().unwrap();
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named() {
+        let error = Child::spawn(Command::new("no-such-tunnel-program")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Program);
+        assert_eq!(
+            error.to_string(),
+            "cannot start `no-such-tunnel-program`: there is no program no-such-tunnel-program in PATH; is it installed?"
+        );
+    }
+
+    #[test]
+    fn term_ends_a_program_and_its_output_is_kept_in_order() {
+        let mut child = shell("echo out; echo err >&2; echo ready; exec sleep 1000");
+        line(&child, "ready");
+        assert!(!child.has_exited());
+        let end = child.stop(LIMIT);
+        assert!(!end.by_itself && !end.killed, "{end:?}");
+        assert_eq!(describe(end.status.unwrap()), "killed by signal 15");
+        assert_eq!(child.output(), "out\nerr\nready\n");
+    }
+
+    #[test]
+    fn an_end_of_its_own_is_told_apart() {
+        let mut child = shell("echo bye; exit 3");
+        let deadline = Deadline::new(LIMIT, "the exit");
+        while !child.has_exited() {
+            deadline.check().unwrap();
+            thread::yield_now();
+        }
+        let end = child.stop(LIMIT);
+        assert_eq!(end.describe(), "exited with status 3, by itself");
+        assert_eq!(child.output(), "bye\n");
+    }
+
+    #[test]
+    fn a_program_that_ignores_term_is_killed_at_the_deadline() {
+        let mut child = shell("trap '' TERM; echo ready; while :; do sleep 1000; done");
+        line(&child, "ready");
+        let begun = Instant::now();
+        let end = child.stop(Duration::from_millis(50));
+        assert!(end.killed, "{end:?}");
+        assert!(begun.elapsed() < LIMIT);
+        assert_eq!(describe(end.status.unwrap()), "killed by signal 9");
+    }
+
+    #[test]
+    fn a_grandchild_that_ignores_term_and_holds_the_output_does_not_survive() {
+        let mut child = shell("(trap '' TERM; exec sleep 1000) & echo pid=$!; exit 0");
+        let grandchild = line(&child, "pid=");
+        child.stop(LIMIT);
+        wait_until_gone(&grandchild);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_grandchild_that_left_the_group_does_not_survive() {
+        let mut child = shell("setsid sleep 1000 & echo pid=$!; exec sleep 1000");
+        let grandchild = line(&child, "pid=");
+        // It has left once it runs the other program.
+        let deadline = Deadline::new(LIMIT, "setsid");
+        let name = format!("/proc/{grandchild}/comm");
+        while std::fs::read_to_string(&name).unwrap() != "sleep\n" {
+            deadline.check().unwrap();
+            thread::yield_now();
+        }
+        let end = child.stop(LIMIT);
+        assert_eq!(end.strays, 1);
+        wait_until_gone(&grandchild);
+    }
+
+    #[test]
+    fn dropping_ends_it_too() {
+        let child = shell("echo pid=$$; exec sleep 1000");
+        let pid = line(&child, "pid=");
+        drop(child);
+        assert!(!is_running(&pid));
+    }
+
+    #[test]
+    fn the_command_line_can_be_typed_again() {
+        let mut command = Command::new("socat");
+        command.args(["-t", "60", "it's", ""]);
+        assert_eq!(render(&command), r"socat -t 60 'it'\''s' ''");
+    }
+}

@@ -1,0 +1,353 @@
+//! A child's process group and signals: all that belongs to Unix, and where it is Linux's own.
+
+pub(in crate::tunnel) use imp::{
+    SETTLING, default_signals, has_exited, isolate, kill_all, left, may_be_ending, members, send,
+    sweep,
+};
+
+/// A signal that ends programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::tunnel) enum Signal {
+    Term,
+    Int,
+    Kill,
+}
+
+/// Who gets a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::tunnel) enum Whom {
+    /// All that the program has started, as from a terminal or a service manager.
+    Group,
+    /// The program's own process, as from `kill`.
+    Leader,
+}
+
+impl Signal {
+    pub(in crate::tunnel) fn name(self) -> &'static str {
+        match self {
+            Signal::Term => "TERM",
+            Signal::Int => "INT",
+            Signal::Kill => "KILL",
+        }
+    }
+
+    /// Its number, the same on all systems that have it.
+    pub(in crate::tunnel) fn number(self) -> i32 {
+        match self {
+            Signal::Term => 15,
+            Signal::Int => 2,
+            Signal::Kill => 9,
+        }
+    }
+}
+
+#[cfg(unix)]
+mod imp {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+
+    use nix::sys::signal::{self, kill, killpg};
+    use nix::unistd::Pid;
+
+    use super::{Signal, Whom};
+
+    /// Gives the command a process group of its own.
+    pub(in crate::tunnel) fn isolate(command: &mut Command) {
+        command.process_group(0);
+    }
+
+    /// Ends the whole group. Only while its leader has not been waited for: until then the kernel
+    /// gives its id to nobody else.
+    pub(in crate::tunnel) fn kill_all(leader: &mut Child) {
+        send(leader, Signal::Kill, Whom::Group);
+    }
+
+    /// Sends a signal; only while the leader has not been waited for.
+    pub(in crate::tunnel) fn send(leader: &mut Child, signal: Signal, whom: Whom) {
+        let signal = match signal {
+            Signal::Term => signal::Signal::SIGTERM,
+            Signal::Int => signal::Signal::SIGINT,
+            Signal::Kill => signal::Signal::SIGKILL,
+        };
+        // The only failure is that nobody is left.
+        let _ = match whom {
+            Whom::Group => killpg(pid(leader), signal),
+            Whom::Leader => kill(pid(leader), signal),
+        };
+    }
+
+    fn pid(child: &Child) -> Pid {
+        // Process ids are positive and fit: the kernel gave it as this type.
+        Pid::from_raw(child.id().cast_signed())
+    }
+
+    /// Whether the child has ended. Leaves it to be waited for where the system can, so that its
+    /// group's id stays taken.
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    pub(in crate::tunnel) fn has_exited(child: &mut Child) -> bool {
+        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        !matches!(
+            waitid(Id::Pid(pid(child)), flags),
+            Ok(WaitStatus::StillAlive)
+        )
+    }
+
+    /// Whether the child has ended; here this also waits for it.
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    pub(in crate::tunnel) fn has_exited(child: &mut Child) -> bool {
+        !matches!(child.try_wait(), Ok(None))
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(in crate::tunnel) use super::linux::{
+        SETTLING, default_signals, left, may_be_ending, members, sweep,
+    };
+
+    #[cfg(not(target_os = "linux"))]
+    pub(in crate::tunnel) use super::blind::{SETTLING, left, may_be_ending, members};
+
+    /// Nothing needs to be done, or nothing can be without unsafe code.
+    #[cfg(not(target_os = "linux"))]
+    pub(in crate::tunnel) fn default_signals(command: Command) -> Command {
+        command
+    }
+
+    /// Elsewhere a process that left the group cannot be found.
+    #[cfg(not(target_os = "linux"))]
+    pub(in crate::tunnel) fn sweep(_variable: &str, _value: &str, _group: u32) -> usize {
+        0
+    }
+}
+
+#[cfg(not(unix))]
+mod imp {
+    use std::process::{Child, Command};
+
+    pub(in crate::tunnel) use super::blind::{SETTLING, left, may_be_ending, members};
+    use super::{Signal, Whom};
+
+    pub(in crate::tunnel) fn isolate(_command: &mut Command) {}
+
+    pub(in crate::tunnel) fn send(leader: &mut Child, _signal: Signal, _whom: Whom) {
+        kill_all(leader);
+    }
+
+    pub(in crate::tunnel) fn kill_all(leader: &mut Child) {
+        // It fails only when the child has ended.
+        let _ = leader.kill();
+    }
+
+    pub(in crate::tunnel) fn has_exited(child: &mut Child) -> bool {
+        !matches!(child.try_wait(), Ok(None))
+    }
+
+    pub(in crate::tunnel) fn default_signals(command: Command) -> Command {
+        command
+    }
+
+    pub(in crate::tunnel) fn sweep(_variable: &str, _value: &str, _group: u32) -> usize {
+        0
+    }
+}
+
+/// Where nothing tells that a process is about to end.
+#[cfg(not(target_os = "linux"))]
+mod blind {
+    use std::process::Child;
+    use std::time::Duration;
+
+    /// How long to wait for an end that may be coming.
+    pub(in crate::tunnel) const SETTLING: Duration = Duration::from_millis(100);
+
+    pub(in crate::tunnel) fn may_be_ending(_child: &Child) -> bool {
+        true
+    }
+
+    /// Nothing tells them.
+    pub(in crate::tunnel) fn members(_group: u32) -> Option<Vec<i32>> {
+        None
+    }
+
+    pub(in crate::tunnel) fn left(_variable: &str, _value: &str, _group: u32) -> Option<usize> {
+        None
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::BTreeSet;
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::sync::OnceLock;
+    use std::time::Duration;
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    use crate::tunnel::programs::environment;
+
+    /// How long to wait for an end that is surely coming.
+    pub(in crate::tunnel) const SETTLING: Duration = Duration::from_secs(5);
+
+    /// How often at most to look for processes that left their group.
+    const SWEEPS: usize = 10;
+
+    const RESET: &str = "--default-signal=HUP,INT,QUIT,TERM";
+
+    /// A child inherits what its parent ignores: started from a background job of a shell, INT; from
+    /// `nohup`, HUP. It would then not stop as its users know it. Resetting that between fork and
+    /// exec needs unsafe code, so coreutils' `env` does it for us, when it has to be done.
+    pub(in crate::tunnel) fn default_signals(command: Command) -> Command {
+        static WRAP: OnceLock<bool> = OnceLock::new();
+        let wrap = *WRAP.get_or_init(|| {
+            let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+            ignores_any(&status) && env_can_reset()
+        });
+        // A missing program must be an error of spawning, not env's exit status.
+        match wrap && is_there(&command) {
+            true => wrapped(&command),
+            false => command,
+        }
+    }
+
+    /// Whether one of the four signals that end a program is ignored, by the mask in `status`.
+    pub(super) fn ignores_any(status: &str) -> bool {
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))
+            .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+            .unwrap_or(0);
+        let ending = [
+            Signal::SIGHUP,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGTERM,
+        ];
+        ending.iter().any(|s| mask & (1 << (*s as u32 - 1)) != 0)
+    }
+
+    fn env_can_reset() -> bool {
+        let quiet = || Stdio::null();
+        let tried = Command::new("env")
+            .args([RESET, "true"])
+            .stdin(quiet())
+            .stdout(quiet())
+            .stderr(quiet())
+            .status();
+        tried.is_ok_and(|status| status.success())
+    }
+
+    fn is_there(command: &Command) -> bool {
+        let program = Path::new(command.get_program());
+        if program.components().count() > 1 {
+            return program.exists();
+        }
+        let own = command.get_envs().find(|(key, _)| *key == "PATH");
+        let path = match own {
+            Some((_, value)) => value.map(OsStr::to_owned),
+            None => std::env::var_os("PATH"),
+        };
+        path.is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+    }
+
+    pub(super) fn wrapped(command: &Command) -> Command {
+        let before = [OsStr::new(RESET), command.get_program()];
+        environment::again(command, OsStr::new("env"), &before)
+    }
+
+    /// Whether a process is ending or has ended: the kernel gives its memory back before it closes its
+    /// files, so whoever sees a connection closed by that finds no memory.
+    pub(in crate::tunnel) fn may_be_ending(child: &Child) -> bool {
+        has_no_memory(child.id().cast_signed())
+    }
+
+    fn has_no_memory(pid: i32) -> bool {
+        let pages = fs::read_to_string(format!("/proc/{pid}/statm"));
+        pages.is_ok_and(|pages| pages.starts_with("0 "))
+    }
+
+    /// Kills every process outside `group` that was started with `variable` set to `value`, and
+    /// gives their number: those that left the group by `setsid`, as a daemon does.
+    pub(in crate::tunnel) fn sweep(variable: &str, value: &str, group: u32) -> usize {
+        let wanted = format!("{variable}={value}");
+        let mut killed = BTreeSet::new();
+        // Again until nothing new is found: one may start another while we look.
+        for _ in 0..SWEEPS {
+            let before = killed.len();
+            let found = processes().filter(|pid| is_marked(*pid, &wanted) && !is_in(*pid, group));
+            killed.extend(found.filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()));
+            if killed.len() == before {
+                break;
+            }
+        }
+        killed.len()
+    }
+
+    /// The processes of a group; `None` where the system does not tell.
+    pub(in crate::tunnel) fn members(group: u32) -> Option<Vec<i32>> {
+        Some(processes().filter(|pid| is_in(*pid, group)).collect())
+    }
+
+    /// How many processes run that were started with `variable` set to `value` or belong to `group`,
+    /// beside its leader.
+    pub(in crate::tunnel) fn left(variable: &str, value: &str, group: u32) -> Option<usize> {
+        let wanted = format!("{variable}={value}");
+        let others = processes().filter(|pid| pid.cast_unsigned() != group);
+        // One that has ended and was not waited for stays in its group, and has no environment.
+        let runs =
+            |pid: &i32| is_marked(*pid, &wanted) || (is_in(*pid, group) && !has_no_memory(*pid));
+        Some(others.filter(runs).count())
+    }
+
+    fn processes() -> impl Iterator<Item = i32> {
+        let entries = fs::read_dir("/proc").into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    }
+
+    /// Someone else's process cannot be read; one that has ended has an empty environment.
+    fn is_marked(pid: i32, wanted: &str) -> bool {
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|all| all.split(|b| *b == 0).any(|one| one == wanted.as_bytes()))
+    }
+
+    fn is_in(pid: i32, group: u32) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name stands in parentheses and may hold anything; then state, parent, group.
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        after_name.split_whitespace().nth(2) == Some(&group.to_string())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::process::Command;
+
+    use super::linux::{ignores_any, wrapped};
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        assert!(!ignores_any("SigIgn:\t0000000000001000\n"), "only PIPE");
+        assert!(!ignores_any("nothing of it"));
+        for signal in [1, 2, 3, 15] {
+            let mask = 1u64 << (signal - 1);
+            assert!(ignores_any(&format!(
+                "SigBlk:\t0\nSigIgn:\t{mask:016x}\nX:\t1"
+            )));
+        }
+    }
+
+    #[test]
+    fn a_wrapped_command_keeps_arguments_environment_and_directory() {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo $ONE$TWO; pwd; trap"])
+            .env("ONE", "1")
+            .env_remove("TWO")
+            .current_dir("/");
+        let output = wrapped(&command).output().unwrap();
+        assert_eq!(output.stdout, b"1\n/\n");
+    }
+}

@@ -1,0 +1,122 @@
+//! Whether a program of a chain listens yet.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Within one machine connecting is a matter of microseconds.
+const LIMIT: Duration = Duration::from_millis(500);
+
+/// Whether somebody listens at `address`, whose port is leased: whoever does is the program.
+///
+/// On Linux this is found out without a connection. A program in the middle of a chain would pass one
+/// on, up to the test service.
+pub(in crate::tunnel) fn is_at(address: SocketAddr) -> bool {
+    #[cfg(target_os = "linux")]
+    if let Ok(found) = linux::is_at(address.port()) {
+        return found;
+    }
+    TcpStream::connect_timeout(&address, LIMIT).is_ok()
+}
+
+/// The kernel is asked by a netlink socket (sock_diag(7)). Its tables in /proc/net would do, but to read
+/// them takes as long as the machine has sockets, and tens of milliseconds after a busy minute.
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io::{self, Read};
+    use std::time::Duration;
+
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    /// NETLINK_SOCK_DIAG of linux/netlink.h.
+    const SOCK_DIAG: i32 = 4;
+    /// SOCK_DIAG_BY_FAMILY of linux/sock_diag.h: the type of the request and of each answer.
+    const BY_FAMILY: u16 = 20;
+    /// NLMSG_DONE of linux/netlink.h: there are no more answers.
+    const DONE: u16 = 3;
+    /// NLM_F_REQUEST and NLM_F_DUMP of linux/netlink.h: all sockets that match.
+    const FLAGS: u16 = 0x301;
+    /// TCP_LISTEN of the kernel's states, as a bit.
+    const LISTEN: u32 = 1 << 10;
+    /// The length of struct nlmsghdr, and of it with struct inet_diag_req_v2.
+    const HEADER: usize = 16;
+    const REQUEST: usize = 72;
+    /// The kernel answers at once.
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// Whether any socket listens on `port`. One that listens on all addresses of both families is
+    /// among those of IPv6.
+    pub(super) fn is_at(port: u16) -> io::Result<bool> {
+        Ok(ask(libc::AF_INET, port)? || ask(libc::AF_INET6, port)?)
+    }
+
+    fn ask(family: i32, port: u16) -> io::Result<bool> {
+        let domain = Domain::from(libc::AF_NETLINK);
+        let mut socket = Socket::new(domain, Type::DGRAM, Some(Protocol::from(SOCK_DIAG)))?;
+        socket.set_read_timeout(Some(LIMIT))?;
+        socket.send(&request(family, port))?;
+        // More than one answer has, and they come one or several at a time.
+        let mut buffer = [0; 8192];
+        let length = socket.read(&mut buffer)?;
+        match message_type(&buffer[..length]) {
+            Some(BY_FAMILY) => Ok(true),
+            Some(DONE) => Ok(false),
+            // An error, as where the kernel is built without this.
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Asks for the sockets of `family` that listen on `port`.
+    fn request(family: i32, port: u16) -> [u8; REQUEST] {
+        let mut out = [0; REQUEST];
+        out[..4].copy_from_slice(&(REQUEST as u32).to_ne_bytes());
+        out[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
+        out[6..8].copy_from_slice(&FLAGS.to_ne_bytes());
+        // Address families are small numbers.
+        out[HEADER] = family as u8;
+        out[HEADER + 1] = libc::IPPROTO_TCP as u8;
+        out[HEADER + 4..HEADER + 8].copy_from_slice(&LISTEN.to_ne_bytes());
+        out[HEADER + 8..HEADER + 10].copy_from_slice(&port.to_be_bytes());
+        out
+    }
+
+    fn message_type(message: &[u8]) -> Option<u16> {
+        let bytes = message.get(4..6)?;
+        Some(u16::from_ne_bytes([bytes[0], bytes[1]]))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+
+        use super::*;
+        use crate::tunnel::programs::port::{Lease, Ports};
+
+        #[test]
+        fn a_listener_is_found_without_connecting() {
+            let any = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            let one: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            for ip in one.into_iter().chain(any) {
+                // A leased port, which nobody else takes.
+                let Ok(lease) = Lease::take(ip, &Ports::default()) else {
+                    continue;
+                };
+                let address = lease.addr();
+                assert!(!is_at(address.port()).unwrap());
+                let listener = TcpListener::bind(address).unwrap();
+                assert!(is_at(address.port()).unwrap(), "{address}");
+                listener.set_nonblocking(true).unwrap();
+                assert!(listener.accept().is_err(), "nobody has connected");
+            }
+        }
+
+        #[test]
+        fn a_port_that_is_only_connected_is_not_found() {
+            let lease = Lease::take(Ipv4Addr::LOCALHOST.into(), &Ports::default()).unwrap();
+            let listener = TcpListener::bind(lease.addr()).unwrap();
+            let _client = TcpStream::connect(lease.addr()).unwrap();
+            let _accepted = listener.accept().unwrap();
+            drop(listener);
+            assert!(!is_at(lease.addr().port()).unwrap());
+        }
+    }
+}

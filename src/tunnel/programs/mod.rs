@@ -1,0 +1,360 @@
+//! All programs of one tunnel: started in order, ended in the reverse of it.
+
+pub(in crate::tunnel) mod child;
+pub(in crate::tunnel) mod environment;
+pub(in crate::tunnel) mod group;
+pub(in crate::tunnel) mod listening;
+pub(in crate::tunnel) mod output;
+pub(in crate::tunnel) mod port;
+pub(in crate::tunnel) mod program;
+pub(in crate::tunnel) mod setup;
+pub(in crate::tunnel) mod template;
+pub(in crate::tunnel) mod usage;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::tunnel::ends::conversation::Stop;
+use crate::tunnel::error::{Error, ErrorKind};
+use crate::tunnel::{Route, Tunnel};
+use child::{Backoff, Child, End, Told};
+use group::{Signal, Whom};
+use port::Ports;
+use setup::{Program, Setup};
+
+/// The programs of a tunnel, or none of one that already runs.
+#[derive(Debug)]
+pub(in crate::tunnel) struct Programs {
+    started: Vec<Child>,
+    waiting: VecDeque<Program>,
+    /// Where the last one that was started must listen before the next may be.
+    listens_on: Option<SocketAddr>,
+    /// What they need to the end; so it comes last, for fields are dropped in their order.
+    setup: Option<Setup>,
+}
+
+impl Programs {
+    /// Starts the first program of `tunnel`, if it has any to start. What follows it is started by
+    /// [`Programs::start_rest`].
+    pub(in crate::tunnel) fn start(
+        tunnel: &dyn Tunnel,
+        route: &Route,
+        ports: &Ports,
+    ) -> Result<Programs, Error> {
+        let mut programs = Programs {
+            started: Vec::new(),
+            waiting: VecDeque::new(),
+            listens_on: None,
+            setup: None,
+        };
+        if tunnel.running().is_some() {
+            return Ok(programs);
+        }
+        let setup = programs.setup.insert(Setup::new(*route, ports.clone()));
+        let fail = |source| {
+            let message = format!("cannot make the command for {}", tunnel.slug());
+            Error::new(ErrorKind::Program, message, source)
+        };
+        let made = tunnel.programs(setup).map_err(|error| fail(Some(error)))?;
+        programs.waiting = made.into();
+        match programs.waiting.pop_front() {
+            Some(first) => programs.spawn(first)?,
+            None => return Err(fail(None)),
+        }
+        Ok(programs)
+    }
+
+    /// Starts the others, each when the one before it is ready.
+    pub(in crate::tunnel) fn start_rest(&mut self, deadline: &Deadline) -> Result<(), Stop> {
+        while let Some(next) = self.waiting.pop_front() {
+            if let Some(address) = self.listens_on {
+                self.wait_until_listening(address, deadline)?;
+            }
+            self.spawn(next)
+                .map_err(|error| Stop::failed(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was started, as the tunnel already runs.
+    pub(in crate::tunnel) fn is_foreign(&self) -> bool {
+        self.started.is_empty()
+    }
+
+    /// The command lines, in their order, for messages.
+    pub(in crate::tunnel) fn command(&self) -> String {
+        match self.is_foreign() {
+            true => "none: it already ran".to_owned(),
+            false => self.joined(" & ", Child::command),
+        }
+    }
+
+    /// The process id of the last one, which is the one that the client connects to; 0 if there is none.
+    pub(in crate::tunnel) fn id(&self) -> u32 {
+        self.started.last().map_or(0, Child::id)
+    }
+
+    /// How long ago the first one was started.
+    pub(in crate::tunnel) fn age(&self) -> Duration {
+        self.started.first().map_or(Duration::ZERO, Child::age)
+    }
+
+    /// Whether any of them has ended.
+    pub(in crate::tunnel) fn has_exited(&mut self) -> bool {
+        self.started.iter_mut().any(|child| child.has_exited())
+    }
+
+    /// The last of what each wrote, under its name if there are several; complete once they are stopped.
+    pub(in crate::tunnel) fn output(&self) -> String {
+        let Some((only, [])) = self.started.split_first() else {
+            let section = |child: &Child| {
+                let output = child.output();
+                let end = if output.ends_with('\n') || output.is_empty() {
+                    ""
+                } else {
+                    "\n"
+                };
+                format!("[{}]\n{output}{end}", child.name())
+            };
+            return self.started.iter().map(section).collect();
+        };
+        only.output()
+    }
+
+    /// Sends each of them a signal, the last one first as in [`Programs::stop`], and waits for the end
+    /// of each before the next is told; for all no longer than `limit`. What became of them together:
+    /// they have ended when each has, and by themselves when any has. The first call counts.
+    pub(in crate::tunnel) fn tell(&mut self, signal: Signal, whom: Whom, limit: Duration) -> Told {
+        let deadline = Deadline::new(limit, "the programs to end");
+        let mut all = Told {
+            signal,
+            by_itself: false,
+            ended: true,
+            elapsed: Duration::ZERO,
+        };
+        let by_itself = self.exited();
+        for (child, by_itself) in self.started.iter_mut().zip(by_itself).rev() {
+            let told = child.tell(signal, whom, deadline.remaining(), by_itself);
+            all.signal = told.signal;
+            all.by_itself |= told.by_itself;
+            all.ended &= told.ended;
+            all.elapsed += told.elapsed;
+        }
+        all
+    }
+
+    /// See [`Child::descendants_end`]; of all programs together.
+    pub(in crate::tunnel) fn descendants_end(&self, deadline: &Deadline) -> Option<usize> {
+        let left = self.started.iter().map(|c| c.descendants_end(deadline));
+        left.sum()
+    }
+
+    /// Ends them and all that they started, the last one first. Takes no longer than `grace` and what
+    /// the kernel needs. A second call only gives the same ends again.
+    pub(in crate::tunnel) fn stop(&mut self, grace: Duration) -> Vec<End> {
+        let deadline = Deadline::new(grace, "the programs to end");
+        let several = self.started.len() > 1;
+        let by_itself = self.exited();
+        let mut ends = Vec::new();
+        for (child, by_itself) in self.started.iter_mut().zip(by_itself).rev() {
+            let mut end = child.stop_judged(deadline.remaining(), by_itself);
+            if several {
+                end.who = child.name().to_owned();
+            }
+            ends.push(end);
+        }
+        ends.reverse();
+        ends
+    }
+
+    /// See [`Child::settle`].
+    pub(in crate::tunnel) fn settle(&mut self) {
+        self.started.iter_mut().for_each(Child::settle);
+    }
+
+    /// Which have ended. Before any is told to: the end of one may well end the others.
+    fn exited(&mut self) -> Vec<bool> {
+        self.started.iter_mut().map(Child::has_exited).collect()
+    }
+
+    fn spawn(&mut self, program: Program) -> Result<(), Error> {
+        let child = Child::spawn(environment::prepare(program.command))?;
+        self.started.push(child);
+        self.listens_on = program.listens_on;
+        Ok(())
+    }
+
+    fn wait_until_listening(
+        &mut self,
+        address: SocketAddr,
+        deadline: &Deadline,
+    ) -> Result<(), Stop> {
+        let mut pause = Backoff::new(Duration::from_millis(1));
+        while !listening::is_at(address) {
+            let name = self.started.last().map_or("the program", Child::name);
+            if deadline.expired() {
+                let after = deadline.elapsed();
+                let text = format!("{name} does not listen on {address} after {after:.1?}");
+                return Err(Stop::failed(text));
+            }
+            let name = name.to_owned();
+            if self.has_exited() {
+                let text = format!("a program ended before {name} listened on {address}");
+                return Err(Stop::failed(text));
+            }
+            pause.sleep(deadline);
+        }
+        Ok(())
+    }
+
+    fn joined(&self, between: &str, text: impl Fn(&Child) -> &str) -> String {
+        let texts: Vec<&str> = self.started.iter().map(text).collect();
+        texts.join(between)
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        while self.started.pop().is_some() {}
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::process::Command;
+
+    use super::*;
+    use crate::tunnel::programs::port::Lease;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn shell(script: &str) -> Program {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Program::new(command)
+    }
+
+    fn programs(all: Vec<Program>) -> Programs {
+        let mut programs = Programs {
+            started: Vec::new(),
+            waiting: all.into(),
+            listens_on: None,
+            setup: None,
+        };
+        let first = programs.waiting.pop_front().unwrap();
+        programs.spawn(first).unwrap();
+        programs
+    }
+
+    fn message(stop: Stop) -> String {
+        match stop {
+            Stop::Failed(message, _) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_is_started_when_the_one_before_it_listens() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = listener.local_addr().unwrap();
+        let first = shell("echo one; exec sleep 1000").listens_on(there);
+        let mut both = programs(vec![first, shell("echo two; exec sleep 1000")]);
+        assert_eq!(both.started.len(), 1);
+        let deadline = Deadline::new(LIMIT, "the programs");
+        both.start_rest(&deadline).unwrap();
+        for (child, text) in both.started.iter().zip(["one\n", "two\n"]) {
+            while child.output() != text {
+                deadline.check().unwrap();
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(
+            both.command(),
+            "sh -c 'echo one; exec sleep 1000' & sh -c 'echo two; exec sleep 1000'"
+        );
+        let ends = both.stop(LIMIT);
+        let starts = |end: &End| end.describe().starts_with("sh: killed by signal 15, ");
+        assert!(ends.len() == 2 && ends.iter().all(starts), "{ends:?}");
+        assert_eq!(both.output(), "[sh]\none\n[sh]\ntwo\n");
+    }
+
+    #[test]
+    fn one_that_never_listens_or_ends_is_named() {
+        let lease = Lease::take(Ipv4Addr::LOCALHOST.into(), &Ports::default()).unwrap();
+        let nowhere = lease.addr();
+        let first = shell("exec sleep 1000").listens_on(nowhere);
+        let mut both = programs(vec![first, shell("exit 0")]);
+        let deadline = Deadline::new(Duration::from_millis(20), "the programs");
+        let text = message(both.start_rest(&deadline).unwrap_err());
+        let due = format!("sh does not listen on {nowhere} after ");
+        assert!(text.starts_with(&due), "{text}");
+
+        let mut both = programs(vec![shell("exit 3").listens_on(nowhere), shell("exit 0")]);
+        let deadline = Deadline::new(LIMIT, "the programs");
+        let text = message(both.start_rest(&deadline).unwrap_err());
+        assert_eq!(
+            text,
+            format!("a program ended before sh listened on {nowhere}")
+        );
+        assert_eq!(
+            both.stop(LIMIT)[0].describe(),
+            "exited with status 3, by itself"
+        );
+    }
+
+    #[test]
+    fn what_ends_because_another_was_told_to_has_not_ended_by_itself() {
+        let dir = std::env::temp_dir().join(format!("loopback-fifo-{}", std::process::id()));
+        let fifo = dir.to_str().unwrap();
+        assert!(Command::new("mkfifo").arg(fifo).status().unwrap().success());
+        // The first one ends when the second one closes the pipe.
+        let mut both = programs(vec![
+            shell(&format!("echo reads; exec cat {fifo}")),
+            shell(&format!("exec 3>{fifo}; echo open; exec sleep 1000")),
+        ]);
+        let deadline = Deadline::new(LIMIT, "the programs");
+        both.start_rest(&deadline).unwrap();
+        while both.started[1].output() != "open\n" {
+            deadline.check().unwrap();
+            std::thread::yield_now();
+        }
+        let ends = both.stop(LIMIT);
+        std::fs::remove_file(fifo).unwrap();
+        assert!(!ends[0].by_itself && !ends[1].by_itself, "{ends:?}");
+    }
+
+    #[test]
+    fn a_signal_reaches_each_of_them_and_the_first_one_counts() {
+        // The other one starts when it can be told; only INT gives these statuses.
+        let traps = |status| {
+            shell(&format!(
+                "trap 'exit {status}' INT; echo ready; while :; do sleep 0.01; done"
+            ))
+        };
+        let mut both = programs(vec![traps(3), traps(4)]);
+        let deadline = Deadline::new(LIMIT, "the programs");
+        both.start_rest(&deadline).unwrap();
+        for child in &both.started {
+            while child.output() != "ready\n" {
+                deadline.check().unwrap();
+                std::thread::yield_now();
+            }
+        }
+        let told = both.tell(Signal::Int, Whom::Leader, LIMIT);
+        assert!(told.ended && !told.by_itself, "{told:?}");
+        assert_eq!(both.descendants_end(&deadline), Some(0));
+        let again = both.tell(Signal::Kill, Whom::Group, LIMIT);
+        assert_eq!((again.signal, again.elapsed), (Signal::Int, told.elapsed));
+        let texts: Vec<String> = both.stop(LIMIT).iter().map(End::describe).collect();
+        for (text, status) in texts.iter().zip([3, 4]) {
+            let due = format!("sh: exited with status {status}, ");
+            assert!(
+                text.starts_with(&due) && text.ends_with(" after INT"),
+                "{text}"
+            );
+        }
+    }
+}

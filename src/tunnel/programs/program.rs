@@ -1,0 +1,456 @@
+//! A started program with all that belongs to it, and the ways to and through it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::Programs;
+use super::child::{Backoff, End};
+use super::port::{Lease, Ports};
+use crate::deadline::Deadline;
+use crate::tunnel::ends::address::{Pair, connect_from};
+use crate::tunnel::ends::conversation::Conversation;
+use crate::tunnel::ends::service::Service;
+use crate::tunnel::error::{Error, ErrorKind};
+use crate::tunnel::report::Failure;
+use crate::tunnel::run::options::Options;
+use crate::tunnel::{Route, Stop, Stream, Target, Tunnel};
+
+/// How often waiting for a connection looks whether there is still somebody to make it.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Where a program can be started: one combination of address families.
+#[derive(Clone, Copy)]
+pub(in crate::tunnel) struct Site<'a> {
+    pub(in crate::tunnel) tunnel: &'a dyn Tunnel,
+    pub(in crate::tunnel) options: &'a Options,
+    pub(in crate::tunnel) front: Pair,
+    pub(in crate::tunnel) back: Pair,
+}
+
+/// A started program, its port and the service behind it. Dropping it ends the program.
+pub(in crate::tunnel) struct Program<'a> {
+    line: Line<'a>,
+    child: Programs,
+    service: Service,
+    ports: Ports,
+    /// The connection that found it listening, until it is used.
+    first: Option<Stream>,
+    ready_after: Duration,
+    _lease: Option<Lease>,
+}
+
+/// The way to and through a program. A copy of it can be used on any thread.
+#[derive(Clone, Copy)]
+pub(in crate::tunnel) struct Line<'a> {
+    pub(in crate::tunnel) tunnel: &'a dyn Tunnel,
+    pub(in crate::tunnel) route: Route,
+    /// See [`TunnelHarness::segment_size`](crate::tunnel::TunnelHarness::segment_size).
+    pub(in crate::tunnel) segment_size: Option<usize>,
+}
+
+impl<'a> Site<'a> {
+    /// Starts the program; it need not listen yet.
+    pub(in crate::tunnel) fn start(&self) -> Result<Program<'a>, Error> {
+        let no_port = |what: &str, ip: IpAddr| {
+            let message = format!("no port for {what} on {ip}");
+            move |error| Error::new(ErrorKind::Port, message, Some(error))
+        };
+        let (near, far) = (self.front.server, self.back.server);
+        let running = self.tunnel.running();
+        let (listen, lease) = match running {
+            Some(running) => (running.listen, None),
+            None => {
+                let lease = Lease::take(near, &self.options.ports);
+                let lease = lease.map_err(no_port("the program", near))?;
+                (lease.addr(), Some(lease))
+            }
+        };
+        let service = match running.and_then(|running| running.service) {
+            Some(address) => Service::bind_at(address),
+            None => Service::bind(&[far]),
+        };
+        let service = service.map_err(no_port("the service", far))?;
+        let route = Route {
+            listen,
+            service: service.addr(),
+            client: self.front.client,
+            outgoing: self.back.client,
+        };
+        let line = Line {
+            tunnel: self.tunnel,
+            route,
+            segment_size: self.options.segment_size,
+        };
+        let ports = self.options.ports.clone();
+        Ok(Program {
+            line,
+            child: Programs::start(self.tunnel, &route, &ports)?,
+            ports,
+            service,
+            first: None,
+            ready_after: Duration::ZERO,
+            _lease: lease,
+        })
+    }
+}
+
+impl<'a> Program<'a> {
+    pub(in crate::tunnel) fn line(&self) -> Line<'a> {
+        self.line
+    }
+
+    pub(in crate::tunnel) fn child(&mut self) -> &mut Programs {
+        &mut self.child
+    }
+
+    pub(in crate::tunnel) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    pub(in crate::tunnel) fn service_mut(&mut self) -> &mut Service {
+        &mut self.service
+    }
+
+    /// Waits until it listens. The connection that finds that out is kept for the first who needs one.
+    pub(in crate::tunnel) fn get_ready(&mut self, deadline: &Deadline) -> Result<(), Stop> {
+        self.child.start_rest(deadline)?;
+        self.first = Some(self.first_connection(deadline)?);
+        self.ready_after = self.child.age();
+        Ok(())
+    }
+
+    /// Whether the connection that found it listening is still to be used.
+    pub(in crate::tunnel) fn has_first(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// From its start until it listened.
+    pub(in crate::tunnel) fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// A connection to the program: the one that found it listening, or a fresh one.
+    pub(in crate::tunnel) fn connect(&mut self, deadline: &Deadline) -> Result<Stream, Stop> {
+        match self.first.take() {
+            Some(mut stream) => {
+                stream.set_deadline(*deadline);
+                Ok(stream)
+            }
+            None => self.line.connect_again(deadline),
+        }
+    }
+
+    /// Starts it again where it was, once it has ended.
+    pub(in crate::tunnel) fn start_again(&mut self) -> Result<(), Error> {
+        self.first = None;
+        self.child = Programs::start(self.line.tunnel, &self.line.route, &self.ports)?;
+        Ok(())
+    }
+
+    /// Whether another check can use it as if nothing had been done with it: it runs, and nobody is on
+    /// the way to the service.
+    pub(in crate::tunnel) fn is_as_new(&mut self) -> bool {
+        self.first.is_none() && !self.child.has_exited() && self.service.is_idle()
+    }
+
+    /// Ends it, and tells all about it in words: command, end, output.
+    pub(in crate::tunnel) fn explain(&mut self, grace: Duration) -> (String, String, String) {
+        self.child.settle();
+        let ends: Vec<String> = self.child.stop(grace).iter().map(End::describe).collect();
+        let child = &self.child;
+        (child.command(), ends.join("; "), child.output())
+    }
+
+    /// Connects as soon as the program listens. This connection is to be used: with a forwarder every
+    /// connection already reaches the service.
+    pub(in crate::tunnel) fn first_connection(
+        &mut self,
+        deadline: &Deadline,
+    ) -> Result<Stream, Stop> {
+        let Route { listen, client, .. } = self.line.route;
+        let mut pause = Backoff::new(Duration::from_millis(1));
+        loop {
+            let error = match self.line.connect(deadline) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            if self.child.has_exited() {
+                let message = format!("the program ended before it listened on {listen}");
+                return Err(Stop::failed(message));
+            }
+            if !may_come_later(&error) || deadline.expired() {
+                return Err(Stop::failed(format!(
+                    "nothing listens on {listen} after {:.1?}: connecting from {client}: {error}",
+                    deadline.elapsed(),
+                )));
+            }
+            pause.sleep(deadline);
+        }
+    }
+
+    /// A connection through the running program to the service, asked for as `target`.
+    pub(in crate::tunnel) fn open_to(
+        &mut self,
+        target: &Target,
+        deadline: &Deadline,
+    ) -> Result<Conversation, Stop> {
+        let mut client = self.connect(deadline)?;
+        self.line.handshake(&mut client, target, deadline)?;
+        let (mut service, _) = self.accept(&client, deadline)?;
+        self.line.preamble(&mut service, &client)?;
+        Ok(Conversation::new(client, service))
+    }
+
+    /// A connection through the running program: to the service unless told otherwise.
+    pub(in crate::tunnel) fn open(
+        &mut self,
+        to: Option<(&Target, &Service)>,
+        deadline: &Deadline,
+    ) -> Result<Conversation, Stop> {
+        let Some((target, service)) = to else {
+            let own = Target::Address(self.line.route.service);
+            return self.open_to(&own, deadline);
+        };
+        let mut client = self.connect(deadline)?;
+        self.line.handshake(&mut client, target, deadline)?;
+        let (mut service, _) = self
+            .line
+            .accept(service, &client, &mut self.child, deadline)?;
+        self.line.preamble(&mut service, &client)?;
+        Ok(Conversation::new(client, service))
+    }
+
+    /// As [`Program::accept`], at another service.
+    pub(in crate::tunnel) fn accept_at(
+        &mut self,
+        service: &Service,
+        client: &Stream,
+        deadline: &Deadline,
+    ) -> Result<(Stream, SocketAddr), Stop> {
+        self.line.accept(service, client, &mut self.child, deadline)
+    }
+
+    /// See [`Line::accept`].
+    pub(in crate::tunnel) fn accept(
+        &mut self,
+        client: &Stream,
+        deadline: &Deadline,
+    ) -> Result<(Stream, SocketAddr), Stop> {
+        self.line
+            .accept(&self.service, client, &mut self.child, deadline)
+    }
+}
+
+impl Line<'_> {
+    /// A fresh connection to the program.
+    pub(in crate::tunnel) fn connect(&self, deadline: &Deadline) -> io::Result<Stream> {
+        // At the very end there is still time for one attempt.
+        let limit = deadline.remaining().max(Duration::from_millis(1));
+        let tcp = connect_from(self.route.client, self.route.listen, limit)?;
+        Ok(Stream::new(tcp, *deadline).in_segments(self.segment_size))
+    }
+
+    /// As [`Line::connect`], where the program has listened before.
+    pub(in crate::tunnel) fn connect_again(&self, deadline: &Deadline) -> Result<Stream, Stop> {
+        let listen = self.route.listen;
+        self.connect(deadline)
+            .map_err(|error| Stop::failed(format!("cannot connect to {listen} again: {error}")))
+    }
+
+    /// Asks for a connection to `target`; the address that the program says it connects from.
+    pub(in crate::tunnel) fn handshake(
+        &self,
+        stream: &mut Stream,
+        target: &Target,
+        deadline: &Deadline,
+    ) -> Result<Option<SocketAddr>, Stop> {
+        stream.set_deadline(*deadline);
+        self.tunnel.handshake(stream, target).map_err(|error| {
+            let failure = Failure {
+                sent: Some(stream.sent().to_vec()),
+                received: Some(stream.received().to_vec()),
+                ..Failure::default()
+            };
+            Stop::with(
+                format!("the handshake for {target} failed: {error}"),
+                failure,
+            )
+        })
+    }
+
+    /// What the service reads before the data.
+    pub(in crate::tunnel) fn preamble(
+        &self,
+        service: &mut Stream,
+        client: &Stream,
+    ) -> Result<(), Stop> {
+        let read = client
+            .local_addr()
+            .and_then(|client| self.tunnel.preamble(service, client, &self.route));
+        read.map_err(|error| {
+            let failure = Failure {
+                received: Some(service.received().to_vec()),
+                ..Failure::default()
+            };
+            Stop::with(
+                format!("what the service reads first is wrong: {error}"),
+                failure,
+            )
+        })
+    }
+
+    /// Accepts at the service, and stops waiting when nobody is left who could connect.
+    pub(in crate::tunnel) fn accept(
+        &self,
+        service: &Service,
+        client: &Stream,
+        child: &mut Programs,
+        deadline: &Deadline,
+    ) -> Result<(Stream, SocketAddr), Stop> {
+        loop {
+            // Looked at first: what closed may have connected before, and that is then accepted below.
+            let hopeless = match child.has_exited() {
+                true => Some("the program has ended"),
+                false if client.has_ended() => {
+                    Some("the program has closed the client's connection")
+                }
+                false => None,
+            };
+            let look = Deadline::new(LOOK.min(deadline.remaining()), "a connection");
+            match (service.accept(&look), hopeless) {
+                (Ok((tcp, peer)), _) => return Ok((self.accepted(tcp, deadline), peer)),
+                (Err(error), _) if error.kind() != io::ErrorKind::TimedOut => {
+                    return Err(Stop::failed(format!("the service cannot accept: {error}")));
+                }
+                (_, Some(why)) => {
+                    return Err(Stop::failed(format!("no connection to the service: {why}")));
+                }
+                _ if deadline.expired() => {
+                    return Err(Stop::failed(deadline.error("").to_string()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What every connection at the service becomes.
+    pub(in crate::tunnel) fn accepted(&self, tcp: TcpStream, deadline: &Deadline) -> Stream {
+        Stream::new(tcp, *deadline).in_segments(self.segment_size)
+    }
+
+    /// Waits until nothing answers at the program's port.
+    pub(in crate::tunnel) fn port_closed(&self, deadline: &Deadline) -> Result<(), Stop> {
+        let Route { listen, client, .. } = self.route;
+        let mut pause = Backoff::new(Duration::from_millis(1));
+        loop {
+            let limit = deadline.remaining().max(Duration::from_millis(1));
+            match connect_from(client, listen, limit) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
+                _ if !deadline.expired() => pause.sleep(deadline),
+                Ok(_) => return Err(Stop::failed(format!("{listen} still accepts connections"))),
+                Err(error) => {
+                    return Err(Stop::failed(format!("{listen} does not refuse: {error}")));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a failed connect may succeed once the program listens.
+fn may_come_later(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
+    matches!(
+        error.kind(),
+        ConnectionRefused | ConnectionReset | Interrupted | TimedOut | WouldBlock
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::tunnel::Forward;
+
+    /// IPv4 on both sides.
+    fn line(tunnel: &dyn Tunnel) -> (Line<'_>, Service) {
+        let service = Service::bind(&[[127, 0, 0, 1].into()]).unwrap();
+        let route = Route {
+            listen: "127.0.0.1:1".parse().unwrap(),
+            service: SocketAddr::new([127, 0, 0, 1].into(), service.port()),
+            client: [127, 0, 0, 1].into(),
+            outgoing: [127, 0, 0, 1].into(),
+        };
+        let line = Line {
+            tunnel,
+            route,
+            segment_size: None,
+        };
+        (line, service)
+    }
+
+    fn no_command(_: &Route) -> Command {
+        unreachable!("nothing is started here")
+    }
+
+    fn message(stop: Stop) -> String {
+        match stop {
+            Stop::Failed(message, _) => format!("failed: {message}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nobody_who_could_connect_ends_the_wait_at_once() {
+        let tunnel = Forward::template("sleep 1000");
+        let (line, service) = line(&tunnel);
+        let mut child = Programs::start(&tunnel, &line.route, &Ports::default()).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let deadline = Deadline::new(Duration::from_secs(30), "the program to connect");
+        let client = Stream::new(client, deadline);
+
+        let (accepted, _) = listener.accept().unwrap();
+        let short = Deadline::new(Duration::from_millis(30), "the program to connect");
+        let error = line
+            .accept(&service, &client, &mut child, &short)
+            .unwrap_err();
+        assert_eq!(
+            message(error),
+            "failed: timed out after 30ms waiting for the program to connect"
+        );
+        drop(accepted);
+        let error = line
+            .accept(&service, &client, &mut child, &deadline)
+            .unwrap_err();
+        assert!(message(error).contains("the program has closed the client's connection"));
+        child.stop(Duration::from_secs(30));
+        let error = line
+            .accept(&service, &client, &mut child, &deadline)
+            .unwrap_err();
+        assert!(message(error).contains("the program has ended"));
+        assert!(!deadline.expired());
+
+        // What connected before that is not lost.
+        let _early = TcpStream::connect(line.route.service).unwrap();
+        assert!(
+            line.accept(&service, &client, &mut child, &deadline)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_port_that_still_answers_is_not_closed() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tunnel = Forward::spawn(no_command);
+        let (mut line, _) = line(&tunnel);
+        line.route.listen = listener.local_addr().unwrap();
+        let deadline = Deadline::new(Duration::from_millis(30), "the port to close");
+        let error = message(line.port_closed(&deadline).unwrap_err());
+        assert!(error.ends_with("still accepts connections"), "{error}");
+        drop(listener);
+        let deadline = Deadline::new(Duration::from_secs(30), "the port to close");
+        line.port_closed(&deadline).unwrap();
+    }
+}

@@ -1,0 +1,427 @@
+//! The book in which the checks of a run are written down, by all its threads.
+
+use std::borrow::Cow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::glob::Glob;
+use super::journal::Journal;
+use super::options::Options;
+use super::plan::Rule;
+use super::trial::Seen;
+use crate::deadline::Deadline;
+use crate::tunnel::error::Error;
+use crate::tunnel::report::{
+    Check, Expectation, ExpectationState, Measures, Outcome, Report, Strictness,
+};
+use crate::tunnel::{Route, Stop};
+
+/// The target of log records.
+const TARGET: &str = "loopback::tunnel";
+/// How long a program may take to end after TERM when nobody judges that, or when the run's time is
+/// over.
+pub(in crate::tunnel) const LAST_GRACE: Duration = Duration::from_secs(1);
+
+/// What becomes of a whole combination that is not run.
+const COMBINATION: Rule = Rule::new(
+    Strictness::Must,
+    "",
+    "every combination of address families is run",
+    "harness",
+);
+
+/// All checks of a run as they are made.
+pub(in crate::tunnel) struct Book<'a> {
+    pub(in crate::tunnel) options: &'a Options,
+    begun: Instant,
+    run: Deadline,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The checks of each task that has ended, with its place in the report.
+    done: Vec<(usize, Vec<Check>)>,
+    journal: Option<Journal>,
+    /// Why a combination could not be run, in the same way.
+    errors: Vec<(usize, Error)>,
+    warnings: Vec<String>,
+    /// The check that ended the run.
+    ended_by: Option<String>,
+}
+
+/// The checks of one task, on their way into the book.
+pub(in crate::tunnel) struct Page<'a> {
+    book: &'a Book<'a>,
+    /// The task's place in the report.
+    place: usize,
+    /// The task's name in the journal.
+    task: String,
+    group: String,
+    round: u32,
+    route: Option<Route>,
+    checks: Vec<Check>,
+    /// Whether the journal gets it: a run that goes on does not make its checks again then.
+    keep: bool,
+    /// Whether it is told even where nobody asked for it.
+    tell_all: bool,
+    /// The last check whose statement does not hold: what stands on it is not reached.
+    broken: Option<Broken>,
+}
+
+struct Broken {
+    name: String,
+    message: String,
+    /// Whether the report has it as something that does not hold.
+    told: bool,
+}
+
+impl<'a> Book<'a> {
+    pub(in crate::tunnel) fn open(options: &'a Options, tunnel: &str) -> Result<Book<'a>, Error> {
+        let state = State {
+            journal: Journal::open(options, tunnel)?,
+            ..State::default()
+        };
+        Ok(Book {
+            options,
+            begun: Instant::now(),
+            run: Deadline::new(options.deadline, "the run"),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Takes the checks of a task from an earlier run's journal; `false` if it is not in there.
+    pub(in crate::tunnel) fn knows(&self, place: usize, task: &str, round: u32) -> bool {
+        let mut state = self.state();
+        let known = state.journal.as_mut().and_then(|j| j.take(task, round));
+        match known {
+            Some(checks) => {
+                state.done.push((place, checks));
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(in crate::tunnel) fn page(
+        &self,
+        place: usize,
+        task: String,
+        group: String,
+        round: u32,
+    ) -> Page<'_> {
+        Page {
+            book: self,
+            place,
+            task,
+            group,
+            round,
+            route: None,
+            checks: Vec::new(),
+            keep: true,
+            tell_all: false,
+            broken: None,
+        }
+    }
+
+    /// Keeps what made it impossible to run a combination at all.
+    pub(in crate::tunnel) fn keep_error(&self, place: usize, error: Error) {
+        self.state().errors.push((place, error));
+    }
+
+    /// Why no further check is to be made, if so: no time is left, or one has failed that ends the run.
+    pub(in crate::tunnel) fn closed(&self) -> Option<Stop> {
+        if let Err(error) = self.run.check() {
+            return Some(Stop::NotMade(format!("not run: {error} to end")));
+        }
+        let ended_by = self.state().ended_by.clone()?;
+        let reason = format!("not run, as {ended_by} failed and the first failure ends the run");
+        Some(Stop::Skipped(reason))
+    }
+
+    /// The time for a check that may take `patience` times the usual.
+    pub(in crate::tunnel) fn limit(&self, patience: u32) -> Duration {
+        let limit = self.options.check_deadline.saturating_mul(patience);
+        limit.min(self.run.remaining())
+    }
+
+    /// The time for a program to end: some is left even when the run's time is over, so that it can end
+    /// in order.
+    pub(in crate::tunnel) fn grace(&self) -> Duration {
+        let left = self.run.remaining().max(LAST_GRACE);
+        self.options.stop_deadline.min(left)
+    }
+
+    /// The report; or the first error, if that is all that there is to say.
+    pub(in crate::tunnel) fn into_report(self, tunnel: String) -> Result<Report, Error> {
+        let state = self.state.into_inner();
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        state.done.sort_by_key(|(place, _)| *place);
+        state.errors.sort_by_key(|(place, _)| *place);
+        let checks: Vec<Check> = state.done.into_iter().flat_map(|(_, c)| c).collect();
+        let made = |check: &Check| check.route.is_some();
+        match state.errors.into_iter().next() {
+            Some((_, error)) if !checks.iter().any(made) => return Err(error),
+            _ => {}
+        }
+        Ok(Report {
+            tunnel,
+            expectations: expectations(self.options, &checks),
+            checks,
+            warnings: state.warnings,
+            seed: self.options.seed,
+            strict: self.options.strict,
+            elapsed: self.begun.elapsed(),
+        })
+    }
+
+    fn add(&self, page: &mut Page<'_>) {
+        let checks = std::mem::take(&mut page.checks);
+        let mut state = self.state();
+        let failed = checks.iter().find(|c| c.outcome == Outcome::Failed);
+        if let (Some(check), true) = (failed, self.options.fail_fast) {
+            state.ended_by.get_or_insert_with(|| check.id.clone());
+        }
+        let journal = state.journal.as_mut().filter(|_| page.keep);
+        let written = journal.map(|j| j.add(&page.task, page.round, &checks));
+        if let Some(Err(error)) = written {
+            // Once is enough, and the run goes on.
+            state.journal = None;
+            state.warnings.push(error);
+        }
+        state.done.push((page.place, checks));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // It is whole after every operation.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Page<'_> {
+    /// A run that goes on from the journal makes these checks again: here they were not really made.
+    pub(in crate::tunnel) fn make_again(&mut self) {
+        self.keep = false;
+    }
+
+    /// Its checks are told even where nobody asked for them.
+    pub(in crate::tunnel) fn tell_all(&mut self) {
+        self.tell_all = true;
+    }
+
+    /// Whether each of these checks is to be skipped or not asked for.
+    pub(in crate::tunnel) fn skips_all(&self, rules: &[Rule]) -> bool {
+        let options = self.book.options;
+        let mut ids = rules.iter().map(|rule| self.id(rule));
+        ids.all(|id| options.skips(&id).is_some() || !options.selects(&id))
+    }
+
+    /// See [`Book::grace`].
+    pub(in crate::tunnel) fn grace(&self) -> Duration {
+        self.book.grace()
+    }
+
+    /// Where the checks from now on are made.
+    pub(in crate::tunnel) fn set_route(&mut self, route: Route) {
+        self.route = Some(route);
+    }
+
+    /// Makes one check: gives `body` its deadline and a place for notes, and writes down the outcome.
+    pub(in crate::tunnel) fn check<T>(
+        &mut self,
+        rule: &Rule,
+        waits_for: &'static str,
+        body: impl FnOnce(&Deadline, &mut Vec<String>) -> Result<T, Stop>,
+    ) -> Option<T> {
+        let deadline = Deadline::new(self.book.limit(1), waits_for);
+        let mut seen = Seen::default();
+        let done = match self.book.run.check() {
+            Ok(_) => body(&deadline, &mut seen.notes),
+            Err(error) => {
+                self.keep = false;
+                Err(Stop::NotMade(format!("not run: {error} to end")))
+            }
+        };
+        let (value, done) = match done {
+            Ok(value) => (Some(value), Ok(())),
+            Err(stop) => (None, Err(stop)),
+        };
+        self.write(rule, done, seen, deadline.elapsed());
+        value
+    }
+
+    /// Writes down those of `rules` that were not reached, and why.
+    pub(in crate::tunnel) fn skip_rest(&mut self, rules: &[&Rule]) {
+        let Some(Broken {
+            name,
+            message,
+            told,
+        }) = &self.broken
+        else {
+            return;
+        };
+        // What is not looked at because of something that the report does not tell must not look well.
+        let reason = match told {
+            true => format!("not reached, as {name} failed"),
+            false => format!("not reached, as {name} failed: {message}"),
+        };
+        let told = *told;
+        for rule in rules {
+            let id = self.id(rule);
+            if !self.checks.iter().any(|check| check.id == id) {
+                let stop = match told {
+                    true => Stop::Skipped(reason.clone()),
+                    false => Stop::NotMade(reason.clone()),
+                };
+                self.write(rule, Err(stop), Seen::default(), Duration::ZERO);
+            }
+        }
+    }
+
+    /// Writes down what became of a check: by its strictness, and by what the run was told of it.
+    pub(in crate::tunnel) fn write(
+        &mut self,
+        rule: &Rule,
+        done: Result<(), Stop>,
+        seen: Seen,
+        elapsed: Duration,
+    ) {
+        let options = self.book.options;
+        let mut check = self.blank(rule);
+        check.notes = seen.notes;
+        check.measures = seen.measures;
+        check.elapsed = elapsed;
+        let broken = matches!(done, Err(Stop::Failed(..) | Stop::Died(_)));
+        match done {
+            Ok(()) => {}
+            Err(Stop::Failed(message, failure)) => {
+                check.outcome = rule.strictness.when_broken(options.strict);
+                (check.message, check.failure) = (message, Some(failure));
+            }
+            Err(Stop::Died(message) | Stop::NotMade(message)) => {
+                (check.outcome, check.message) = (Outcome::Failed, message);
+                check.failure = Some(Box::default());
+            }
+            Err(Stop::Unsupported(how)) => {
+                (check.outcome, check.message) = (Outcome::Unsupported, how);
+            }
+            Err(Stop::Skipped(reason)) => {
+                (check.outcome, check.message) = (Outcome::Skipped, reason);
+            }
+        }
+        if check.failure.is_some() {
+            self.broken = Some(Broken {
+                name: rule.name.to_owned(),
+                message: check.message.clone(),
+                told: options.selects(&check.id) && options.skips(&check.id).is_none(),
+            });
+        }
+        if let Some(reason) = options.skips(&check.id) {
+            (check.outcome, check.message) = (Outcome::Skipped, reason.to_owned());
+            check.failure = None;
+        } else if let Some(reason) = options.expects(&check.id) {
+            if broken {
+                check.outcome = Outcome::Deviates;
+                check.message += &format!(" (expected: {reason})");
+            } else if check.outcome == Outcome::Passed {
+                let note = format!("expected to deviate, and does not: {reason}");
+                check.notes.push(note);
+            }
+        }
+        if self.tell_all || options.selects(&check.id) {
+            self.push(check);
+        }
+    }
+
+    /// Writes down that the whole combination is not run.
+    pub(in crate::tunnel) fn leave_out(&mut self, stop: Stop) {
+        self.make_again();
+        let mut check = self.blank(&COMBINATION);
+        (check.outcome, check.message) = match stop {
+            Stop::Unsupported(message) | Stop::Skipped(message) => (Outcome::Skipped, message),
+            Stop::Failed(message, _) | Stop::Died(message) | Stop::NotMade(message) => {
+                (Outcome::Failed, message)
+            }
+        };
+        self.push(check);
+    }
+
+    /// Adds what is known of the program to every failure.
+    pub(in crate::tunnel) fn explain(&mut self, (command, exit, output): (String, String, String)) {
+        for check in &mut self.checks {
+            if let Some(failure) = check.failure.as_deref_mut() {
+                failure.command = command.clone();
+                failure.exit = exit.clone();
+                failure.output = output.clone();
+            }
+        }
+    }
+
+    /// Whether a statement did not hold so far.
+    pub(in crate::tunnel) fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// The check of `rule` as it is until something else is known.
+    fn blank(&self, rule: &Rule) -> Check {
+        Check {
+            id: self.id(rule),
+            group: self.group.clone(),
+            round: self.round,
+            statement: Cow::Borrowed(rule.statement),
+            source: Cow::Borrowed(rule.source),
+            strictness: rule.strictness,
+            route: self.route,
+            outcome: Outcome::Passed,
+            message: String::new(),
+            failure: None,
+            notes: Vec::new(),
+            measures: Measures::default(),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    fn push(&mut self, check: Check) {
+        let (id, took) = (&check.id, check.elapsed);
+        match check.outcome {
+            Outcome::Failed => log::warn!(target: TARGET, "{id} failed: {}", check.message),
+            outcome => log::debug!(target: TARGET, "{id} {} after {took:?}", outcome.name()),
+        }
+        self.checks.push(check);
+    }
+
+    fn id(&self, rule: &Rule) -> String {
+        match rule.name {
+            "" => self.group.clone(),
+            name => format!("{}/{name}", self.group),
+        }
+    }
+}
+
+/// The task has ended.
+impl Drop for Page<'_> {
+    fn drop(&mut self) {
+        self.book.add(self);
+    }
+}
+
+/// What came of each expected deviation.
+fn expectations(options: &Options, checks: &[Check]) -> Vec<Expectation> {
+    let state = |pattern: &Glob| {
+        let mut outcomes = checks
+            .iter()
+            .filter(|check| pattern.matches(&check.id))
+            .map(|check| check.outcome);
+        match outcomes.clone().any(|o| o == Outcome::Deviates) {
+            true => ExpectationState::Met,
+            false if outcomes.any(|o| o == Outcome::Passed) => ExpectationState::Gone,
+            false => ExpectationState::Unused,
+        }
+    };
+    let one = |(pattern, reason): &(Glob, String)| Expectation {
+        pattern: pattern.pattern().to_owned(),
+        reason: reason.clone(),
+        state: state(pattern),
+    };
+    options.expect.iter().map(one).collect()
+}

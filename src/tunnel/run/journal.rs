@@ -1,0 +1,144 @@
+//! The file of a run, from which an interrupted one goes on.
+//!
+//! The first line tells what run it is; each further one is a task with its checks, appended as it ends.
+//! A last line without its end was being written when the run was interrupted, and does not count.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::options::Options;
+use crate::tunnel::error::{Error, ErrorKind};
+use crate::tunnel::json::Value;
+use crate::tunnel::report::{Check, read_check, write_check};
+
+/// The schema's name and version.
+const SCHEMA: (&str, u64) = ("loopback-tunnel-run", 1);
+/// The longest file that is read.
+const LONGEST: u64 = 256 << 20;
+
+/// An open file of a run.
+#[derive(Debug)]
+pub(in crate::tunnel) struct Journal {
+    path: PathBuf,
+    file: File,
+    /// What an earlier run has written and this one has not yet taken.
+    known: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    task: String,
+    round: u64,
+    checks: Vec<Check>,
+}
+
+impl Journal {
+    /// Opens the file that the options name, if they do. It may be new, or that of the same run.
+    pub(in crate::tunnel) fn open(
+        options: &Options,
+        tunnel: &str,
+    ) -> Result<Option<Journal>, Error> {
+        let Some(path) = &options.resume else {
+            return Ok(None);
+        };
+        let journal = Journal::read(path, &header(options, tunnel));
+        journal.map(Some).map_err(|error| {
+            let message = format!("cannot go on with the run in {}", path.display());
+            Error::new(ErrorKind::Resume, message, Some(error))
+        })
+    }
+
+    /// The checks of this task, if an earlier run has made them.
+    pub(in crate::tunnel) fn take(&mut self, task: &str, round: u32) -> Option<Vec<Check>> {
+        let same = |one: &Entry| one.task == task && one.round == u64::from(round);
+        let at = self.known.iter().position(same)?;
+        Some(self.known.swap_remove(at).checks)
+    }
+
+    /// Appends the checks of a task that has ended; the error is a whole sentence's part.
+    pub(in crate::tunnel) fn add(
+        &mut self,
+        task: &str,
+        round: u32,
+        checks: &[Check],
+    ) -> Result<(), String> {
+        let line = Value::object([
+            ("task", task.into()),
+            ("round", u64::from(round).into()),
+            (
+                "checks",
+                Value::List(checks.iter().map(write_check).collect()),
+            ),
+        ]);
+        self.file
+            .write_all(format!("{line}\n").as_bytes())
+            .map_err(|error| format!("cannot write to {}: {error}", self.path.display()))
+    }
+
+    fn read(path: &Path, header: &str) -> io::Result<Journal> {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).append(true).create(true).open(path)?;
+        let mut text = String::new();
+        (&mut file).take(LONGEST).read_to_string(&mut text)?;
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        file.set_len(whole as u64)?;
+        let mut lines = text[..whole].lines();
+        let known = match lines.next() {
+            None => {
+                file.write_all(format!("{header}\n").as_bytes())?;
+                Vec::new()
+            }
+            Some(line) if line != header => {
+                let message = format!("it is of another run: {line}, not {header}");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+            Some(_) => lines
+                .enumerate()
+                .map(|(index, line)| entry(line).map_err(|error| (index + 2, error)))
+                .collect::<Result<_, _>>()
+                .map_err(|(number, error)| {
+                    let message = format!("line {number}: {error}");
+                    io::Error::new(io::ErrorKind::InvalidData, message)
+                })?,
+        };
+        Ok(Journal {
+            path: path.to_owned(),
+            file,
+            known,
+        })
+    }
+}
+
+/// What must be the same for checks to be those of one run.
+fn header(options: &Options, tunnel: &str) -> String {
+    let segment_size = options.segment_size.map(|size| size as u64);
+    Value::object([
+        ("schema", SCHEMA.0.into()),
+        ("version", SCHEMA.1.into()),
+        ("tunnel", tunnel.into()),
+        ("seed", options.seed.into()),
+        (
+            "sizes",
+            format!("{:?}", options.sizes).to_lowercase()[..].into(),
+        ),
+        ("segment_size", segment_size.into()),
+        ("strict", Value::Bool(options.strict)),
+    ])
+    .to_string()
+}
+
+fn entry(line: &str) -> Result<Entry, String> {
+    let value = Value::parse(line)?;
+    let task = value.get("task").and_then(Value::text);
+    let round = value.get("round").and_then(Value::number);
+    let checks = value.get("checks").and_then(Value::items);
+    let (Some(task), Some(round), Some(checks)) = (task, round, checks) else {
+        return Err("it is not the checks of a task".to_owned());
+    };
+    Ok(Entry {
+        task: task.to_owned(),
+        round,
+        checks: checks.iter().map(read_check).collect::<Result<_, _>>()?,
+    })
+}

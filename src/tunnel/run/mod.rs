@@ -1,0 +1,461 @@
+//! The run: which checks are made, on which processes, and what runs side by side.
+
+pub(in crate::tunnel) mod book;
+pub(in crate::tunnel) mod glob;
+pub(in crate::tunnel) mod journal;
+pub(in crate::tunnel) mod options;
+pub(in crate::tunnel) mod plan;
+pub(in crate::tunnel) mod sequence;
+#[allow(
+    dead_code,
+    reason = "words for suites, and not every suite is written yet"
+)]
+pub(in crate::tunnel) mod trial;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::server::failure::panic_message;
+use crate::tunnel::ends::address::{Addresses, Family};
+use crate::tunnel::ends::random::Random;
+use crate::tunnel::error::{Error, ErrorKind};
+use crate::tunnel::programs::program::{Program, Site};
+use crate::tunnel::report::{Report, Strictness};
+use crate::tunnel::{Stop, Tunnel};
+use book::{Book, LAST_GRACE, Page};
+use options::Options;
+use plan::{Plan, Routes, Rule, Steps, Table};
+use sequence::Sequence;
+use trial::{Seen, Trial};
+
+/// How long finding addresses may take.
+const ADDRESSES_LIMIT: Duration = Duration::from_secs(10);
+
+/// Written down only when it does not hold: what is then left of the group is not reached.
+const START: Rule = Rule::new(
+    Strictness::Must,
+    "start",
+    "the program listens where it was told to, and a client can connect",
+    "harness",
+);
+
+/// Runs the suites of `tables`.
+pub(in crate::tunnel) fn run(
+    tunnel: &dyn Tunnel,
+    options: &Options,
+    tables: &[&'static Table],
+) -> Result<Report, Error> {
+    let book = Book::open(options, &tunnel.slug())?;
+    let limit = ADDRESSES_LIMIT.min(options.deadline);
+    let deadline = Deadline::new(limit, "addresses that can connect");
+    let addresses = Addresses::find(options.interfaces, &deadline);
+    if addresses.is_empty() {
+        let message = "no two addresses of this machine can connect to each other".to_owned();
+        return Err(Error::new(ErrorKind::Address, message, None));
+    }
+    let tasks = tasks(tunnel, options, tables, &addresses);
+    let (alone, together): (Vec<&Task<'_>>, _) = tasks.iter().partition(|task| task.is_alone());
+    let groups = Groups::default();
+    // Measurements come last, when nobody else is left.
+    // What already runs may have one service for all.
+    let jobs = match tunnel.running() {
+        Some(_) => 1,
+        None => options.jobs.max(1),
+    };
+    for (tasks, jobs) in [(together, jobs), (alone, 1)] {
+        let next = AtomicUsize::new(0);
+        let work = || Lane::new(&book, &groups).work(&tasks, &next);
+        thread::scope(|scope| {
+            let others = 1..jobs.min(tasks.len());
+            let others: Vec<_> = others.map(|_| scope.spawn(work)).collect();
+            work();
+            for lane in others {
+                // The user's own code may panic: the test gets that panic, not one about a thread.
+                lane.join().unwrap_or_else(|payload| resume_unwind(payload));
+            }
+        });
+    }
+    book.into_report(tunnel.slug())
+}
+
+/// What one thread does at a time.
+struct Task<'a> {
+    /// Its place in the report.
+    place: usize,
+    round: u32,
+    /// The part of the id that is common to all on these families.
+    group: String,
+    work: Work<'a>,
+}
+
+enum Work<'a> {
+    Plan(Site<'a>, &'static Plan),
+    Sequence(Site<'a>, &'static Sequence),
+    /// It cannot be run; why.
+    LeaveOut(String),
+}
+
+impl Task<'_> {
+    /// Its name in the journal: that of the check, or of the checks that stand on each other.
+    fn name(&self) -> String {
+        match self.work {
+            Work::Plan(_, plan) => format!("{}/{}", self.group, plan.rule.name),
+            _ => self.group.clone(),
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        matches!(self.work, Work::Plan(_, plan) if plan.alone)
+    }
+}
+
+/// All that is to be done, in the order of the report.
+fn tasks<'a>(
+    tunnel: &'a dyn Tunnel,
+    options: &'a Options,
+    tables: &[&'static Table],
+    addresses: &Addresses,
+) -> Vec<Task<'a>> {
+    let mut tasks = Vec::new();
+    for round in 1..=options.repeat.max(1) {
+        for table in tables {
+            for (group, site) in sites(tunnel, options, table, addresses) {
+                for work in works(options, table, &group, site) {
+                    tasks.push(Task {
+                        place: tasks.len(),
+                        round,
+                        group: group.clone(),
+                        work,
+                    });
+                }
+            }
+        }
+    }
+    tasks
+}
+
+/// Where a suite is run, or why it is not.
+fn sites<'a>(
+    tunnel: &'a dyn Tunnel,
+    options: &'a Options,
+    table: &Table,
+    addresses: &Addresses,
+) -> Vec<(String, Result<Site<'a>, String>)> {
+    let site = |&(listen, service): &(Family, Family)| {
+        if let Some(reason) = tunnel.unsupported(listen, service) {
+            return Err(reason);
+        }
+        let picked = match tunnel.running() {
+            Some(running) => addresses.pick_at(running.listen.ip(), service),
+            None => addresses.pick(listen, service),
+        };
+        let (front, back) = picked.ok_or_else(|| missing(addresses, (listen, service)))?;
+        (table.applies)(tunnel)?;
+        Ok(Site {
+            tunnel,
+            options,
+            front,
+            back,
+        })
+    };
+    match table.routes {
+        Routes::Each => {
+            let each = options.families.iter();
+            let digits =
+                |(near, far): &(Family, Family)| format!("{}{}", near.digit(), far.digit());
+            each.map(|families| {
+                (
+                    format!("{}/{}", table.name, digits(families)),
+                    site(families),
+                )
+            })
+            .collect()
+        }
+        Routes::First => {
+            let mut each = options.families.iter().map(site);
+            let first = each.clone().find(Result::is_ok).or_else(|| each.next());
+            first
+                .map(|site| (table.name.to_owned(), site))
+                .into_iter()
+                .collect()
+        }
+    }
+}
+
+/// Those checks of a suite that are asked for.
+fn works<'a>(
+    options: &Options,
+    table: &'static Table,
+    group: &str,
+    site: Result<Site<'a>, String>,
+) -> Vec<Work<'a>> {
+    let asked_for = |rule: &Rule| options.selects(&format!("{group}/{}", rule.name));
+    if !table.rules().iter().any(asked_for) {
+        return Vec::new();
+    }
+    let site = match site {
+        Ok(site) => site,
+        Err(reason) => return vec![Work::LeaveOut(reason)],
+    };
+    match &table.steps {
+        Steps::Sequence(sequence) => vec![Work::Sequence(site, sequence)],
+        Steps::Plans(plans) => {
+            let plans = plans.iter().filter(|plan| asked_for(&plan.rule));
+            plans.map(|plan| Work::Plan(site, plan)).collect()
+        }
+    }
+}
+
+/// Says which family cannot connect here.
+fn missing(addresses: &Addresses, (listen, service): (Family, Family)) -> String {
+    let lacks = |family: &Family| addresses.pick(*family, *family).is_none();
+    let family = [listen, service].into_iter().find(lacks);
+    let name = family.map_or("such", Family::name);
+    format!("no two {name} addresses of this machine can connect to each other")
+}
+
+/// Whether the program could be started at all in a group, as the first lane there found out.
+#[derive(Default)]
+struct Groups {
+    found: Mutex<BTreeMap<GroupName, Arc<Mutex<Found>>>>,
+}
+
+/// The group and the round.
+type GroupName = (String, u32);
+
+#[derive(Default)]
+enum Found {
+    #[default]
+    Nothing,
+    Starts,
+    DoesNot,
+}
+
+impl Groups {
+    fn of(&self, task: &Task<'_>) -> Arc<Mutex<Found>> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (task.group.clone(), task.round);
+        Arc::clone(found.entry(key).or_default())
+    }
+}
+
+/// One thread of the run, with the process that its checks share.
+struct Lane<'a> {
+    book: &'a Book<'a>,
+    groups: &'a Groups,
+    shared: Option<Shared<'a>>,
+}
+
+struct Shared<'a> {
+    group: String,
+    round: u32,
+    program: Program<'a>,
+}
+
+/// Why there is no program for a check.
+enum NoProgram {
+    /// Somebody else has said so, or does now.
+    Told,
+    Stop(Stop),
+}
+
+impl<'a> Lane<'a> {
+    fn new(book: &'a Book<'a>, groups: &'a Groups) -> Lane<'a> {
+        Lane {
+            book,
+            groups,
+            shared: None,
+        }
+    }
+
+    fn work(mut self, tasks: &[&Task<'a>], next: &AtomicUsize) {
+        while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if !self.book.knows(task.place, &task.name(), task.round) {
+                self.make(task);
+            }
+        }
+        self.give_back();
+    }
+
+    fn make(&mut self, task: &Task<'a>) {
+        let mut page = self.page(task);
+        let closed = self.book.closed();
+        match (&task.work, closed) {
+            (Work::LeaveOut(reason), _) => page.leave_out(Stop::Skipped(reason.clone())),
+            (Work::Sequence(..), Some(stop)) => page.leave_out(stop),
+            (Work::Plan(_, plan), Some(stop)) => {
+                page.make_again();
+                page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
+            }
+            (Work::Sequence(_, sequence), None) if page.skips_all(sequence.rules) => {
+                for rule in sequence.rules {
+                    page.write(rule, Ok(()), Seen::default(), Duration::ZERO);
+                }
+            }
+            (Work::Sequence(site, sequence), None) => {
+                if let Err(error) = (sequence.run)(site, &mut page) {
+                    page.leave_out(Stop::failed(error.to_string()));
+                    self.book.keep_error(task.place, error);
+                }
+            }
+            (Work::Plan(site, plan), None) => self.plan(task, site, plan, &mut page),
+        }
+    }
+
+    fn page(&self, task: &Task<'_>) -> Page<'a> {
+        let group = task.group.clone();
+        self.book.page(task.place, task.name(), group, task.round)
+    }
+
+    /// Makes one check that stands on its own.
+    fn plan(&mut self, task: &Task<'a>, site: &Site<'a>, plan: &Plan, page: &mut Page<'_>) {
+        if self.book.options.skips(&task.name()).is_some() {
+            // `write` gives the reason.
+            return page.write(&plan.rule, Ok(()), Seen::default(), Duration::ZERO);
+        }
+        if plan.own && site.tunnel.running().is_some() {
+            let stop =
+                Stop::Skipped("it already runs, and for this check one is started".to_owned());
+            return page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
+        }
+        let program = match self.program(task, site, plan) {
+            Ok(program) => program,
+            Err(NoProgram::Told) => {
+                let reason = format!("not reached, as {}/{} failed", task.group, START.name);
+                let stop = Stop::Skipped(reason);
+                page.make_again();
+                return page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
+            }
+            Err(NoProgram::Stop(stop)) => {
+                return page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
+            }
+        };
+        page.set_route(program.line().route);
+        let options = self.book.options;
+        let deadline = Deadline::new(self.book.limit(plan.patience), "the check to end");
+        let mut trial = Trial {
+            program,
+            deadline,
+            random: Random::for_check(options.seed, &task.name(), task.round),
+            seen: Seen::default(),
+            sizes: options.sizes,
+            grace: self.book.grace(),
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| (plan.run)(&mut trial)));
+        let done = done.unwrap_or_else(|payload| {
+            let message = format!("the check panicked: {}", panic_message(payload));
+            Err(Stop::NotMade(message))
+        });
+        let elapsed = deadline.elapsed();
+        let Trial {
+            mut program, seen, ..
+        } = trial;
+        let done = match done {
+            Ok(()) if !seen.may_end && program.child().has_exited() => {
+                Err(Stop::Died("the program ended during the check".to_owned()))
+            }
+            done => done,
+        };
+        let failed = !matches!(done, Ok(()) | Err(Stop::Unsupported(_) | Stop::Skipped(_)));
+        page.write(&plan.rule, done, seen, elapsed);
+        if failed {
+            page.explain(program.explain(LAST_GRACE));
+        } else if !plan.own && program.is_as_new() {
+            self.shared = Some(Shared {
+                group: task.group.clone(),
+                round: task.round,
+                program,
+            });
+        } else {
+            program.child().stop(LAST_GRACE);
+        }
+    }
+
+    /// A program for this check: this lane's, or a new one.
+    fn program(
+        &mut self,
+        task: &Task<'a>,
+        site: &Site<'a>,
+        plan: &Plan,
+    ) -> Result<Program<'a>, NoProgram> {
+        if !plan.own {
+            let same = |s: &mut Shared<'_>| s.group == task.group && s.round == task.round;
+            if let Some(shared) = self.shared.take_if(same) {
+                return Ok(shared.program);
+            }
+            self.give_back();
+        }
+        let group = self.groups.of(task);
+        // Whoever comes first finds out for all; that wait is bounded by the check's deadline.
+        let mut found = group.lock().unwrap_or_else(PoisonError::into_inner);
+        match *found {
+            Found::DoesNot => Err(NoProgram::Told),
+            Found::Starts => {
+                drop(found);
+                let not_made = |error: Error| NoProgram::Stop(Stop::NotMade(error.to_string()));
+                let mut program = site.start().map_err(not_made)?;
+                match self.get_ready(&mut program) {
+                    Ok(()) => Ok(program),
+                    // It could be started before, and what was done to that one was no reason not to.
+                    Err(Stop::Failed(message, _)) => Err(NoProgram::Stop(Stop::Died(message))),
+                    Err(stop) => Err(NoProgram::Stop(stop)),
+                }
+            }
+            Found::Nothing => {
+                let started = self.first_start(task, site);
+                *found = match started {
+                    Some(_) => Found::Starts,
+                    None => Found::DoesNot,
+                };
+                started.ok_or(NoProgram::Told)
+            }
+        }
+    }
+
+    /// The first start in a group, which is written down if it fails.
+    fn first_start(&self, task: &Task<'a>, site: &Site<'a>) -> Option<Program<'a>> {
+        let group = task.group.clone();
+        let name = format!("{group}/{}", START.name);
+        let mut page = self.book.page(task.place, name, group, task.round);
+        page.make_again();
+        page.tell_all();
+        let mut program = match site.start() {
+            Ok(program) => program,
+            Err(error) => {
+                let stop = Stop::failed(error.to_string());
+                page.write(&START, Err(stop), Seen::default(), Duration::ZERO);
+                self.book.keep_error(task.place, error);
+                return None;
+            }
+        };
+        page.set_route(program.line().route);
+        match self.get_ready(&mut program) {
+            Ok(()) => Some(program),
+            Err(stop) => {
+                page.write(&START, Err(stop), Seen::default(), self.book.limit(1));
+                page.explain(program.explain(LAST_GRACE));
+                None
+            }
+        }
+    }
+
+    fn get_ready(&self, program: &mut Program<'_>) -> Result<(), Stop> {
+        let deadline = Deadline::new(self.book.limit(1), "the program to listen");
+        program.get_ready(&deadline)
+    }
+
+    /// Ends the shared program. How it ends is judged elsewhere, so it gets little time.
+    fn give_back(&mut self) {
+        if let Some(mut shared) = self.shared.take() {
+            shared.program.child().stop(LAST_GRACE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

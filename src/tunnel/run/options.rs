@@ -1,0 +1,99 @@
+//! What a run is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::glob::Glob;
+use crate::tunnel::ends::address::Family;
+use crate::tunnel::programs::port::Ports;
+use crate::tunnel::suites::Suite;
+
+/// How long one check may take unless set.
+const CHECK_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a program may take to end after TERM unless set.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a run may take unless set.
+const DEADLINE: Duration = Duration::from_secs(300);
+/// How many checks run side by side unless set, on a machine with as many cores.
+const JOBS: usize = 4;
+
+/// How much a check does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Sizes {
+    /// Enough to find what is wrong in most programs, within seconds.
+    #[default]
+    Quick,
+    /// All that the checks are made for: hundreds of megabytes, thousands of connections.
+    Full,
+}
+
+/// What a run is told; each has a method of [`TunnelHarness`](crate::tunnel::TunnelHarness).
+#[derive(Debug, Clone)]
+pub(in crate::tunnel) struct Options {
+    pub(in crate::tunnel) suites: Vec<Suite>,
+    pub(in crate::tunnel) families: Vec<(Family, Family)>,
+    pub(in crate::tunnel) interfaces: bool,
+    pub(in crate::tunnel) ports: Ports,
+    pub(in crate::tunnel) only: Vec<Glob>,
+    pub(in crate::tunnel) skip: Vec<(Glob, String)>,
+    pub(in crate::tunnel) expect: Vec<(Glob, String)>,
+    pub(in crate::tunnel) strict: bool,
+    pub(in crate::tunnel) sizes: Sizes,
+    pub(in crate::tunnel) seed: u64,
+    pub(in crate::tunnel) jobs: usize,
+    pub(in crate::tunnel) repeat: u32,
+    pub(in crate::tunnel) fail_fast: bool,
+    pub(in crate::tunnel) segment_size: Option<usize>,
+    pub(in crate::tunnel) check_deadline: Duration,
+    pub(in crate::tunnel) stop_deadline: Duration,
+    pub(in crate::tunnel) deadline: Duration,
+    pub(in crate::tunnel) resume: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        Options {
+            suites: Vec::new(),
+            families: Family::COMBINATIONS.to_vec(),
+            interfaces: false,
+            ports: Ports::default(),
+            only: Vec::new(),
+            skip: Vec::new(),
+            expect: Vec::new(),
+            strict: false,
+            sizes: Sizes::Quick,
+            seed: 1,
+            jobs: JOBS.min(cores),
+            repeat: 1,
+            fail_fast: false,
+            segment_size: None,
+            check_deadline: CHECK_DEADLINE,
+            stop_deadline: STOP_DEADLINE,
+            deadline: DEADLINE,
+            resume: None,
+        }
+    }
+}
+
+impl Options {
+    /// Whether the check is asked for.
+    pub(in crate::tunnel) fn selects(&self, id: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|glob| glob.matches(id))
+    }
+
+    /// Why the check is to be skipped, if it is.
+    pub(in crate::tunnel) fn skips(&self, id: &str) -> Option<&str> {
+        reason(&self.skip, id)
+    }
+
+    /// Why the check is expected to deviate, if it is.
+    pub(in crate::tunnel) fn expects(&self, id: &str) -> Option<&str> {
+        reason(&self.expect, id)
+    }
+}
+
+fn reason<'a>(patterns: &'a [(Glob, String)], id: &str) -> Option<&'a str> {
+    let found = patterns.iter().find(|(glob, _)| glob.matches(id));
+    found.map(|(_, reason)| &reason[..])
+}

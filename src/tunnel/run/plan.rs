@@ -1,0 +1,200 @@
+//! What a suite is made of: the inner interface that every suite is written against.
+//!
+//! A suite is a [`Table`] in a file of its own, and most are a list of [`Plan`]s:
+//!
+//! ```text
+//! pub(in crate::tunnel) const TABLE: Table = Table {
+//!     name: "echo",
+//!     routes: Routes::Each,
+//!     applies: |_| Ok(()),
+//!     steps: Steps::Plans(&[
+//!         Plan::must("whole", "what the client sends comes back", "harness", whole),
+//!         Plan::harness("late", "…", late).own().alone().patience(3),
+//!     ]),
+//! };
+//!
+//! fn whole(trial: &mut Trial<'_>) -> Result<(), Stop> {
+//!     let data = trial.random().bytes(1000);
+//!     let mut both = trial.connect()?;
+//!     both.client.send(&data)?;
+//!     both.service.expect("the client's bytes", &data)
+//! }
+//! ```
+//!
+//! The body tells what it saw: `Ok` if the statement holds, otherwise a [`Stop`]. What becomes of that
+//! (failed or deviating, expected, skipped by an option) is the frame's to say.
+
+use super::sequence::Sequence;
+use super::trial::Trial;
+use crate::tunnel::report::{Failure, Strictness};
+use crate::tunnel::{Stop, Tunnel};
+
+/// A suite.
+#[derive(Debug)]
+pub(in crate::tunnel) struct Table {
+    /// The first part of its checks' ids.
+    pub(in crate::tunnel) name: &'static str,
+    pub(in crate::tunnel) routes: Routes,
+    /// Whether it makes sense for this kind of tunnel; otherwise why not, and it is skipped so.
+    pub(in crate::tunnel) applies: fn(&dyn Tunnel) -> Result<(), String>,
+    pub(in crate::tunnel) steps: Steps,
+}
+
+/// On which combinations of address families a suite is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::tunnel) enum Routes {
+    /// On each. The families are the second part of the ids then: `echo/46/whole`.
+    Each,
+    /// On the first that this machine has, for the families change nothing: `socks5/rfc1928/6/refused`.
+    First,
+}
+
+/// The checks of a suite.
+#[derive(Debug)]
+pub(in crate::tunnel) enum Steps {
+    /// Checks that stand on their own. They run side by side.
+    Plans(&'static [Plan]),
+    /// Checks that stand on each other, on one process from its start to its end.
+    Sequence(Sequence),
+}
+
+/// What a check states.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::tunnel) struct Rule {
+    /// The last part of the id; may have several: `rfc1928/6/refused`.
+    pub(in crate::tunnel) name: &'static str,
+    pub(in crate::tunnel) statement: &'static str,
+    /// `RFC 1928, section 6`, or `harness`.
+    pub(in crate::tunnel) source: &'static str,
+    pub(in crate::tunnel) strictness: Strictness,
+}
+
+/// A check that stands on its own.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::tunnel) struct Plan {
+    pub(in crate::tunnel) rule: Rule,
+    /// See [`Plan::own`].
+    pub(in crate::tunnel) own: bool,
+    /// See [`Plan::alone`].
+    pub(in crate::tunnel) alone: bool,
+    /// See [`Plan::patience`].
+    pub(in crate::tunnel) patience: u32,
+    pub(in crate::tunnel) run: Body,
+}
+
+/// What a plan does.
+pub(in crate::tunnel) type Body = fn(&mut Trial<'_>) -> Result<(), Stop>;
+
+impl Rule {
+    pub(in crate::tunnel) const fn new(
+        strictness: Strictness,
+        name: &'static str,
+        statement: &'static str,
+        source: &'static str,
+    ) -> Rule {
+        Rule {
+            name,
+            statement,
+            source,
+            strictness,
+        }
+    }
+}
+
+impl Plan {
+    /// A check that fails when its statement does not hold.
+    pub(in crate::tunnel) const fn must(
+        name: &'static str,
+        statement: &'static str,
+        source: &'static str,
+        run: Body,
+    ) -> Plan {
+        Plan::new(Strictness::Must, name, statement, source, run)
+    }
+
+    /// A check that deviates when its statement does not hold.
+    pub(in crate::tunnel) const fn should(
+        name: &'static str,
+        statement: &'static str,
+        source: &'static str,
+        run: Body,
+    ) -> Plan {
+        Plan::new(Strictness::Should, name, statement, source, run)
+    }
+
+    /// A check of what is the program's choice.
+    pub(in crate::tunnel) const fn may(
+        name: &'static str,
+        statement: &'static str,
+        source: &'static str,
+        run: Body,
+    ) -> Plan {
+        Plan::new(Strictness::May, name, statement, source, run)
+    }
+
+    /// A check of what stands in no standard.
+    pub(in crate::tunnel) const fn harness(
+        name: &'static str,
+        statement: &'static str,
+        run: Body,
+    ) -> Plan {
+        Plan::new(Strictness::Harness, name, statement, "harness", run)
+    }
+
+    pub(in crate::tunnel) const fn new(
+        strictness: Strictness,
+        name: &'static str,
+        statement: &'static str,
+        source: &'static str,
+        run: Body,
+    ) -> Plan {
+        Plan {
+            rule: Rule::new(strictness, name, statement, source),
+            own: false,
+            alone: false,
+            patience: 1,
+            run,
+        }
+    }
+
+    /// It gets a process of its own, started for it and ended after it: for what may disturb another
+    /// check, or must not be disturbed. Others share a process, one after the other.
+    pub(in crate::tunnel) const fn own(mut self) -> Plan {
+        self.own = true;
+        self
+    }
+
+    /// Nothing else runs at the same time: for measurements.
+    pub(in crate::tunnel) const fn alone(mut self) -> Plan {
+        self.alone = true;
+        self
+    }
+
+    /// It may take that many times the deadline of a check.
+    pub(in crate::tunnel) const fn patience(mut self, times: u32) -> Plan {
+        self.patience = times;
+        self
+    }
+}
+
+impl Table {
+    /// The statements of its checks.
+    pub(in crate::tunnel) fn rules(&self) -> Vec<Rule> {
+        match &self.steps {
+            Steps::Plans(plans) => plans.iter().map(|plan| plan.rule).collect(),
+            Steps::Sequence(sequence) => sequence.rules.to_vec(),
+        }
+    }
+}
+
+impl Stop {
+    /// The statement does not hold.
+    pub(in crate::tunnel) fn failed(message: impl Into<String>) -> Stop {
+        Stop::Failed(message.into(), Box::default())
+    }
+
+    /// The same with what was sent, expected and received.
+    pub(in crate::tunnel) fn with(message: impl Into<String>, failure: Failure) -> Stop {
+        Stop::Failed(message.into(), Box::new(failure))
+    }
+}

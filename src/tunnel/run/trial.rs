@@ -1,0 +1,286 @@
+//! What the body of a check works with.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::options::Sizes;
+use crate::deadline::Deadline;
+use crate::tunnel::ends::conversation::{Conversation, End};
+use crate::tunnel::ends::random::Random;
+use crate::tunnel::ends::service::Service;
+use crate::tunnel::programs::child::{End as ProgramEnd, Told};
+use crate::tunnel::programs::group::{Signal, Whom};
+use crate::tunnel::programs::port::{Lease, Ports};
+use crate::tunnel::programs::program::{Line, Program};
+use crate::tunnel::report::{Latency, Measures};
+use crate::tunnel::{Route, Stop, Target, Tunnel};
+
+/// One check while it runs: a started program, a service, a deadline, and a place for what is seen.
+///
+/// A body leaves the program as it found it, unless its plan says [`own`](crate::tunnel::run::plan::Plan::own): idle,
+/// and with no connection on its way to the service.
+pub(in crate::tunnel) struct Trial<'a> {
+    pub(in crate::tunnel) program: Program<'a>,
+    pub(in crate::tunnel) deadline: Deadline,
+    pub(in crate::tunnel) random: Random,
+    pub(in crate::tunnel) seen: Seen,
+    pub(in crate::tunnel) sizes: Sizes,
+    pub(in crate::tunnel) grace: Duration,
+}
+
+/// What a trial leaves behind.
+#[derive(Debug, Default)]
+pub(in crate::tunnel) struct Seen {
+    pub(in crate::tunnel) notes: Vec<String>,
+    pub(in crate::tunnel) measures: Measures,
+    /// The program may have ended.
+    pub(in crate::tunnel) may_end: bool,
+}
+
+impl<'a> Trial<'a> {
+    /// The kind of tunnel.
+    pub(in crate::tunnel) fn tunnel(&self) -> &'a dyn Tunnel {
+        self.line().tunnel
+    }
+
+    /// The addresses of this check's program.
+    pub(in crate::tunnel) fn route(&self) -> Route {
+        self.line().route
+    }
+
+    /// What can be used on any thread: ways to the program without this trial. Call
+    /// [`Trial::warm_up`] before, or a connection is already on its way to the service.
+    pub(in crate::tunnel) fn line(&self) -> Line<'a> {
+        self.program.line()
+    }
+
+    /// Uses the connection that found the program listening, if nobody has yet.
+    pub(in crate::tunnel) fn warm_up(&mut self) -> Result<(), Stop> {
+        match self.program.has_first() {
+            true => self.ordinary(),
+            false => Ok(()),
+        }
+    }
+
+    /// The end of this check, for a wait for `what`. Every stream of this trial ends with it anyway.
+    pub(in crate::tunnel) fn deadline(&self, what: &'static str) -> Deadline {
+        self.deadline.waiting_for(what)
+    }
+
+    /// How much to do.
+    pub(in crate::tunnel) fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Data from the run's seed, the same in every run of this check.
+    pub(in crate::tunnel) fn random(&mut self) -> &mut Random {
+        &mut self.random
+    }
+
+    /// Connects through the program to the service: both ends.
+    pub(in crate::tunnel) fn connect(&mut self) -> Result<Conversation, Stop> {
+        self.seen.measures.connections += 1;
+        let deadline = self.deadline("a connection through the program");
+        self.program.open(None, &deadline)
+    }
+
+    /// Connects through the program to `target`, which leads to `service`.
+    pub(in crate::tunnel) fn connect_to(
+        &mut self,
+        target: &Target,
+        service: &Service,
+    ) -> Result<Conversation, Stop> {
+        self.seen.measures.connections += 1;
+        let deadline = self.deadline("a connection through the program");
+        self.program.open(Some((target, service)), &deadline)
+    }
+
+    /// Connects to the program and says nothing: its protocol is this check's to speak.
+    pub(in crate::tunnel) fn raw(&mut self) -> Result<End, Stop> {
+        self.seen.measures.connections += 1;
+        let deadline = self.deadline("a connection to the program");
+        let stream = self.program.connect(&deadline)?;
+        Ok(End::new(stream, "the client"))
+    }
+
+    /// Asks for `target` on a connection from [`Trial::raw`], as the kind of tunnel does that.
+    pub(in crate::tunnel) fn handshake(
+        &mut self,
+        client: &mut End,
+        target: &Target,
+    ) -> Result<Option<SocketAddr>, Stop> {
+        let deadline = self.deadline("the handshake");
+        let line = self.line();
+        let told = line.handshake(client.stream(), target, &deadline)?;
+        client.stream().forget();
+        Ok(told)
+    }
+
+    /// The service's end of the connection that `client` has asked for, and where it came from. Ends at
+    /// once when nobody is left who could connect.
+    pub(in crate::tunnel) fn accept(
+        &mut self,
+        client: &mut End,
+    ) -> Result<(End, SocketAddr), Stop> {
+        let deadline = self.deadline("the program to connect");
+        let (stream, peer) = self.program.accept(client.stream(), &deadline)?;
+        Ok((End::new(stream, "the service"), peer))
+    }
+
+    /// As [`Trial::accept`], at another service.
+    pub(in crate::tunnel) fn accept_at(
+        &mut self,
+        service: &Service,
+        client: &mut End,
+    ) -> Result<(End, SocketAddr), Stop> {
+        let deadline = self.deadline("the program to connect");
+        let (stream, peer) = self
+            .program
+            .accept_at(service, client.stream(), &deadline)?;
+        Ok((End::new(stream, "the service"), peer))
+    }
+
+    /// What the service reads before the data, as the kind of tunnel does that.
+    pub(in crate::tunnel) fn preamble(
+        &self,
+        service: &mut End,
+        client: &mut End,
+    ) -> Result<(), Stop> {
+        self.line().preamble(service.stream(), client.stream())
+    }
+
+    /// The listening service of this route. With a forwarder all connections come here.
+    pub(in crate::tunnel) fn service(&self) -> &Service {
+        self.program.service()
+    }
+
+    /// Another service on the address of the first, for kinds that can be asked for it.
+    pub(in crate::tunnel) fn another_service(&self) -> Result<Service, Stop> {
+        self.service_on(self.route().service.ip())
+    }
+
+    /// A service on any address of this machine.
+    pub(in crate::tunnel) fn service_on(&self, ip: IpAddr) -> Result<Service, Stop> {
+        Service::bind(&[ip])
+            .map_err(|error| Stop::Skipped(format!("no port for a service on {ip}: {error}")))
+    }
+
+    /// An address of the service's family where nobody listens, as long as the lease is held.
+    pub(in crate::tunnel) fn nobody(&self) -> Result<Lease, Stop> {
+        let ip = self.route().service.ip();
+        let ports = Ports::default();
+        Lease::take(ip, &ports)
+            .map_err(|error| Stop::Skipped(format!("no free port on {ip}: {error}")))
+    }
+
+    /// An ordinary connection still works, whatever was done before.
+    pub(in crate::tunnel) fn still_works(&mut self) -> Result<(), Stop> {
+        self.works("an ordinary connection afterwards")
+    }
+
+    /// An ordinary connection works; `which` says when, for the message.
+    pub(in crate::tunnel) fn works(&mut self, which: &str) -> Result<(), Stop> {
+        self.ordinary().map_err(|stop| match stop {
+            Stop::Failed(message, failure) => Stop::Failed(format!("{which}: {message}"), failure),
+            other => other,
+        })
+    }
+
+    /// A connection through the program, with a few words both ways.
+    fn ordinary(&mut self) -> Result<(), Stop> {
+        let deadline = self.deadline("an ordinary connection");
+        self.connect()?.whole(&deadline)
+    }
+
+    /// Writes down what is seen and not judged, for people.
+    pub(in crate::tunnel) fn note(&mut self, note: impl Into<String>) {
+        self.seen.notes.push(note.into());
+    }
+
+    /// Writes down what is seen and not judged, for comparing two programs.
+    pub(in crate::tunnel) fn record(&mut self, name: &str, value: impl Into<String>) {
+        let record = (name.to_owned(), value.into());
+        self.seen.measures.records.push(record);
+    }
+
+    /// Adds to the payload that was carried.
+    pub(in crate::tunnel) fn carried(&mut self, bytes: u64) {
+        self.seen.measures.bytes += bytes;
+    }
+
+    /// Adds to the connections made, for those that [`Trial::line`] made.
+    pub(in crate::tunnel) fn connected(&mut self, connections: u64) {
+        self.seen.measures.connections += connections;
+    }
+
+    /// The rate at which `bytes` of payload were carried since `begun`.
+    pub(in crate::tunnel) fn throughput(&mut self, bytes: u64, begun: Instant) {
+        let nanos = begun.elapsed().as_nanos().max(1);
+        let rate = u128::from(bytes) * 1_000_000_000 / nanos;
+        self.seen.measures.throughput = u64::try_from(rate).ok();
+    }
+
+    /// How long single exchanges took.
+    pub(in crate::tunnel) fn latencies(&mut self, waits: Vec<Duration>) {
+        self.seen.measures.latency = Latency::of(waits);
+    }
+
+    /// The process id of the program that the client connects to: for /proc.
+    pub(in crate::tunnel) fn pid(&mut self) -> u32 {
+        self.program.child().id()
+    }
+
+    /// From the program's start until it listened.
+    pub(in crate::tunnel) fn ready_after(&self) -> Duration {
+        self.program.ready_after()
+    }
+
+    /// Whether the program still runs.
+    pub(in crate::tunnel) fn is_running(&mut self) -> bool {
+        !self.program.child().has_exited()
+    }
+
+    /// That the program ends in this check is no failure by itself.
+    pub(in crate::tunnel) fn may_end(&mut self) {
+        self.seen.may_end = true;
+    }
+
+    /// Ends the program by TERM, and by KILL at the deadline for that; how it ended, or each of
+    /// several in the order of their start. Only for plans with a process of their
+    /// [`own`](crate::tunnel::run::plan::Plan::own).
+    pub(in crate::tunnel) fn stop(&mut self) -> Vec<ProgramEnd> {
+        self.may_end();
+        self.program.child().stop(self.grace)
+    }
+
+    /// Tells the program to end, and waits for that. What it has started may still run until
+    /// [`Trial::stop`]. Only for plans with a process of their [`own`](crate::tunnel::run::plan::Plan::own).
+    pub(in crate::tunnel) fn tell(&mut self, signal: Signal, whom: Whom) -> Told {
+        self.may_end();
+        self.program.child().tell(signal, whom, self.grace)
+    }
+
+    /// Whether the service of this route refuses connections; it listens unless told otherwise.
+    pub(in crate::tunnel) fn refuse(&mut self, refuses: bool) -> Result<(), Stop> {
+        let service = self.program.service_mut();
+        let done = match refuses {
+            true => service.refuse(),
+            false => service.listen_again(),
+        };
+        // Another process may have got the port in between.
+        done.map_err(|error| Stop::Skipped(format!("the service's port is lost: {error}")))
+    }
+
+    /// Starts the ended program again on the same route, and waits until it listens.
+    pub(in crate::tunnel) fn start_again(&mut self) -> Result<(), Stop> {
+        let deadline = self.deadline("the program to listen again");
+        let started = self.program.start_again();
+        started.map_err(|error| Stop::failed(format!("not again: {error}")))?;
+        self.program.get_ready(&deadline)
+    }
+
+    /// Nothing answers any more where the program listened.
+    pub(in crate::tunnel) fn port_closed(&self) -> Result<(), Stop> {
+        self.line().port_closed(&self.deadline("the port to close"))
+    }
+}

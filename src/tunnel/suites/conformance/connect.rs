@@ -1,0 +1,497 @@
+//! HTTP's CONNECT: RFC 9110 section 9.3.6, RFC 9112, and Basic of RFC 7617.
+
+use std::thread;
+
+use data_encoding::BASE64;
+
+use super::{
+    HALF_LIMIT, Refusing, Stop, Wire, impossible_name, localhost, not_reached, service_of,
+    statements, takes_names,
+};
+use crate::proto::connect::{self, Response};
+use crate::tunnel::ends::address::Family;
+use crate::tunnel::run::options::Sizes;
+use crate::tunnel::run::plan::{Routes, Steps, Table};
+use crate::tunnel::run::trial::Trial;
+
+/// The most interim responses before the one that counts.
+const MOST_INTERIM: usize = 8;
+/// The bytes that a service sends right before it closes.
+const OUTSTANDING: usize = 4 << 20;
+const QUICK_OUTSTANDING: usize = 256 << 10;
+/// The bytes of a long field.
+const LONG_FIELD: usize = 70 * 1024;
+
+/// The suite for CONNECT.
+pub(super) const TABLE: Table = Table {
+    name: "connect",
+    routes: Routes::First,
+    applies: |_| Ok(()),
+    steps: Steps::Plans(statements! {
+        cut {
+            Must "rfc9110/9.3.6/connect" "CONNECT host:port gets a 2xx and an empty line, and carries" "RFC 9110, section 9.3.6" connect;
+            Must "rfc9110/9.3.6/no-length" "a 2xx has no Content-Length and no Transfer-Encoding" "RFC 9110, section 9.3.6" no_length;
+            Must "rfc9110/9.3.6/ipv4" "CONNECT to an IPv4 address gets a 2xx" "RFC 9110, section 9.3.6" ipv4;
+            Must "rfc9110/9.3.6/ipv6" "CONNECT to an IPv6 address in brackets gets a 2xx" "RFC 9110, section 9.3.6" ipv6;
+            Must "rfc9110/9.3.6/name" "CONNECT to localhost by name gets a 2xx" "RFC 9110, section 9.3.6" name;
+            Must "rfc9110/9.3.6/port-empty" "an empty port is rejected" "RFC 9110, section 9.3.6" port_empty;
+            Must "rfc9110/9.3.6/port-missing" "a missing port is rejected" "RFC 9110, section 9.3.6" port_missing;
+            Must "rfc9110/9.3.6/port-0" "the port 0 is rejected" "RFC 9110, section 9.3.6" port_0;
+            Must "rfc9110/9.3.6/port-large" "a port beyond 65535 is rejected" "RFC 9110, section 9.3.6" port_large;
+            Must "rfc9110/9.3.6/port-negative" "the port -1 is rejected" "RFC 9110, section 9.3.6" port_negative;
+            Must "rfc9110/9.3.6/refused" "a refused connection gets no 2xx, but a whole response" "RFC 9110, section 9.3.6" refused;
+            Should "rfc9110/15.6.3/refused-code" "a refused connection gets a 5xx" "RFC 9110, section 15.6.3" refused_code;
+            Must "rfc9110/9.3.6/unknown-name" "a name that cannot exist gets a 4xx or 5xx" "RFC 9110, section 9.3.6" unknown_name;
+            Must "rfc9112/3/method" "an unknown method gets a 4xx or 5xx or a close" "RFC 9112, section 3" unknown_method;
+            Must "rfc9112/3.2.3/path" "a path as the target gets a 4xx or 5xx or a close" "RFC 9112, section 3.2.3" path;
+            Harness "tls" "a ClientHello of TLS gets an error or a close" "harness" tls;
+            Should "rfc9112/2.3/version" "HTTP/9.9 gets 505 or 400, or is taken" "RFC 9112, section 2.3" version;
+            May "rfc9112/3.2/http-1.0" "HTTP/1.0 without Host gets a 2xx" "RFC 9112, section 3.2" http_1_0;
+            Must "rfc9112/3.2/no-host" "HTTP/1.1 without Host gets 400, or a 2xx" "RFC 9112, section 3.2" no_host;
+            Must "rfc9110/11.7.1/no-credentials" "no credentials get 407 with Proxy-Authenticate" "RFC 9110, section 11.7.1" no_credentials;
+            Must "rfc7617/2/right" "the right credentials get a 2xx" "RFC 7617, section 2" right;
+            Must "rfc7617/2/wrong-password" "a wrong password gets 407, also after a right one" "RFC 7617, section 2" wrong_password;
+            Must "rfc7617/2/wrong-user" "a wrong user gets 407" "RFC 7617, section 2" wrong_user;
+            Must "rfc7617/2/password-prefix" "the password without its last byte gets 407" "RFC 7617, section 2" password_prefix;
+            Must "rfc7617/2/password-colon" "a password with another end behind its colon gets 407" "RFC 7617, section 2" password_colon;
+            Must "rfc9110/11.1/case" "the scheme in lower case is taken" "RFC 9110, section 11.1" scheme_case;
+            Must "rfc9110/11.7.2/bearer" "another scheme gets 407" "RFC 9110, section 11.7.2" bearer;
+            Must "rfc7617/2/bad-base64" "what is no Base64 gets 407 or 400" "RFC 7617, section 2" bad_base64;
+            Must "rfc7617/2/no-colon" "credentials without a colon get 407 or 400" "RFC 7617, section 2" no_colon;
+            Must "rfc9110/11.7.2/authorization" "credentials in Authorization get 407" "RFC 9110, section 11.7.2" authorization;
+            Harness "early-data" "data in one segment with the request reaches the service" "harness" early_data;
+        }
+        whole {
+            Harness "long-head" "a field of 70 KB gets 431, 413 or 400, or is taken" "harness" long_head;
+            Must "rfc9110/9.3.6/outstanding" "what the service sent before it closed arrives before the end" "RFC 9110, section 9.3.6" outstanding;
+            Harness "half-request" "the end after half a request is followed by a close within 2 seconds" "harness" half_request;
+        }
+    }),
+};
+
+/// Statement 59.
+fn connect(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    ask(trial, wire, &own(trial))?;
+    accepted(wire)?;
+    wire.carries(trial, None, b"").map(drop)
+}
+
+/// Statement 60.
+fn no_length(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    ask(trial, wire, &own(trial))?;
+    let response = accepted(wire)?;
+    wire.carries(trial, None, b"")?;
+    let forbidden = ["content-length", "transfer-encoding"];
+    let is_forbidden = |name: &str| forbidden.iter().any(|f| name.eq_ignore_ascii_case(f));
+    match response.fields.iter().find(|(name, _)| is_forbidden(name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(wire.failed(format!("the {} has {name}", response.status))),
+    }
+}
+
+fn ipv4(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    connect_by(trial, wire, Family::V4)
+}
+
+/// Statement 66.
+fn ipv6(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    connect_by(trial, wire, Family::V6)
+}
+
+fn connect_by(trial: &mut Trial<'_>, wire: &mut Wire, family: Family) -> Result<(), Stop> {
+    let service = service_of(trial, family)?;
+    ask(trial, wire, &connect::authority(service.addr()))?;
+    accepted(wire)?;
+    wire.carries(trial, Some(&service), b"").map(drop)
+}
+
+fn name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let service = localhost(trial)?;
+    ask(trial, wire, &format!("localhost:{}", service.port()))?;
+    accepted(wire)?;
+    wire.carries(trial, Some(&service), b"").map(drop)
+}
+
+/// Statement 64.
+fn port_empty(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    port(trial, wire, ":")
+}
+
+fn port_missing(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    port(trial, wire, "")
+}
+
+fn port_0(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    port(trial, wire, ":0")
+}
+
+/// The service's port comes out where only 16 bits are kept.
+fn port_large(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let large = u32::from(trial.route().service.port()) + 65_536;
+    port(trial, wire, &format!(":{large}"))
+}
+
+fn port_negative(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    port(trial, wire, ":-1")
+}
+
+fn port(trial: &mut Trial<'_>, wire: &mut Wire, port: &str) -> Result<(), Stop> {
+    let own = own(trial);
+    let host = own.rsplit_once(':').map_or(&own[..], |(host, _)| host);
+    ask(trial, wire, &format!("{host}{port}"))?;
+    let response = response(wire)?;
+    rejected(trial, wire, response).map(drop)
+}
+
+/// Statement 65.
+fn refused(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    refusal(trial, wire).map(drop)
+}
+
+fn refused_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    match refusal(trial, wire)? {
+        500..=599 => Ok(()),
+        status => Err(wire.failed(format!("the status is {status}"))),
+    }
+}
+
+fn refusal(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<u16, Stop> {
+    let refusing = Refusing::new(trial)?;
+    ask(trial, wire, &connect::authority(refusing.address))?;
+    let response = response(wire)?;
+    rejected(trial, wire, response)
+}
+
+/// Statement 67.
+fn unknown_name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    takes_names(trial)?;
+    let name = String::from_utf8_lossy(&impossible_name(64)).into_owned();
+    let port = trial.route().service.port();
+    ask(trial, wire, &format!("{name}:{port}"))?;
+    let response = response(wire)?;
+    rejected(trial, wire, response).map(drop)
+}
+
+/// Statement 74.
+fn unknown_method(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let own = own(trial);
+    let login = login(trial)?;
+    wire.send(format!("FROB {own} HTTP/1.1\r\nHost: {own}\r\n{login}\r\n").as_bytes())?;
+    rejected_or_closed(trial, wire)
+}
+
+fn path(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    ask(trial, wire, "/path")?;
+    rejected_or_closed(trial, wire)
+}
+
+/// The beginning of a ClientHello (RFC 8446 section 4.1.2). A program may wait for more of it.
+fn tls(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let mut hello = vec![0x16, 3, 1, 0, 46, 1, 0, 0, 42, 3, 3];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0x13, 1, 1, 0, 0]);
+    wire.send(&hello)?;
+    wire.half_close();
+    rejected_or_closed(trial, wire)
+}
+
+/// Statement 75.
+fn version(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (own, login) = (own(trial), login(trial)?);
+    wire.send(format!("CONNECT {own} HTTP/9.9\r\nHost: {own}\r\n{login}\r\n").as_bytes())?;
+    one_of(trial, wire, &[505, 400])
+}
+
+/// Statement 61.
+fn http_1_0(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (own, login) = (own(trial), login(trial)?);
+    wire.send(format!("CONNECT {own} HTTP/1.0\r\n{login}\r\n").as_bytes())?;
+    accepted(wire)?;
+    wire.carries(trial, None, b"").map(drop)
+}
+
+/// Statement 61. The standard wants 400; a proxy that finds all in the target does no harm.
+fn no_host(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (own, login) = (own(trial), login(trial)?);
+    wire.send(format!("CONNECT {own} HTTP/1.1\r\n{login}\r\n").as_bytes())?;
+    one_of(trial, wire, &[400])
+}
+
+/// Statement 62.
+fn early_data(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let data = b"early\x00\xff";
+    let mut message = request(&own(trial), &login(trial)?);
+    message.extend(data);
+    wire.send(&message)?;
+    accepted(wire)?;
+    wire.carries(trial, None, data).map(drop)
+}
+
+/// Statement 69.
+fn no_credentials(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    credentials(trial)?;
+    trial.still_works()?;
+    wire.send(&request(&own(trial), ""))?;
+    let response = response(wire)?;
+    let is_challenge = |(name, _): &(String, _)| name.eq_ignore_ascii_case("proxy-authenticate");
+    let has_challenge = response.fields.iter().any(is_challenge);
+    status_is(trial, wire, &response, &[407])?;
+    match has_challenge {
+        true => Ok(()),
+        false => Err(wire.failed("the 407 has no Proxy-Authenticate")),
+    }
+}
+
+fn right(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    credentials(trial)?;
+    connect(trial, wire)
+}
+
+/// Statement 70.
+fn wrong_password(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (user, password) = credentials(trial)?;
+    let wrong: Vec<u8> = password.iter().map(|byte| byte ^ 1).collect();
+    denied(trial, wire, user, &wrong)
+}
+
+fn wrong_user(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (user, password) = credentials(trial)?;
+    let wrong: Vec<u8> = user.iter().map(|byte| byte ^ 1).collect();
+    denied(trial, wire, &wrong, password)
+}
+
+fn password_prefix(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    match credentials(trial)? {
+        (user, [prefix @ .., _]) if !prefix.is_empty() => denied(trial, wire, user, prefix),
+        _ => Err(Stop::Skipped("the password has one byte only".to_owned())),
+    }
+}
+
+/// Only the first colon divides (RFC 7617 section 2).
+fn password_colon(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (user, password) = credentials(trial)?;
+    let Some(colon) = password.iter().position(|byte| *byte == b':') else {
+        return Err(Stop::Skipped("the password has no colon".to_owned()));
+    };
+    let mut wrong = password[..=colon].to_vec();
+    wrong.extend(password[colon + 1..].iter().map(|byte| byte ^ 1));
+    match wrong == password {
+        true => Err(Stop::Skipped("the password ends in its colon".to_owned())),
+        false => denied(trial, wire, user, &wrong),
+    }
+}
+
+/// Statement 71.
+fn scheme_case(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    credentials(trial)?;
+    let login = login(trial)?.replace(": Basic ", ": basic ");
+    wire.send(&request(&own(trial), &login))?;
+    accepted(wire)?;
+    wire.carries(trial, None, b"").map(drop)
+}
+
+fn bearer(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    credentials(trial)?;
+    let login = login(trial)?.replace(": Basic ", ": Bearer ");
+    field(trial, wire, &login, &[407])
+}
+
+fn bad_base64(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    credentials(trial)?;
+    field(
+        trial,
+        wire,
+        "Proxy-Authorization: Basic !!!\r\n",
+        &[407, 400],
+    )
+}
+
+fn no_colon(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (user, _) = credentials(trial)?;
+    let text = BASE64.encode(user);
+    field(
+        trial,
+        wire,
+        &format!("Proxy-Authorization: Basic {text}\r\n"),
+        &[407, 400],
+    )
+}
+
+/// Statement 72.
+fn authorization(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    credentials(trial)?;
+    let login = login(trial)?.replace("Proxy-Authorization", "Authorization");
+    field(trial, wire, &login, &[407])
+}
+
+/// Statement 73. A program may close before it has read all, and its answer is lost then.
+fn long_head(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let long = format!("X-Long: {}\r\n{}", "x".repeat(LONG_FIELD), login(trial)?);
+    wire.send(&request(&own(trial), &long))?;
+    match wire.message("the response", connect::response)? {
+        None => not_reached(trial, wire),
+        Some(response) => taken_or(trial, wire, &response, &[431, 413, 400]),
+    }
+}
+
+/// Statement 76, one way.
+fn outstanding(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let length = match trial.sizes() {
+        Sizes::Quick => QUICK_OUTSTANDING,
+        Sizes::Full => OUTSTANDING,
+    };
+    let data = trial.random().bytes(length);
+    ask(trial, wire, &own(trial))?;
+    accepted(wire)?;
+    let (mut far, _) = trial.accept(&mut wire.end)?;
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let sent = far.send(&data);
+            drop(far);
+            sent
+        });
+        let came = wire.end.take_up_to("the service's data", length);
+        let sent = sending.join().unwrap_or_else(|_| {
+            let text = "sending the service's data has panicked";
+            Err(Stop::failed(text))
+        });
+        // What the client has seen says more than that the service could not send.
+        match came? == data {
+            true => sent.and_then(|()| wire.end.expect_end()),
+            false => Err(wire.failed(format!(
+                "the {length} bytes that the service sent before it closed do not all arrive"
+            ))),
+        }
+    })?;
+    trial.carried(length as u64);
+    Ok(())
+}
+
+fn half_request(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let message = request(&own(trial), &login(trial)?);
+    wire.send(&message[..message.len() / 2])?;
+    wire.half_close();
+    wire.rest_within(HALF_LIMIT).map(drop)
+}
+
+/// The service of the route, as a request names it.
+fn own(trial: &Trial<'_>) -> String {
+    connect::authority(trial.route().service)
+}
+
+/// An ordinary request for `authority`.
+fn ask(trial: &Trial<'_>, wire: &mut Wire, authority: &str) -> Result<(), Stop> {
+    wire.send(&request(authority, &login(trial)?))
+}
+
+fn request(authority: &str, fields: &str) -> Vec<u8> {
+    format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n").into_bytes()
+}
+
+/// The field with the credentials that are set; nothing without any.
+fn login(trial: &Trial<'_>) -> Result<String, Stop> {
+    match trial.tunnel().credentials() {
+        None => Ok(String::new()),
+        Some((user, password)) => Ok(basic(user, password)),
+    }
+}
+
+fn basic(user: &[u8], password: &[u8]) -> String {
+    let text = BASE64.encode(&[user, b":", password].concat());
+    format!("Proxy-Authorization: Basic {text}\r\n")
+}
+
+fn credentials<'a>(trial: &Trial<'a>) -> Result<(&'a [u8], &'a [u8]), Stop> {
+    let set = trial.tunnel().credentials();
+    set.ok_or_else(|| Stop::Skipped("no user and password are set".to_owned()))
+}
+
+/// Wrong credentials.
+fn denied(
+    trial: &mut Trial<'_>,
+    wire: &mut Wire,
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), Stop> {
+    field(trial, wire, &basic(user, password), &[407])
+}
+
+/// A request with this field in place of the right credentials, right after a good one from the same
+/// address, which must change nothing.
+fn field(trial: &mut Trial<'_>, wire: &mut Wire, field: &str, right: &[u16]) -> Result<(), Stop> {
+    trial.still_works()?;
+    wire.send(&request(&own(trial), field))?;
+    let response = response(wire)?;
+    status_is(trial, wire, &response, right)
+}
+
+/// The response that counts.
+fn response(wire: &mut Wire) -> Result<Response, Stop> {
+    match response_or_close(wire)? {
+        Some(response) => Ok(response),
+        None => Err(wire.failed("the program closes in place of the response")),
+    }
+}
+
+fn response_or_close(wire: &mut Wire) -> Result<Option<Response>, Stop> {
+    for _ in 0..=MOST_INTERIM {
+        match wire.message("the response", connect::response)? {
+            Some(response) if response.is_interim() => {}
+            response => return Ok(response),
+        }
+    }
+    Err(wire.failed(format!("more than {MOST_INTERIM} interim responses")))
+}
+
+fn accepted(wire: &mut Wire) -> Result<Response, Stop> {
+    let response = response(wire)?;
+    match response.clone().accepted() {
+        Ok(()) => Ok(response),
+        Err(error) => Err(wire.failed(error.to_string())),
+    }
+}
+
+/// The response is a 4xx or 5xx, and the service was not reached; the status.
+fn rejected(trial: &Trial<'_>, wire: &Wire, response: Response) -> Result<u16, Stop> {
+    match response.status {
+        400..=599 => not_reached(trial, wire).map(|()| response.status),
+        status => Err(wire.failed(format!("the status is {status}"))),
+    }
+}
+
+fn rejected_or_closed(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    match response_or_close(wire)? {
+        Some(response) => rejected(trial, wire, response).map(drop),
+        None => not_reached(trial, wire),
+    }
+}
+
+fn status_is(
+    trial: &Trial<'_>,
+    wire: &Wire,
+    response: &Response,
+    right: &[u16],
+) -> Result<(), Stop> {
+    match right.contains(&response.status) {
+        true => not_reached(trial, wire),
+        false => Err(wire.failed(format!("the status is {}", response.status))),
+    }
+}
+
+/// One of these, or a 2xx that is meant.
+fn one_of(trial: &mut Trial<'_>, wire: &mut Wire, right: &[u16]) -> Result<(), Stop> {
+    let response = response(wire)?;
+    taken_or(trial, wire, &response, right)
+}
+
+fn taken_or(
+    trial: &mut Trial<'_>,
+    wire: &mut Wire,
+    response: &Response,
+    right: &[u16],
+) -> Result<(), Stop> {
+    match response.status {
+        200..=299 => wire.carries(trial, None, b"").map(drop),
+        _ => status_is(trial, wire, response, right),
+    }
+}

@@ -1,0 +1,285 @@
+//! A client that speaks a handshake byte by byte, and cuts what it sends in all ways.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use super::CLOSE_LIMIT;
+use crate::deadline::Deadline;
+use crate::proto::decode::Decoded;
+use crate::tunnel::Stop;
+use crate::tunnel::ends::conversation::{End, is_reset};
+use crate::tunnel::ends::service::Service;
+use crate::tunnel::run::options::Sizes;
+use crate::tunnel::run::trial::Trial;
+
+/// Between two pieces, so that a program reads them one by one. On a loaded machine it may find both at
+/// once; then a check sees less, and never something wrong.
+const GAP: Duration = Duration::from_micros(300);
+/// The most places at which a quick run splits what is sent.
+const QUICK_SPLITS: usize = 12;
+/// The most bytes of an answer that is read for its end only.
+const MOST_REST: usize = 64 * 1024;
+/// What is sent both ways to see that a connection carries; neither is text of a protocol.
+const UP: &[u8] = b"\x00up\xff\r\n";
+const DOWN: &[u8] = b"\xffdown\x00\n";
+
+/// What a check does on one connection.
+pub(super) type Once = fn(&mut Trial<'_>, &mut Wire) -> Result<(), Stop>;
+
+/// The plans for statements: each line is a strictness, a name, the statement, its source and the body.
+/// Those of `cut` are checked in pieces too, those of `whole` only whole.
+macro_rules! statements {
+    (
+        cut { $($cut:ident $name:literal $statement:literal $source:literal $once:expr;)* }
+        whole { $($whole:ident $name2:literal $statement2:literal $source2:literal $once2:expr;)* }
+    ) => {
+        &[
+            $(
+                $crate::tunnel::run::plan::Plan::new(
+                    $crate::tunnel::Strictness::$cut,
+                    $name,
+                    $statement,
+                    $source,
+                    |trial| $crate::tunnel::suites::conformance::cut::whole(trial, $once),
+                ),
+                $crate::tunnel::run::plan::Plan::harness(
+                    concat!($name, "/cut"),
+                    concat!($statement, "; however the client's bytes are cut"),
+                    |trial| $crate::tunnel::suites::conformance::cut::in_pieces(trial, $once),
+                )
+                .patience(2),
+            )*
+            $(
+                $crate::tunnel::run::plan::Plan::new(
+                    $crate::tunnel::Strictness::$whole,
+                    $name2,
+                    $statement2,
+                    $source2,
+                    |trial| $crate::tunnel::suites::conformance::cut::whole(trial, $once2),
+                ),
+            )*
+        ]
+    };
+}
+
+pub(super) use statements;
+
+/// Makes the check with whole messages.
+pub(super) fn whole(trial: &mut Trial<'_>, once: Once) -> Result<(), Stop> {
+    cut(trial, Cut::Whole, once)?;
+    trial.still_works()
+}
+
+/// Makes the check one byte a segment, and split at each byte that is not a message's end anyway.
+pub(super) fn in_pieces(trial: &mut Trial<'_>, once: Once) -> Result<(), Stop> {
+    let ends = cut(trial, Cut::Bytes, once)?;
+    for at in splits(&ends, trial.sizes()) {
+        cut(trial, Cut::At(at), once)?;
+    }
+    trial.still_works()
+}
+
+/// How the client's bytes are cut.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    Whole,
+    Bytes,
+    /// In two, after so many bytes of the connection.
+    At(usize),
+}
+
+/// A connection to the program on which a check speaks the protocol itself.
+pub(super) struct Wire {
+    pub(super) end: End,
+    cut: Cut,
+    /// Where each message ended, in bytes of the connection.
+    ends: Vec<usize>,
+}
+
+fn cut(trial: &mut Trial<'_>, cut: Cut, once: Once) -> Result<Vec<usize>, Stop> {
+    let mut wire = Wire {
+        end: trial.raw()?,
+        cut,
+        ends: Vec::new(),
+    };
+    match (once(trial, &mut wire), cut) {
+        (Ok(()), _) => Ok(wire.ends),
+        (Err(Stop::Failed(message, failure)), Cut::Bytes) => {
+            let message = format!("one byte a segment: {message}");
+            Err(Stop::Failed(message, failure))
+        }
+        (Err(Stop::Failed(message, failure)), Cut::At(at)) => {
+            let message = format!("split after byte {at}: {message}");
+            Err(Stop::Failed(message, failure))
+        }
+        (Err(other), _) => Err(other),
+    }
+}
+
+/// Where to split what has those ends of messages: everywhere within a message, in a quick run at some
+/// places of a long one.
+fn splits(ends: &[usize], sizes: Sizes) -> Vec<usize> {
+    let total = ends.last().copied().unwrap_or_default();
+    let all: Vec<usize> = (1..total).filter(|at| !ends.contains(at)).collect();
+    let step = match sizes {
+        Sizes::Quick => all.len().div_ceil(QUICK_SPLITS).max(1),
+        Sizes::Full => 1,
+    };
+    all.into_iter().step_by(step).collect()
+}
+
+impl Wire {
+    /// Sends one message, cut. A program may close as soon as it has seen what is wrong: then the rest is
+    /// not sent, and what it has said is judged.
+    pub(super) fn send(&mut self, message: &[u8]) -> Result<(), Stop> {
+        let begin = self.ends.last().copied().unwrap_or_default();
+        self.ends.push(begin + message.len());
+        let pieces: Vec<&[u8]> = match self.cut {
+            Cut::Whole => vec![message],
+            Cut::Bytes => message.chunks(1).collect(),
+            Cut::At(at) => match message.split_at_checked(at.saturating_sub(begin)) {
+                Some((first, rest)) if !first.is_empty() => vec![first, rest],
+                _ => vec![message],
+            },
+        };
+        for (index, piece) in pieces.into_iter().enumerate() {
+            if index > 0 {
+                thread::sleep(GAP);
+            }
+            match self.end.stream().write_all(piece) {
+                Err(error) if is_reset(&error) => return Ok(()),
+                Err(error) => return Err(self.failed(format!("the client cannot send: {error}"))),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything comes within `limit`, an end included.
+    pub(super) fn has_more_within(&mut self, limit: Duration) -> bool {
+        self.end.stream().has_more_within(limit)
+    }
+
+    /// The client has sent all.
+    pub(super) fn half_close(&mut self) {
+        // The program may have closed already.
+        let _ = self.end.stream().shutdown_write();
+    }
+
+    /// The program's next message; `None` if it closes in place of it.
+    pub(super) fn message<T, E: Display>(
+        &mut self,
+        what: &'static str,
+        decode: impl Fn(&[u8]) -> Result<Decoded<T>, E>,
+    ) -> Result<Option<T>, Stop> {
+        let mut input = Vec::new();
+        loop {
+            let missing = match decode(&input) {
+                Err(error) => return Err(self.failed(error.to_string())),
+                Ok(Decoded::Complete { value, .. }) => return Ok(Some(value)),
+                Ok(Decoded::Partial { missing }) => missing,
+            };
+            let came = self.end.take_up_to(what, missing)?;
+            input.extend_from_slice(&came);
+            match (came.len() < missing, input.len()) {
+                (false, _) => {}
+                (true, 0) => return Ok(None),
+                (true, length) => {
+                    return Err(self.failed(format!("{what} ends after {length} bytes")));
+                }
+            }
+        }
+    }
+
+    /// As [`Wire::message`], where the program must answer.
+    pub(super) fn answer<T, E: Display>(
+        &mut self,
+        what: &'static str,
+        decode: impl Fn(&[u8]) -> Result<Decoded<T>, E>,
+    ) -> Result<T, Stop> {
+        let message = self.message(what, decode)?;
+        message.ok_or_else(|| self.failed(format!("the program closes in place of {what}")))
+    }
+
+    /// All that comes before the program closes, which it must do.
+    pub(super) fn rest(&mut self) -> Result<Vec<u8>, Stop> {
+        self.rest_within(CLOSE_LIMIT)
+    }
+
+    /// As [`Wire::rest`], within `limit`.
+    pub(super) fn rest_within(&mut self, limit: Duration) -> Result<Vec<u8>, Stop> {
+        self.limit(limit);
+        let came = self
+            .end
+            .take_up_to("the connection to be closed", MOST_REST)?;
+        match came.len() {
+            MOST_REST => Err(self.failed(format!("more than {MOST_REST} bytes come"))),
+            _ => Ok(came),
+        }
+    }
+
+    /// The program closes within `limit`, and says nothing more.
+    pub(super) fn closes(&mut self, limit: Duration) -> Result<(), Stop> {
+        self.limit(limit);
+        let came = self.end.take_up_to("the connection to be closed", 1)?;
+        match came.is_empty() {
+            true => Ok(()),
+            false => Err(self.failed("more comes in place of the end")),
+        }
+    }
+
+    /// The program has connected to the service, and carries both ways; first what was sent `early`.
+    /// Gives where it has connected from.
+    pub(super) fn carries(
+        &mut self,
+        trial: &mut Trial<'_>,
+        service: Option<&Service>,
+        early: &[u8],
+    ) -> Result<SocketAddr, Stop> {
+        let (mut far, peer) = match service {
+            Some(service) => trial.accept_at(service, &mut self.end)?,
+            None => trial.accept(&mut self.end)?,
+        };
+        trial.preamble(&mut far, &mut self.end)?;
+        far.expect("the data sent with the handshake", early)?;
+        self.end.send(UP)?;
+        far.expect("the client's data", UP)?;
+        far.send(DOWN)?;
+        self.end.expect("the service's data", DOWN)?;
+        Ok(peer)
+    }
+
+    /// A failure with what was sent and received here.
+    pub(super) fn failed(&self, message: impl Into<String>) -> Stop {
+        self.end.failed(message)
+    }
+
+    fn limit(&mut self, limit: Duration) {
+        let limit = limit.min(self.end.stream().remaining());
+        let deadline = Deadline::new(limit, "the connection to be closed");
+        self.end.stream().set_deadline(deadline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_run_splits_everywhere_but_where_a_message_ends() {
+        assert_eq!(splits(&[3, 7], Sizes::Full), [1, 2, 4, 5, 6]);
+        assert_eq!(splits(&[1], Sizes::Full), [0; 0]);
+        assert_eq!(splits(&[], Sizes::Full), [0; 0]);
+    }
+
+    #[test]
+    fn a_quick_run_splits_long_messages_at_some_places() {
+        assert_eq!(splits(&[3, 7], Sizes::Quick), [1, 2, 4, 5, 6]);
+        let splits = splits(&[300], Sizes::Quick);
+        assert!(splits.len() <= QUICK_SPLITS && splits.len() > QUICK_SPLITS / 2);
+        assert!(splits[0] == 1 && splits.is_sorted());
+    }
+}

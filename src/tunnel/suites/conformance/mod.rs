@@ -1,0 +1,143 @@
+//! The suite of what the standards say about a proxy's handshake, as far as it shows from outside.
+//!
+//! Each statement is checked with the client's messages whole, and once more, under the same id with
+//! `/cut` at its end, one byte a segment and split at each byte. TCP promises no segments, so that a
+//! program has to put them together, but no standard of proxies says so: those are rules of the harness.
+//! After each check an ordinary connection still works.
+//!
+//! What no check can see from outside, and what other suites look at:
+//!
+//! | statement | why it is not here |
+//! |-|-|
+//! | SOCKS5: reply 04 for an unreachable host | it needs an address where nobody answers; all of this machine's do |
+//! | SOCKS5: reply 03 without a route, 01 or 02 for a prohibited one | it needs another routing table |
+//! | SOCKS5: reply 02, CONNECT: 403 where a rule forbids it | the rules are those of the program's own configuration |
+//! | SOCKS5: reply 06, the time to live is over | it needs a network with routers |
+//! | SOCKS5: method 01 taken to its end | GSSAPI needs a key distribution center |
+//! | SOCKS4: replies 5c and 5d | they need an identd on the client's side |
+//! | SOCKS5: what a request with RSV other than 00 gets | both ways are right; it is checked that it is one of them |
+//! | UDP ASSOCIATE | the suite of UDP |
+//! | data, half-closes, resets, many connections, a refusing service behind a forwarder, TERM | whatever the protocol: the suites of closing, concurrency, turnover, faults and life |
+//! | PROXY protocol: LOCAL and UNKNOWN | a forwarder sends them for connections of its own, such as health checks |
+
+mod connect;
+mod cut;
+mod proxy_protocol;
+mod socks4;
+mod socks5;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::tunnel::ends::service::Service;
+use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
+use crate::tunnel::run::trial::Trial;
+use crate::tunnel::{Family, Kind, Stop};
+use cut::{Wire, statements};
+
+/// The longest time between a failure and the close of its connection (RFC 1928 section 6); a rule of
+/// the harness for the other protocols.
+const CLOSE_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+/// The longest time between the client's end in the middle of a handshake and the program's.
+const HALF_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// The tables for what the tunnel speaks.
+pub(in crate::tunnel) fn tables(kind: Kind) -> &'static [&'static Table] {
+    match kind {
+        Kind::Socks4 => &[&socks4::TABLE],
+        Kind::Socks4a => &[&socks4::TABLE_4A],
+        Kind::Socks5 => &[&socks5::TABLE],
+        Kind::HttpConnect => &[&connect::TABLE],
+        Kind::ProxyProtocol => &[&proxy_protocol::TABLE],
+        Kind::Forward | Kind::Other => &[&NOTHING],
+    }
+}
+
+/// Stands in the report for what cannot be checked.
+const NOTHING: Table = Table {
+    name: "conformance",
+    routes: Routes::First,
+    applies: |tunnel| {
+        Err(match tunnel.kind() {
+            Kind::Forward => "a forwarder has no handshake".to_owned(),
+            _ => "what it speaks is not known".to_owned(),
+        })
+    },
+    steps: Steps::Plans(&[Plan::must(
+        "handshake",
+        "the handshake is as its protocol says",
+        "the protocol of the tunnel",
+        |_| Ok(()),
+    )]),
+};
+
+/// An address of the service's family that refuses, and keeps its port while this lives: a socket that
+/// is bound and does not listen.
+struct Refusing {
+    address: SocketAddr,
+    _socket: Socket,
+}
+
+impl Refusing {
+    fn new(trial: &Trial<'_>) -> Result<Refusing, Stop> {
+        let ip = trial.route().service.ip();
+        let bound = || {
+            let any = SocketAddr::new(ip, 0);
+            let socket = Socket::new(Domain::for_address(any), Type::STREAM, None)?;
+            socket.bind(&any.into())?;
+            let address = socket.local_addr()?.as_socket();
+            std::io::Result::Ok(address.map(|address| Refusing {
+                address,
+                _socket: socket,
+            }))
+        };
+        match bound() {
+            Ok(Some(refusing)) => Ok(refusing),
+            _ => Err(Stop::Skipped(format!("no port that refuses on {ip}"))),
+        }
+    }
+}
+
+/// A service of this family beside that of the route, for a client that names its address.
+fn service_of(trial: &Trial<'_>, family: Family) -> Result<Service, Stop> {
+    let route = trial.route();
+    if trial.tunnel().binds_outgoing() && Family::of(route.outgoing) != family {
+        let reason = format!("the program is bound to {}", route.outgoing);
+        return Err(Stop::Skipped(reason));
+    }
+    let ip: IpAddr = match family {
+        _ if Family::of(route.service.ip()) == family => route.service.ip(),
+        Family::V4 => Ipv4Addr::LOCALHOST.into(),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+    };
+    Service::bind(&[ip])
+        .map_err(|error| Stop::Skipped(format!("no {} service here: {error}", family.name())))
+}
+
+/// A service at `localhost`, where the program takes names.
+fn localhost(trial: &Trial<'_>) -> Result<Service, Stop> {
+    takes_names(trial)?;
+    crate::tunnel::suites::connectivity::localhost(trial.tunnel(), &trial.route())
+}
+
+fn takes_names(trial: &Trial<'_>) -> Result<(), Stop> {
+    match trial.tunnel().takes_names() {
+        true => Ok(()),
+        false => Err(Stop::Skipped("the program takes no names".to_owned())),
+    }
+}
+
+/// A name of `length` bytes that cannot exist, so that nobody is asked for it: its label is longer than
+/// 63 bytes (RFC 1035 section 2.3.4).
+fn impossible_name(length: usize) -> Vec<u8> {
+    vec![b'a'; length]
+}
+
+/// The service must not have been connected to.
+fn not_reached(trial: &Trial<'_>, wire: &Wire) -> Result<(), Stop> {
+    match trial.service().is_idle() {
+        true => Ok(()),
+        false => Err(wire.failed("the program has connected to the service all the same")),
+    }
+}

@@ -1,0 +1,152 @@
+//! User and password (RFC 1929).
+
+use super::super::{CLOSE_LIMIT, Wire, not_reached};
+use super::{Stop, credentials, granted, method, own_host, request};
+use crate::proto::socks5::{self, CONNECT, USER_PASSWORD};
+use crate::tunnel::run::trial::Trial;
+
+/// Statement 15.
+pub(super) fn right(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (user, password) = credentials(trial)?;
+    match login(wire, 1, user, password)? {
+        Some(0) => {}
+        status => return Err(wire.failed(denial(status))),
+    }
+    let (host, port) = own_host(trial);
+    wire.send(&request(CONNECT, &host, port)?)?;
+    granted(wire)?;
+    wire.carries(trial, None, b"").map(drop)
+}
+
+/// Statement 16.
+pub(super) fn wrong_password(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (user, password) = credentials(trial)?;
+    let wrong: Vec<u8> = password.iter().map(|byte| byte ^ 1).collect();
+    denied(trial, wire, user, &wrong)
+}
+
+pub(super) fn wrong_user(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (user, password) = credentials(trial)?;
+    let wrong: Vec<u8> = user.iter().map(|byte| byte ^ 1).collect();
+    denied(trial, wire, &wrong, password)
+}
+
+/// Statement 17.
+pub(super) fn password_prefix(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    match credentials(trial)? {
+        (user, [prefix @ .., _]) if !prefix.is_empty() => denied(trial, wire, user, prefix),
+        _ => Err(Stop::Skipped("the password has one byte only".to_owned())),
+    }
+}
+
+/// Statement 18.
+pub(super) fn password_nul(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (user, password) = credentials(trial)?;
+    if password.len() == 255 {
+        return Err(Stop::Skipped("the password has 255 bytes".to_owned()));
+    }
+    denied(trial, wire, user, &[password, b"\0"].concat())
+}
+
+/// The colon of statement 15.
+pub(super) fn password_colon(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (user, password) = credentials(trial)?;
+    let Some(colon) = password.iter().position(|byte| *byte == b':') else {
+        return Err(Stop::Skipped("the password has no colon".to_owned()));
+    };
+    let mut wrong = password[..=colon].to_vec();
+    wrong.extend(password[colon + 1..].iter().map(|byte| byte ^ 1));
+    match wrong == password {
+        true => Err(Stop::Skipped("the password ends in its colon".to_owned())),
+        false => denied(trial, wire, user, &wrong),
+    }
+}
+
+/// Statement 19.
+pub(super) fn empty(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    credentials(trial)?;
+    trial.still_works()?;
+    match login(wire, 1, b"", b"")? {
+        Some(0) => Err(wire.failed("an empty user and password are taken")),
+        _ => not_reached(trial, wire),
+    }
+}
+
+/// Statement 20.
+pub(super) fn version(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (user, password) = credentials(trial)?;
+    greet(wire)?;
+    wire.send(&encode(5, user, password))?;
+    refused_login(trial, wire)
+}
+
+/// Statement 21.
+pub(super) fn longest(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    credentials(trial)?;
+    denied(trial, wire, &[b'u'; 255], &[b'p'; 255])
+}
+
+/// Statement 23.
+pub(super) fn left_out(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    credentials(trial)?;
+    greet(wire)?;
+    let (host, port) = own_host(trial);
+    wire.send(&request(CONNECT, &host, port)?)?;
+    // Whoever takes it for the beginning of a login gets an end.
+    wire.half_close();
+    refused_login(trial, wire)
+}
+
+/// The program says no and closes, also right after it has said yes to others, and serves no request
+/// that comes nevertheless.
+fn denied(
+    trial: &mut Trial<'_>,
+    wire: &mut Wire,
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), Stop> {
+    trial.still_works()?;
+    match login(wire, 1, user, password)? {
+        Some(status) if status != 0 => {}
+        Some(_) => return Err(wire.failed("the login is taken")),
+        None => return Err(wire.failed(denial(None))),
+    }
+    let (host, port) = own_host(trial);
+    wire.send(&request(CONNECT, &host, port)?)?;
+    wire.closes(CLOSE_LIMIT)?;
+    not_reached(trial, wire)
+}
+
+/// The program says no in whichever version, or nothing, and closes.
+fn refused_login(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    match wire.end.take_up_to("the password reply", 2)?[..] {
+        [_, 0] => return Err(wire.failed("the program says yes")),
+        _ => wire.rest()?,
+    };
+    not_reached(trial, wire)
+}
+
+/// Logs in; the status, or `None` if the program closes in place of it.
+fn login(wire: &mut Wire, version: u8, user: &[u8], password: &[u8]) -> Result<Option<u8>, Stop> {
+    greet(wire)?;
+    wire.send(&encode(version, user, password))?;
+    wire.message("the password reply", socks5::credentials_reply)
+}
+
+fn greet(wire: &mut Wire) -> Result<(), Stop> {
+    wire.send(&[5, 1, USER_PASSWORD])?;
+    method(wire, &[USER_PASSWORD]).map(drop)
+}
+
+/// Also what the standard does not allow.
+fn encode(version: u8, user: &[u8], password: &[u8]) -> Vec<u8> {
+    let counted = |text: &[u8]| [&[text.len() as u8], text].concat();
+    [vec![version], counted(user), counted(password)].concat()
+}
+
+fn denial(status: Option<u8>) -> String {
+    match status {
+        Some(status) => format!("the login fails with status {status:02x}"),
+        None => "the program closes in place of the password reply".to_owned(),
+    }
+}

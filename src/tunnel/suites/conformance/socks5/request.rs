@@ -1,0 +1,414 @@
+//! Requests, addresses and replies (RFC 1928 sections 4 to 6).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::super::{
+    CLOSE_LIMIT, HALF_LIMIT, Refusing, Wire, impossible_name, localhost, not_reached, service_of,
+    takes_names,
+};
+use super::{Stop, granted, open, opened, opening, own_host, reply, request};
+use crate::proto::socks5::{self, BIND, CONNECT, Host, Reply};
+use crate::tunnel::ends::address::{Family, connect_from};
+use crate::tunnel::ends::conversation::End;
+use crate::tunnel::ends::stream::Stream;
+use crate::tunnel::run::options::Sizes;
+use crate::tunnel::run::trial::Trial;
+
+/// How long a program may take for its second reply before it is tried whether it has lost the request.
+const SOON: Duration = Duration::from_millis(500);
+/// How long a quick run waits for the end of a client that says nothing more.
+const QUICK_SILENCE: Duration = Duration::from_millis(200);
+
+/// Statement 24.
+pub(super) fn connect(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (host, port) = own_host(trial);
+    ask(trial, wire, CONNECT, &host, port)?;
+    granted(wire)?;
+    wire.carries(trial, None, b"").map(drop)
+}
+
+/// Statement 24, the address.
+pub(super) fn bound(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (host, port) = own_host(trial);
+    ask(trial, wire, CONNECT, &host, port)?;
+    let told = granted(wire)?.bound;
+    let peer = wire.carries(trial, None, b"")?;
+    let Some(told) = told.socket_addr() else {
+        return Err(wire.failed("the reply tells a name"));
+    };
+    let right = told.ip() == peer.ip() && (told.port() == 0 || told.port() == peer.port());
+    match told.ip().is_unspecified() || right {
+        true => Ok(()),
+        false => Err(wire.failed(format!(
+            "the program says that it connects from {told}, but it came from {peer}"
+        ))),
+    }
+}
+
+pub(super) fn ipv4(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    connect_by(trial, wire, Family::V4)
+}
+
+/// Statement 25.
+pub(super) fn ipv6(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    connect_by(trial, wire, Family::V6)
+}
+
+fn connect_by(trial: &mut Trial<'_>, wire: &mut Wire, family: Family) -> Result<(), Stop> {
+    let service = service_of(trial, family)?;
+    let host = Host::Ip(service.addr().ip());
+    ask(trial, wire, CONNECT, &host, service.port())?;
+    granted(wire)?;
+    wire.carries(trial, Some(&service), b"").map(drop)
+}
+
+/// Statement 26.
+pub(super) fn name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let service = localhost(trial)?;
+    let host = Host::Name(b"localhost".to_vec());
+    ask(trial, wire, CONNECT, &host, service.port())?;
+    granted(wire)?;
+    wire.carries(trial, Some(&service), b"").map(drop)
+}
+
+/// Statement 27.
+pub(super) fn name_literal(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    takes_names(trial)?;
+    let service = trial.route().service;
+    let host = Host::Name(service.ip().to_string().into_bytes());
+    ask(trial, wire, CONNECT, &host, service.port())?;
+    granted(wire)?;
+    wire.carries(trial, None, b"").map(drop)
+}
+
+/// Statement 28.
+pub(super) fn refused(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    refusal_code(trial, wire).map(drop)
+}
+
+pub(super) fn refused_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let code = refusal_code(trial, wire)?;
+    is_code(wire, code, &[5])
+}
+
+pub(super) fn closes(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    refusal_code(trial, wire)?;
+    wire.closes(CLOSE_LIMIT)
+}
+
+fn refusal_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<u8, Stop> {
+    let refusing = Refusing::new(trial)?;
+    let address = refusing.address;
+    ask(
+        trial,
+        wire,
+        CONNECT,
+        &Host::Ip(address.ip()),
+        address.port(),
+    )?;
+    failure(trial, wire)
+}
+
+/// Statement 33.
+pub(super) fn unknown_name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    unknown_name_failure(trial, wire, 64).map(drop)
+}
+
+pub(super) fn unknown_name_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let code = unknown_name_failure(trial, wire, 64)?;
+    is_code(wire, code, &[4, 1])
+}
+
+/// Statement 37.
+pub(super) fn longest_name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    unknown_name_failure(trial, wire, 255).map(drop)
+}
+
+fn unknown_name_failure(trial: &mut Trial<'_>, wire: &mut Wire, length: usize) -> Result<u8, Stop> {
+    takes_names(trial)?;
+    let port = trial.route().service.port();
+    let host = Host::Name(impossible_name(length));
+    ask(trial, wire, CONNECT, &host, port)?;
+    failure(trial, wire)
+}
+
+/// Statement 37.
+pub(super) fn empty_name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    open(trial, wire)?;
+    let [high, low] = trial.route().service.port().to_be_bytes();
+    wire.send(&[5, CONNECT, 0, 3, 0, high, low])?;
+    failure_or_close(trial, wire).map(drop)
+}
+
+/// Statement 34.
+pub(super) fn command<const COMMAND: u8>(
+    trial: &mut Trial<'_>,
+    wire: &mut Wire,
+) -> Result<(), Stop> {
+    command_failure(trial, wire, COMMAND).map(drop)
+}
+
+pub(super) fn command_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let code = command_failure(trial, wire, 0x7f)?;
+    is_code(wire, code, &[7])
+}
+
+fn command_failure(trial: &mut Trial<'_>, wire: &mut Wire, command: u8) -> Result<u8, Stop> {
+    let (host, port) = own_host(trial);
+    ask(trial, wire, command, &host, port)?;
+    failure(trial, wire)
+}
+
+/// Statement 36.
+pub(super) fn address_type<const TYPE: u8>(
+    trial: &mut Trial<'_>,
+    wire: &mut Wire,
+) -> Result<(), Stop> {
+    type_failure(trial, wire, TYPE).map(drop)
+}
+
+pub(super) fn address_type_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let code = type_failure(trial, wire, 9)?;
+    is_code(wire, code, &[8])
+}
+
+fn type_failure(trial: &mut Trial<'_>, wire: &mut Wire, kind: u8) -> Result<u8, Stop> {
+    open(trial, wire)?;
+    let (host, port) = own_host(trial);
+    let mut message = request(CONNECT, &host, port)?;
+    message[3] = kind;
+    wire.send(&message)?;
+    failure(trial, wire)
+}
+
+/// Statement 38.
+pub(super) fn port_0(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (host, _) = own_host(trial);
+    ask(trial, wire, CONNECT, &host, 0)?;
+    failure(trial, wire).map(drop)
+}
+
+/// Statement 39.
+pub(super) fn version(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    open(trial, wire)?;
+    let (host, port) = own_host(trial);
+    let mut message = request(CONNECT, &host, port)?;
+    message[0] = 4;
+    wire.send(&message)?;
+    failure_or_close(trial, wire).map(drop)
+}
+
+/// Statement 40.
+pub(super) fn reserved(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    open(trial, wire)?;
+    let (host, port) = own_host(trial);
+    let mut message = request(CONNECT, &host, port)?;
+    message[2] = 1;
+    wire.send(&message)?;
+    match wire.answer("the reply", socks5::reply)?.code {
+        0 => wire.carries(trial, None, b"").map(drop),
+        code => assigned(wire, code),
+    }
+}
+
+/// Statement 35.
+pub(super) fn bind(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let listens = listens(trial, wire)?;
+    let from = trial.route().service.ip();
+    let mut far = come(trial, wire, from, listens)?;
+    let peer = granted(wire)?.bound.socket_addr();
+    let here = far.stream().local_addr().ok();
+    match peer {
+        Some(told) if told.ip().is_unspecified() || Some(told) == here => {}
+        told => {
+            return Err(wire.failed(format!(
+                "the second reply tells {told:?}, but {here:?} has connected"
+            )));
+        }
+    }
+    far.send(b"from outside")?;
+    wire.end
+        .expect("what has come from outside", b"from outside")?;
+    wire.end.send(b"to outside")?;
+    far.expect("what was sent to the outside", b"to outside")
+}
+
+/// Statement 35, whom it is for.
+pub(super) fn bind_stranger(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let route = trial.route();
+    let others = [route.client, route.outgoing];
+    let like = |ip: &&IpAddr| ip.is_ipv4() == route.service.is_ipv4() && **ip != route.service.ip();
+    let Some(&stranger) = others.iter().find(like) else {
+        return Err(Stop::Skipped("there is no other address here".to_owned()));
+    };
+    let listens = listens(trial, wire)?;
+    let _stranger = come(trial, wire, stranger, listens)?;
+    // It may wait for the right one, or give up.
+    let limit = trial.deadline("a connection").remaining();
+    let _right = connect_from(route.service.ip(), listens, limit);
+    match reply(wire)? {
+        Some(Reply { code: 0, bound })
+            if bound.socket_addr().map(|told| told.ip()) == Some(stranger) =>
+        {
+            Err(wire.failed(format!(
+                "it was asked for {}, and takes {stranger}",
+                route.service.ip()
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Asks for BIND; where the program listens for the service's host.
+fn listens(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<SocketAddr, Stop> {
+    let (host, port) = own_host(trial);
+    ask(trial, wire, BIND, &host, port)?;
+    let reply = wire.answer("the first reply", socks5::reply)?;
+    if reply.code != 0 {
+        assigned(wire, reply.code)?;
+        let meaning = socks5::meaning(reply.code);
+        return Err(Stop::Unsupported(format!(
+            "BIND: reply code {:02x}, {meaning}",
+            reply.code
+        )));
+    }
+    let Some(told) = reply.bound.socket_addr() else {
+        return Err(wire.failed("the first reply tells a name"));
+    };
+    if told.port() == 0 {
+        return Err(wire.failed("the first reply tells port 0"));
+    }
+    let route = trial.route();
+    let ip = match (told.ip().is_unspecified(), trial.tunnel().binds_outgoing()) {
+        (false, _) => told.ip(),
+        (true, true) => route.outgoing,
+        (true, false) => route.listen.ip(),
+    };
+    Ok(SocketAddr::new(ip, told.port()))
+}
+
+/// Connects from `ip` to where the program listens.
+fn come(trial: &mut Trial<'_>, wire: &Wire, ip: IpAddr, listens: SocketAddr) -> Result<End, Stop> {
+    let deadline = trial.deadline("the connection from outside");
+    let tcp = connect_from(ip, listens, deadline.remaining()).map_err(|error| {
+        wire.failed(format!(
+            "{ip} cannot connect to {listens}, as told: {error}"
+        ))
+    })?;
+    Ok(End::new(Stream::new(tcp, deadline), "the service"))
+}
+
+/// Statement 11.
+pub(super) fn pipelined(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    in_one(trial, wire, b"")
+}
+
+/// Statement 12.
+pub(super) fn early_data(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    in_one(trial, wire, b"early\x00\xff")
+}
+
+fn in_one(trial: &mut Trial<'_>, wire: &mut Wire, data: &[u8]) -> Result<(), Stop> {
+    let (host, port) = own_host(trial);
+    let mut message = opening(trial)?.concat();
+    message.extend(request(CONNECT, &host, port)?);
+    message.extend(data);
+    wire.send(&message)?;
+    opened(trial, wire)?;
+    if wire.has_more_within(SOON) {
+        granted(wire)?;
+        return wire.carries(trial, None, data).map(drop);
+    }
+    // A slow program still answers after the client's end; one that has lost the request closes now, and
+    // need not be waited for.
+    wire.half_close();
+    granted(wire)?;
+    let (mut service, _) = trial.accept(&mut wire.end)?;
+    service.expect("the data sent with the request", data)
+}
+
+/// Statement 41.
+pub(super) fn half_greeting(_: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    wire.send(&[5])?;
+    wire.half_close();
+    half_ends(wire)
+}
+
+/// Statement 41.
+pub(super) fn half_request(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    open(trial, wire)?;
+    wire.send(&[5, CONNECT, 0, 1, 127])?;
+    wire.half_close();
+    half_ends(wire)
+}
+
+/// What it says to that is its own business.
+fn half_ends(wire: &mut Wire) -> Result<(), Stop> {
+    wire.rest_within(HALF_LIMIT).map(drop)
+}
+
+/// Statement 42.
+pub(super) fn silence(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    wire.send(&[5])?;
+    trial.still_works()?;
+    let limit = match trial.sizes() {
+        Sizes::Quick => QUICK_SILENCE,
+        Sizes::Full => trial.deadline("an end").remaining() / 2,
+    };
+    let begun = Instant::now();
+    let ended = wire.rest_within(limit).is_ok();
+    let seen = match ended {
+        true => format!("closed after {:.1?}", begun.elapsed()),
+        false => format!("open after {limit:.1?}"),
+    };
+    trial.record("silence after one byte", seen);
+    Ok(())
+}
+
+/// Greets, logs in and makes a request.
+fn ask(
+    trial: &Trial<'_>,
+    wire: &mut Wire,
+    command: u8,
+    host: &Host,
+    port: u16,
+) -> Result<(), Stop> {
+    open(trial, wire)?;
+    wire.send(&request(command, host, port)?)
+}
+
+/// Reads a reply that must be a failure; its code.
+fn failure(trial: &Trial<'_>, wire: &mut Wire) -> Result<u8, Stop> {
+    match failure_or_close(trial, wire)? {
+        Some(code) => Ok(code),
+        None => Err(wire.failed("the program closes in place of the reply")),
+    }
+}
+
+fn failure_or_close(trial: &Trial<'_>, wire: &mut Wire) -> Result<Option<u8>, Stop> {
+    let Some(Reply { code, .. }) = reply(wire)? else {
+        return not_reached(trial, wire).map(|()| None);
+    };
+    assigned(wire, code)?;
+    not_reached(trial, wire)?;
+    Ok(Some(code))
+}
+
+fn assigned(wire: &Wire, code: u8) -> Result<(), Stop> {
+    match code {
+        0 => Err(wire.failed("the program grants the request")),
+        1..=8 => Ok(()),
+        _ => Err(wire.failed(format!("the reply code {code:02x} is not assigned"))),
+    }
+}
+
+fn is_code(wire: &Wire, code: u8, right: &[u8]) -> Result<(), Stop> {
+    match right.contains(&code) {
+        true => Ok(()),
+        false => Err(wire.failed(format!(
+            "the reply code is {code:02x}, {}",
+            socks5::meaning(code)
+        ))),
+    }
+}

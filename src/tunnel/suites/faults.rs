@@ -1,0 +1,303 @@
+//! The suite about what goes wrong around a program: it copes, and goes on serving others.
+
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use super::probe::{Answer, Close, Side, reset};
+use crate::tunnel::ends::conversation::{End, is_reset};
+use crate::tunnel::ends::random::Random;
+use crate::tunnel::programs::group::{Signal, Whom};
+use crate::tunnel::run::options::Sizes;
+use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
+use crate::tunnel::run::trial::Trial;
+use crate::tunnel::{Stop, Stream, Target};
+
+/// The suite.
+pub(in crate::tunnel) const TABLE: Table = Table {
+    name: "faults",
+    routes: Routes::First,
+    applies: |_| Ok(()),
+    steps: Steps::Plans(&[
+        Plan::must(
+            "refused",
+            "a service that refuses becomes the protocol's failure or a close, and can come back",
+            "harness",
+            refused,
+        )
+        .own(),
+        Plan::must(
+            "silent",
+            "a silent service holds up nobody else, and is heard when it speaks",
+            "harness",
+            silent,
+        )
+        .own(),
+        Plan::must(
+            "gone-reading",
+            "when the service goes while the client sends, the client sees an end",
+            "harness",
+            gone_reading,
+        )
+        .own(),
+        Plan::must(
+            "gone-writing",
+            "when the service goes while it sends, the client sees an end",
+            "harness",
+            gone_writing,
+        )
+        .own(),
+        Plan::must(
+            "killed",
+            "when the program is killed in mid-transfer, both sides see an end",
+            "harness",
+            killed,
+        )
+        .own(),
+        Plan::must(
+            "garbage",
+            "after garbage in place of the handshake the program serves others",
+            "harness",
+            garbage,
+        )
+        .own(),
+        Plan::must(
+            "half-handshake/others",
+            "half a handshake and then silence holds up nobody else",
+            "harness",
+            half_handshake,
+        )
+        .own(),
+        Plan::should(
+            "half-handshake/ended",
+            "half a handshake and then silence is ended by the program",
+            "harness",
+            half_handshake_ended,
+        )
+        .own()
+        .patience(ENDING),
+    ]),
+};
+
+/// What is sent at once where a transfer is to be under way.
+const PIECE: usize = 64 * 1024;
+/// The most that a program may take from a client whose service has gone.
+const MOST: usize = 64 << 20;
+/// How many times a check's deadline a program gets to end half a handshake.
+const ENDING: u32 = 6;
+/// How long to wait for what a program makes of garbage, each time.
+const GARBAGE: Duration = Duration::from_millis(200);
+
+fn refused(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    trial.works("an ordinary connection before")?;
+    trial.refuse(true)?;
+    let mut client = trial.raw()?;
+    let target = Target::Address(trial.route().service);
+    match trial.ask(&mut client, &target)? {
+        Answer::Refused(how) => trial.note(how),
+        Answer::Connected => {
+            return Err(client.failed("the program tells success, and the service refuses"));
+        }
+        Answer::Forwards => {
+            let left = trial.deadline.remaining();
+            let close = client.close_within(left)?;
+            trial.note(format!("the client sees: {}", close.name()));
+            if close == Close::Nothing {
+                return Err(client.failed("the client sees no end, and the service refuses"));
+            }
+        }
+    }
+    drop(client);
+    trial.refuse(false)?;
+    trial.still_works()
+}
+
+fn silent(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let (mut client, mut service) = trial.sides(Side::Client)?;
+    client.send(b"Are you there?\r\n")?;
+    trial.works("another connection beside one whose service is silent")?;
+    service.expect("the client's words", b"Are you there?\r\n")?;
+    service.send(b"Now I am.\r\n")?;
+    client.expect("the service's words", b"Now I am.\r\n")
+}
+
+fn gone_reading(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let piece = trial.random().bytes(PIECE);
+    let (client, mut service) = trial.sides(Side::Client)?;
+    let mut stream = client.into_stream();
+    let noticed = thread::scope(|scope| {
+        let sender = scope.spawn(|| send_until_closed(&mut stream, &piece));
+        let under_way = service.receive_all(&piece);
+        drop(service);
+        let noticed = sender
+            .join()
+            .unwrap_or(Noticed::Never("by a panic".to_owned()));
+        under_way.map(|()| noticed)
+    })?;
+    match noticed {
+        Noticed::Closed => trial.works("another connection beside one whose service has gone"),
+        Noticed::Never(how) => Err(Stop::failed(format!(
+            "the service has gone, and the client sees no end: {how}"
+        ))),
+    }
+}
+
+/// What a sender finds out about a receiver that has gone.
+enum Noticed {
+    Closed,
+    /// What happened instead.
+    Never(String),
+}
+
+/// Sends until that fails or the other side has closed.
+fn send_until_closed(stream: &mut Stream, piece: &[u8]) -> Noticed {
+    for _ in 0..MOST / piece.len() {
+        if stream.has_ended() {
+            return Noticed::Closed;
+        }
+        match stream.write_all(piece) {
+            Ok(()) => {}
+            Err(error) if is_reset(&error) => return Noticed::Closed,
+            Err(error) => return Noticed::Never(error.to_string()),
+        }
+    }
+    Noticed::Never(format!("{MOST} bytes were taken"))
+}
+
+fn gone_writing(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let piece = trial.random().bytes(PIECE);
+    let (mut client, mut service) = trial.sides(Side::Client)?;
+    service.send(&piece)?;
+    client.receive_all(&piece)?;
+    // How much of this gets there does not matter: the service goes in the middle of it.
+    service.send(&piece)?;
+    reset(service)?;
+    let left = trial.deadline.remaining();
+    match client.drain(left) {
+        Close::Nothing => Err(client.failed("the service has gone, and the client sees no end")),
+        _ => trial.works("another connection beside one whose service has gone"),
+    }
+}
+
+fn killed(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let piece = trial.random().bytes(PIECE);
+    let (mut client, mut service) = trial.sides(Side::Client)?;
+    client.send(&piece)?;
+    service.receive_all(&piece[..PIECE / 2])?;
+    service.send(&piece)?;
+    trial.tell(Signal::Kill, Whom::Group);
+    for end in [&mut client, &mut service] {
+        let left = trial.deadline.remaining();
+        if end.drain(left) == Close::Nothing {
+            let message = format!("the program was killed, and {} sees no end", end.who());
+            return Err(end.failed(message));
+        }
+    }
+    Ok(())
+}
+
+fn garbage(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    if trial.request()?.is_empty() {
+        return Err(Trial::no_handshake());
+    }
+    for (what, bytes) in all_garbage(trial.random()) {
+        let mut client = trial.raw()?;
+        // It may be closed before all of it is sent.
+        let _ = client.stream().write_all(&bytes);
+        let _ = client.stream().shutdown_write();
+        client.drain(GARBAGE.min(trial.patience()));
+        if !trial.is_running() {
+            return Err(client.failed(format!("the program ended when it was sent {what}")));
+        }
+    }
+    trial.still_works()
+}
+
+/// What no handshake begins with, and what some might take for their own.
+fn all_garbage(random: &mut Random) -> [(&'static str, Vec<u8>); 6] {
+    // The head of a TLS record with a ClientHello that never comes.
+    let hello = [
+        &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..],
+        &random.bytes(500),
+    ]
+    .concat();
+    [
+        ("random bytes", random.bytes(1000)),
+        ("zeros", vec![0; 1000]),
+        ("bytes ff", vec![0xff; 1000]),
+        ("a TLS ClientHello", hello),
+        (
+            "an unknown HTTP request",
+            b"FROB / HTTP/9.9\r\n\r\n".to_vec(),
+        ),
+        ("nothing", Vec::new()),
+    ]
+}
+
+fn half_handshake(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let _half = half(trial)?;
+    trial.works("another connection beside half a handshake")
+}
+
+fn half_handshake_ended(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    if trial.sizes() == Sizes::Quick {
+        let reason = "programs take their time for that: only with full sizes";
+        return Err(Stop::Skipped(reason.to_owned()));
+    }
+    let mut half = half(trial)?;
+    let limit = trial.patience();
+    match half.drain(limit) {
+        Close::Nothing => Err(half.failed(format!("it is still open after {limit:.1?}"))),
+        _ => Ok(()),
+    }
+}
+
+/// A connection on which the client has said half of what an ordinary one says.
+fn half(trial: &mut Trial<'_>) -> Result<End, Stop> {
+    let request = trial.request()?;
+    if request.is_empty() {
+        return Err(Trial::no_handshake());
+    }
+    let mut client = trial.raw()?;
+    client.send(&request[..request.len() / 2])?;
+    Ok(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::deadline::Deadline;
+
+    fn told(noticed: &Noticed) -> &str {
+        match noticed {
+            Noticed::Closed => "closed",
+            Noticed::Never(how) => how,
+        }
+    }
+
+    #[test]
+    fn a_sender_notices_an_end_a_reset_and_a_receiver_that_takes_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pair = |limit| {
+            let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (far, _) = listener.accept().unwrap();
+            let deadline = Deadline::new(limit, "the receiver");
+            (Stream::new(near, deadline), Stream::new(far, deadline))
+        };
+        let long = Duration::from_secs(20);
+        let (mut near, far) = pair(long);
+        far.shutdown_write().unwrap();
+        assert_eq!(told(&send_until_closed(&mut near, &[0; PIECE])), "closed");
+        let (mut near, far) = pair(long);
+        far.reset().unwrap();
+        assert_eq!(told(&send_until_closed(&mut near, &[0; PIECE])), "closed");
+        let (mut near, _far) = pair(Duration::from_millis(100));
+        let noticed = send_until_closed(&mut near, &[0; PIECE]);
+        assert_eq!(
+            told(&noticed),
+            "timed out after 100ms waiting for the receiver"
+        );
+    }
+}

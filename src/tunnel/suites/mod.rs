@@ -1,0 +1,119 @@
+//! The suites by name.
+//!
+//! A new one is a file with its [`Table`], and here a variant, its place in [`Suite::ALL`] and its table.
+
+pub(in crate::tunnel) mod behaviour;
+pub(in crate::tunnel) mod closing;
+pub(in crate::tunnel) mod concurrency;
+pub(in crate::tunnel) mod conformance;
+pub(in crate::tunnel) mod connectivity;
+pub(in crate::tunnel) mod data_quality;
+pub(in crate::tunnel) mod echo;
+pub(in crate::tunnel) mod faults;
+pub(in crate::tunnel) mod life;
+pub(in crate::tunnel) mod pace;
+pub(in crate::tunnel) mod ping_pong;
+pub(in crate::tunnel) mod probe;
+pub(in crate::tunnel) mod punishment;
+pub(in crate::tunnel) mod turnover;
+pub(in crate::tunnel) mod udp;
+
+use crate::tunnel::Kind;
+use crate::tunnel::run::plan::Table;
+
+/// A group of checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Suite {
+    /// The program starts, connects, carries a few bytes both ways, closes and stops, for each
+    /// combination of IPv4 and IPv6 on its two sides.
+    Connectivity,
+    /// Bytes of every value and pieces of every length come back as they were, for each combination of
+    /// IPv4 and IPv6.
+    Echo,
+    /// 1.2 MB, in full size 100 MB, each way alone and both ways at once, compared byte by byte in
+    /// bounded memory.
+    DataQuality,
+    /// 100 or 1,000 messages of 500 bytes and back: p50, p99 and the longest.
+    PingPong,
+    /// Ten and a hundred connections open at once, twenty in a row.
+    Concurrency,
+    /// Many transfers of many sizes at once: in full size 100 of 100 KB to 250 MB, 20 at once.
+    Punishment,
+    /// 150 or 1,000 short connections, and the program's descriptors before and after.
+    Turnover,
+    /// Slow readers and writers, single bytes, a service that speaks first, silence; and the program's
+    /// memory while nobody reads.
+    Pace,
+    /// What was sent before a close, a half-close or a reset arrives, and so does the end itself, in
+    /// each direction.
+    Closing,
+    /// Services that refuse, stay silent or go away, clients that send garbage or half a handshake, a
+    /// program that is killed: the others are served.
+    Faults,
+    /// How long the program takes to listen; TERM and INT, idle and with a live connection: its status,
+    /// what is left of it, and whether it can start again on the same port at once. Of several programs
+    /// each gets the signal, the last one started first.
+    Life,
+    /// What the standards leave open, recorded and not judged. See
+    /// [`Report::behaviour`](crate::tunnel::Report::behaviour).
+    Behaviour,
+    /// What the standards say about the handshake of SOCKS4, SOCKS4a, SOCKS5, CONNECT and the PROXY
+    /// protocol, as far as it shows from outside: also broken requests, cut in all ways, and logins.
+    /// The ids begin with the protocol: `socks5/rfc1928/6/refused`.
+    Conformance,
+    /// Datagrams through SOCKS5's UDP ASSOCIATE, for each combination of IPv4 and IPv6.
+    Udp,
+}
+
+impl Suite {
+    /// Every suite, in the order in which they run.
+    pub const ALL: &[Suite] = &[
+        Suite::Connectivity,
+        Suite::Echo,
+        Suite::DataQuality,
+        Suite::PingPong,
+        Suite::Concurrency,
+        Suite::Punishment,
+        Suite::Turnover,
+        Suite::Pace,
+        Suite::Closing,
+        Suite::Faults,
+        Suite::Life,
+        Suite::Conformance,
+        Suite::Udp,
+        Suite::Behaviour,
+    ];
+
+    /// The first part of its checks' ids; those of [`Suite::Conformance`] begin with a protocol.
+    pub fn name(self) -> &'static str {
+        match self {
+            Suite::Conformance => "conformance",
+            // Its tables do not depend on the kind.
+            other => other
+                .tables(Kind::Other)
+                .first()
+                .map_or("", |table| table.name),
+        }
+    }
+
+    /// Its checks for a tunnel of this kind.
+    pub(in crate::tunnel) fn tables(self, kind: Kind) -> &'static [&'static Table] {
+        match self {
+            Suite::Connectivity => &[&connectivity::TABLE],
+            Suite::Echo => &[&echo::TABLE],
+            Suite::DataQuality => &[&data_quality::TABLE],
+            Suite::PingPong => &[&ping_pong::TABLE],
+            Suite::Concurrency => &[&concurrency::TABLE],
+            Suite::Punishment => &[&punishment::TABLE],
+            Suite::Turnover => &[&turnover::TABLE],
+            Suite::Pace => &[&pace::TABLE],
+            Suite::Closing => &[&closing::TABLE],
+            Suite::Faults => &[&faults::TABLE],
+            Suite::Life => &[&life::TABLE],
+            Suite::Behaviour => &[&behaviour::TABLE],
+            Suite::Conformance => conformance::tables(kind),
+            Suite::Udp => &[&udp::TABLE],
+        }
+    }
+}

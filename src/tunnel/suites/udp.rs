@@ -1,0 +1,594 @@
+//! The suite of UDP through SOCKS5 (RFC 1928 section 7).
+//!
+//! The check itself is the service: it receives what the relay sends on, and answers. So what must not
+//! arrive is told from what is late by sending something right after it on the same way, where nothing
+//! overtakes: no check waits for something that does not come, but for the end of an association.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::proto::decode::Decoded;
+use crate::proto::socks5::udp::{decode, encode};
+use crate::proto::socks5::{self, Bound, Host, UDP_ASSOCIATE};
+use crate::tunnel::ends::conversation::End;
+use crate::tunnel::report::Failure;
+use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
+use crate::tunnel::run::trial::Trial;
+use crate::tunnel::{Family, Kind, Stop};
+
+/// More than the largest datagram.
+const BUFFER: usize = 65_536;
+/// The bytes of a datagram that are shown.
+const MOST_SHOWN: usize = 256;
+/// How long nothing must arrive before a closed association counts as one that forwards no more.
+const QUIET: Duration = Duration::from_millis(300);
+/// How long a program may take to see that its association is over.
+const OVER_LIMIT: Duration = Duration::from_secs(3);
+const SOURCE: &str = "RFC 1928, section 7";
+
+/// The suite.
+pub(in crate::tunnel) const TABLE: Table = Table {
+    name: "udp",
+    routes: Routes::Each,
+    applies: |tunnel| match tunnel.kind() {
+        Kind::Socks5 => Ok(()),
+        _ => Err("datagrams are relayed by SOCKS5 alone".to_owned()),
+    },
+    steps: Steps::Plans(&[
+        Plan::must(
+            "associate",
+            "UDP ASSOCIATE is granted with a port",
+            SOURCE,
+            associates,
+        ),
+        Plan::must(
+            "echo",
+            "a datagram arrives, and the answer with the service's address",
+            SOURCE,
+            echo,
+        ),
+        Plan::must(
+            "several",
+            "further datagrams arrive too, each as it is",
+            SOURCE,
+            several,
+        ),
+        Plan::must(
+            "payload-0",
+            "an empty payload arrives, and so does the answer",
+            SOURCE,
+            |trial| payload(trial, 0),
+        ),
+        Plan::must(
+            "payload-1400",
+            "1400 bytes arrive, and come back",
+            SOURCE,
+            |trial| payload(trial, 1400),
+        ),
+        Plan::harness(
+            "payload-9000",
+            "9000 bytes arrive, and come back",
+            |trial| payload(trial, 9000),
+        ),
+        Plan::harness(
+            "payload-60000",
+            "60000 bytes arrive, and come back",
+            |trial| payload(trial, 60_000),
+        ),
+        Plan::must(
+            "two-services",
+            "one association reaches two services",
+            SOURCE,
+            two_services,
+        ),
+        Plan::must(
+            "name",
+            "localhost is reached by name, and the answer tells an address",
+            SOURCE,
+            name,
+        ),
+        Plan::harness(
+            "name-literal",
+            "a name that is an address in text form is reached",
+            name_literal,
+        ),
+        Plan::must(
+            "fragment",
+            "a fragment is not sent on as if it were whole",
+            SOURCE,
+            fragment,
+        ),
+        Plan::harness(
+            "junk",
+            "malformed datagrams are dropped, and the association goes on",
+            junk,
+        ),
+        Plan::must(
+            "stranger",
+            "a datagram from another address than the client's is dropped",
+            SOURCE,
+            stranger,
+        ),
+        Plan::must(
+            "closed",
+            "when the TCP connection is closed, nothing is sent on",
+            SOURCE,
+            closed,
+        ),
+    ]),
+};
+
+/// Statements 44 and 53.
+fn associates(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let mut association = Association::new(trial)?;
+    let relay = association.relay;
+    trial.note(format!("the relay is at {relay}"));
+    association.stays()?;
+    drop(association);
+    trial.still_works()
+}
+
+/// Statement 45.
+fn echo(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let association = Association::new(trial)?;
+    let service = Far::new(trial)?;
+    let from = association.exchange(&service, b"echo")?;
+    trial.note(format!("came from {}", from.ip()));
+    let outgoing = trial.route().outgoing;
+    match trial.tunnel().binds_outgoing() && from.ip() != outgoing {
+        false => Ok(()),
+        true => Err(Stop::failed(format!(
+            "the datagram came from {}, not from {outgoing}",
+            from.ip()
+        ))),
+    }
+}
+
+/// Statement 46.
+fn several(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let mut association = Association::new(trial)?;
+    let service = Far::new(trial)?;
+    for payload in [&b"first"[..], b"second", b"\x00\x00\x00\x01 third"] {
+        association.exchange(&service, payload)?;
+    }
+    association.stays()
+}
+
+/// Statement 47.
+fn payload(trial: &mut Trial<'_>, length: usize) -> Result<(), Stop> {
+    let association = Association::new(trial)?;
+    let service = Far::new(trial)?;
+    let payload = trial.random().bytes(length);
+    association.exchange(&service, &payload)?;
+    trial.carried(2 * length as u64);
+    Ok(())
+}
+
+/// As statement 45, with answers that must not be mixed up.
+fn two_services(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let association = Association::new(trial)?;
+    let services = [Far::new(trial)?, Far::new(trial)?];
+    for round in [&b"one"[..], b"two"] {
+        for service in &services {
+            association.exchange(service, round)?;
+        }
+    }
+    Ok(())
+}
+
+/// Statement 48.
+fn name(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    if !trial.tunnel().takes_names() {
+        return Err(Stop::Skipped("the program takes no names".to_owned()));
+    }
+    // The same rules as for streams; its port is not used.
+    let streams = crate::tunnel::suites::connectivity::localhost(trial.tunnel(), &trial.route())?;
+    let association = Association::new(trial)?;
+    let service = Far::at(streams.addrs(), &association.deadline)?;
+    let host = Host::Name(b"localhost".to_vec());
+    association
+        .exchange_by(&service, &host, b"by name")
+        .map(drop)
+}
+
+fn name_literal(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    if !trial.tunnel().takes_names() {
+        return Err(Stop::Skipped("the program takes no names".to_owned()));
+    }
+    let association = Association::new(trial)?;
+    let service = Far::new(trial)?;
+    let host = Host::Name(service.address().ip().to_string().into_bytes());
+    association
+        .exchange_by(&service, &host, b"by name")
+        .map(drop)
+}
+
+/// Statement 49. A program may put fragments together; the first of two alone is nothing in any case.
+fn fragment(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let mut association = Association::new(trial)?;
+    let service = Far::new(trial)?;
+    association.exchange(&service, b"before")?;
+    let (host, port) = service.named();
+    association.send(&encoded(1, &host, port, b"a fragment")?)?;
+    // Received first if the fragment was dropped.
+    association.exchange(&service, b"after")?;
+    association.stays()
+}
+
+/// Statement 50.
+fn junk(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let mut association = Association::new(trial)?;
+    let service = Far::new(trial)?;
+    association.exchange(&service, b"before")?;
+    let (host, port) = service.named();
+    let whole = encoded(0, &host, port, b"junk")?;
+    let mut bad_type = whole.clone();
+    bad_type[3] = 9;
+    for junk in [&[][..], &[0], &[0, 0, 0], &whole[..7], &bad_type] {
+        association.send(junk)?;
+    }
+    association.exchange(&service, b"after")?;
+    association.stays()
+}
+
+/// Statement 51.
+fn stranger(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let association = Association::new(trial)?;
+    let service = Far::new(trial)?;
+    association.exchange(&service, b"before")?;
+    let stranger = association.stranger(trial)?;
+    let (host, port) = service.named();
+    let datagram = encoded(0, &host, port, b"from a stranger")?;
+    let sent = stranger.send_to(&datagram, association.relay);
+    sent.map_err(|error| Stop::Skipped(format!("a stranger cannot send: {error}")))?;
+    association.exchange(&service, b"after").map(drop)
+}
+
+/// Statement 52. A relay that is gone refuses; one that only drops shows by silence.
+fn closed(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let association = Association::new(trial)?;
+    let service = Far::new(trial)?;
+    association.exchange(&service, b"before")?;
+    let Association {
+        near,
+        control,
+        deadline,
+        ..
+    } = association;
+    drop(control);
+    let (host, port) = service.named();
+    let datagram = encoded(0, &host, port, b"too late")?;
+    let limit = OVER_LIMIT.min(deadline.remaining());
+    let over = Deadline::new(limit, "the association to end");
+    loop {
+        match near.send(&datagram) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
+            _ => {}
+        }
+        let quiet = Deadline::new(QUIET.min(deadline.remaining()), "a datagram");
+        match service.receive(&quiet) {
+            Err(_) => return Ok(()),
+            Ok(_) if over.expired() => {
+                return Err(Stop::failed(format!(
+                    "{:.1?} after the TCP connection was closed, datagrams still arrive",
+                    over.elapsed()
+                )));
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// A client of an association.
+struct Association {
+    /// The TCP connection that keeps it alive.
+    control: End,
+    near: UdpSocket,
+    relay: SocketAddr,
+    deadline: Deadline,
+}
+
+impl Association {
+    fn new(trial: &mut Trial<'_>) -> Result<Association, Stop> {
+        let mut control = trial.raw()?;
+        let bound = associate(trial, &mut control)?;
+        let Some(told) = bound.socket_addr() else {
+            return Err(control.failed("the reply tells a name"));
+        };
+        if told.port() == 0 {
+            return Err(control.failed("the reply tells port 0"));
+        }
+        let route = trial.route();
+        let ip = match told.ip().is_unspecified() {
+            // All of its addresses, so the one that is known.
+            true => route.listen.ip(),
+            false => told.ip(),
+        };
+        let relay = SocketAddr::new(ip, told.port());
+        let deadline = trial.deadline("the answer");
+        let near = UdpSocket::bind((route.client, 0)).and_then(|near| {
+            near.connect(relay)?;
+            Ok(near)
+        });
+        let near = near.map_err(|error| {
+            control.failed(format!("{} cannot send to {relay}: {error}", route.client))
+        })?;
+        Ok(Association {
+            control,
+            near,
+            relay,
+            deadline,
+        })
+    }
+
+    /// There and back again; where the datagram came from at the service.
+    fn exchange(&self, service: &Far, payload: &[u8]) -> Result<SocketAddr, Stop> {
+        let (host, _) = service.named();
+        self.exchange_by(service, &host, payload)
+    }
+
+    /// As [`Association::exchange`], with another name for the service's host.
+    fn exchange_by(&self, service: &Far, host: &Host, payload: &[u8]) -> Result<SocketAddr, Stop> {
+        let port = service.address().port();
+        self.send(&encoded(0, host, port, payload)?)?;
+        let deadline = self
+            .deadline
+            .waiting_for("the datagram to come to the service");
+        let (index, came, from) = service.receive(&deadline)?;
+        same(
+            "the service has another payload than was sent",
+            payload,
+            &came,
+        )?;
+        // Another one than the client's, so that an echo by the relay itself is none.
+        let answer: Vec<u8> = payload.iter().rev().map(|byte| byte ^ 0x55).collect();
+        service.answer(index, &answer, from)?;
+        self.expect(service.addresses[index], &answer)?;
+        Ok(from)
+    }
+
+    fn send(&self, datagram: &[u8]) -> Result<(), Stop> {
+        let sent = self.near.send(datagram);
+        sent.map(drop).map_err(|error| {
+            Stop::failed(format!("the client cannot send to {}: {error}", self.relay))
+        })
+    }
+
+    /// The answer of the service at `from`, with its header.
+    fn expect(&self, from: SocketAddr, payload: &[u8]) -> Result<(), Stop> {
+        let mut buffer = vec![0; BUFFER];
+        let came = receive(&self.near, &mut buffer, &self.deadline)?;
+        let shown = |message: String| {
+            let failure = Failure {
+                received: Some(first(came).to_vec()),
+                ..Failure::default()
+            };
+            Stop::with(message, failure)
+        };
+        let datagram = decode(came).map_err(|error| shown(error.to_string()))?;
+        if datagram.fragment != 0 {
+            return Err(shown(format!(
+                "the answer has FRAG {:02x}",
+                datagram.fragment
+            )));
+        }
+        match datagram.peer.socket_addr() {
+            Some(told) if told == from => {}
+            Some(told) => {
+                return Err(shown(format!(
+                    "the answer's header tells {told}, not {from}"
+                )));
+            }
+            None => return Err(shown("the answer's header tells a name".to_owned())),
+        }
+        same(
+            "the client has another payload than was answered",
+            payload,
+            datagram.data,
+        )
+    }
+
+    /// The program has not closed the TCP connection.
+    fn stays(&mut self) -> Result<(), Stop> {
+        match self.control.stream().has_ended() {
+            false => Ok(()),
+            true => Err(self
+                .control
+                .failed("the program has closed the TCP connection")),
+        }
+    }
+
+    /// A socket at another address of the client's family.
+    fn stranger(&self, trial: &Trial<'_>) -> Result<UdpSocket, Stop> {
+        let route = trial.route();
+        let others = [route.service.ip(), route.outgoing, route.listen.ip()];
+        let like = |ip: &&IpAddr| ip.is_ipv4() == route.client.is_ipv4() && **ip != route.client;
+        let bound = others.iter().find(like).map(|ip| UdpSocket::bind((*ip, 0)));
+        match bound {
+            Some(Ok(socket)) => Ok(socket),
+            _ => Err(Stop::Skipped("there is no other address here".to_owned())),
+        }
+    }
+}
+
+/// Asks for an association for a client that does not say where it sends from (statement 44).
+fn associate(trial: &Trial<'_>, control: &mut End) -> Result<Bound, Stop> {
+    let anyone: IpAddr = match Family::of(trial.route().listen.ip()) {
+        Family::V4 => [0; 4].into(),
+        Family::V6 => [0; 16].into(),
+    };
+    let credentials = trial.tunnel().credentials();
+    let done = crate::tunnel::kinds::socks5::request(
+        control.stream(),
+        credentials,
+        UDP_ASSOCIATE,
+        &Host::Ip(anyone),
+        0,
+    );
+    done.map_err(|error| match refusal(control) {
+        // Statement 53.
+        Some(7) => Stop::Unsupported(format!(
+            "UDP ASSOCIATE: reply code 07, {}",
+            socks5::meaning(7)
+        )),
+        _ => control.failed(format!("UDP ASSOCIATE: {error}")),
+    })
+}
+
+/// The code of the last reply.
+fn refusal(control: &mut End) -> Option<u8> {
+    let came = control.stream().received();
+    // It is preceded by the method, and by the answer to a login.
+    [2, 4]
+        .into_iter()
+        .find_map(|at| match socks5::reply(came.get(at..)?) {
+            Ok(Decoded::Complete { value, used }) if at + used == came.len() => Some(value.code),
+            _ => None,
+        })
+}
+
+/// The service: a socket, or one for each address of a name.
+struct Far {
+    sockets: Vec<UdpSocket>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Far {
+    fn new(trial: &Trial<'_>) -> Result<Far, Stop> {
+        let ip = trial.route().service.ip();
+        let bound = UdpSocket::bind((ip, 0)).and_then(|socket| {
+            let addresses = vec![socket.local_addr()?];
+            Ok(Far {
+                sockets: vec![socket],
+                addresses,
+            })
+        });
+        bound.map_err(|error| Stop::Skipped(format!("no port for a service on {ip}: {error}")))
+    }
+
+    /// The same port on each of `addresses`.
+    fn at(addresses: Vec<SocketAddr>, deadline: &Deadline) -> Result<Far, Stop> {
+        loop {
+            let mut far = Far {
+                sockets: Vec::new(),
+                addresses: Vec::new(),
+            };
+            let mut port = 0;
+            for address in &addresses {
+                let Ok(socket) = UdpSocket::bind((address.ip(), port)) else {
+                    break;
+                };
+                let Ok(here) = socket.local_addr() else { break };
+                port = here.port();
+                far.sockets.push(socket);
+                far.addresses.push(here);
+            }
+            if far.sockets.len() == addresses.len() {
+                return Ok(far);
+            }
+            if deadline.expired() {
+                return Err(Stop::Skipped(
+                    "no port for a service on localhost".to_owned(),
+                ));
+            }
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// As a header names it.
+    fn named(&self) -> (Host, u16) {
+        (Host::Ip(self.address().ip()), self.address().port())
+    }
+
+    /// The next datagram: on which socket, its payload, and where it came from.
+    fn receive(&self, deadline: &Deadline) -> Result<(usize, Vec<u8>, SocketAddr), Stop> {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            for (index, socket) in self.sockets.iter().enumerate() {
+                // With several, a short look at each in turn.
+                let most = match self.sockets.len() {
+                    1 => deadline.remaining(),
+                    _ => Duration::from_millis(5),
+                };
+                let limit = most.min(deadline.remaining()).max(Duration::from_millis(1));
+                let read = socket
+                    .set_read_timeout(Some(limit))
+                    .and_then(|()| socket.recv_from(&mut buffer));
+                match read {
+                    Ok((length, from)) => return Ok((index, buffer[..length].to_vec(), from)),
+                    Err(error) if is_passing(&error) => {}
+                    Err(error) => {
+                        return Err(Stop::failed(format!("the service cannot receive: {error}")));
+                    }
+                }
+            }
+            deadline
+                .check()
+                .map_err(|error| Stop::failed(error.to_string()))?;
+        }
+    }
+
+    fn answer(&self, index: usize, payload: &[u8], to: SocketAddr) -> Result<(), Stop> {
+        let sent = self.sockets[index].send_to(payload, to);
+        sent.map(drop)
+            .map_err(|error| Stop::failed(format!("the service cannot answer {to}: {error}")))
+    }
+}
+
+fn encoded(fragment: u8, host: &Host, port: u16, payload: &[u8]) -> Result<Vec<u8>, Stop> {
+    encode(fragment, host, port, payload).map_err(|error| Stop::failed(error.to_string()))
+}
+
+/// The next datagram within the deadline.
+fn receive<'a>(
+    socket: &UdpSocket,
+    buffer: &'a mut [u8],
+    deadline: &Deadline,
+) -> Result<&'a [u8], Stop> {
+    loop {
+        let left = deadline.check();
+        let left = left.map_err(|error| Stop::failed(error.to_string()))?;
+        let read = socket
+            .set_read_timeout(Some(left.max(Duration::from_millis(1))))
+            .and_then(|()| socket.recv(buffer));
+        match read {
+            Ok(length) => return Ok(&buffer[..length]),
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(Stop::failed(format!("the client cannot receive: {error}"))),
+        }
+    }
+}
+
+fn same(message: &str, expected: &[u8], received: &[u8]) -> Result<(), Stop> {
+    if expected == received {
+        return Ok(());
+    }
+    let (due, came) = (expected.len(), received.len());
+    let failure = Failure {
+        expected: Some(first(expected).to_vec()),
+        received: Some(first(received).to_vec()),
+        ..Failure::default()
+    };
+    Err(Stop::with(
+        format!("{message}: {came} bytes, {due} were due"),
+        failure,
+    ))
+}
+
+fn first(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(MOST_SHOWN)]
+}
+
+/// A timeout of the socket, which is judged by the deadline.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+#[cfg(test)]
+mod tests;
