@@ -209,11 +209,13 @@ fn resolve_text(text: &str) -> io::Result<Vec<Address>> {
 fn resolve(name: &(impl ToSocketAddrs + fmt::Debug)) -> io::Result<Vec<Address>> {
     match name.to_socket_addrs() {
         Ok(found) => Ok(found.map(Address::Inet).collect()),
-        Err(error) => {
-            let text = format!("cannot resolve {name:?}: {error}");
-            Err(prose(error.kind(), text))
-        }
+        Err(error) => Err(unresolved(name, &error)),
     }
+}
+
+fn unresolved(name: &dyn fmt::Debug, error: &io::Error) -> io::Error {
+    let text = format!("cannot resolve {name:?}: {error}");
+    prose(error.kind(), text)
 }
 
 #[cfg(unix)]

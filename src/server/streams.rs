@@ -1,7 +1,7 @@
 //! The poll loop of a server of streams: accepts, hands connections to workers, and watches those
 //! that are idle.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -90,8 +90,8 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         socket,
         next_id: FIRST_PARKED as u64,
         accepting: Accepting::WhenTold,
-        parked: BTreeMap::new(),
-        turning: BTreeMap::new(),
+        parked: HashMap::new(),
+        turning: HashMap::new(),
         looks: MOST_LOOKS,
         lot,
         last_sweep: Instant::now(),
@@ -189,12 +189,12 @@ struct PollLoop<P: Serve> {
     next_id: u64,
     accepting: Accepting,
     /// Connections that wait for their client without a thread, by their id, which is their token.
-    parked: BTreeMap<u64, (Guest, Instant)>,
+    parked: HashMap<u64, (Guest, Instant)>,
     lot: Arc<Lot>,
     /// Whether this thread serves connections itself, as long as no code runs that may block.
     takes_turns: bool,
     /// Those that it does, by their id, which is their token.
-    turning: BTreeMap<u64, Guest>,
+    turning: HashMap<u64, Guest>,
     /// How often nothing had come for them since something did.
     looks: u32,
     last_sweep: Instant,

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::transfer::{Bounds, Ends};
@@ -37,7 +36,8 @@ pub(in crate::tunnel) struct Crowd<'a> {
     opened: AtomicU64,
     /// Attempts to connect that were not answered.
     repeated: AtomicU64,
-    waiting: Mutex<HashMap<u64, Sender<Stream>>>,
+    /// Who waits for the connection of this number, or what waits for it.
+    waiting: Mutex<HashMap<u64, Waiting>>,
     /// How many threads still run.
     busy: AtomicUsize,
     state: Mutex<State>,
@@ -50,6 +50,12 @@ struct State {
     here: usize,
     /// The first failure. All others give up then.
     failure: Option<Stop>,
+}
+
+/// One end that waits for the other.
+enum Waiting {
+    Client(Thread),
+    Service(Stream),
 }
 
 /// Runs `work` on `size` threads at once, each with its number from 0 on, and gives their first failure.
@@ -135,8 +141,8 @@ impl Crowd<'_> {
         let number = self
             .salt
             .wrapping_add(self.opened.fetch_add(1, Ordering::SeqCst));
-        let (sender, receiver) = mpsc::channel();
-        self.waiting().insert(number, sender);
+        let waits = Waiting::Client(thread::current());
+        self.waiting().insert(number, waits);
         // Looked at behind that: a failure from now on ends the wait.
         self.go_on()?;
         let target = Target::Address(self.line.route.service);
@@ -150,14 +156,35 @@ impl Crowd<'_> {
         loop {
             // Looked at first: what has ended may have connected before.
             let has_ended = client.has_ended();
-            match receiver.recv_timeout(look.min(deadline.remaining())) {
-                Ok(service) => return Ok(Ends { client, service }),
-                Err(RecvTimeoutError::Timeout) if !has_ended => {}
-                Err(_) => return self.go_on().and(Err(closed())),
+            let wait = Deadline::new(look.min(deadline.remaining()), "the service's end");
+            if let Some(service) = self.other_end(number, &wait)? {
+                return Ok(Ends { client, service });
+            }
+            if has_ended {
+                return Err(closed());
             }
             look = (2 * look).min(LONGEST_LOOK);
             let expired = |error: io::Error| Stop::failed(error.to_string());
             deadline.check().map_err(expired)?;
+        }
+    }
+
+    /// The service's end of a connection, if it comes in time.
+    fn other_end(&self, number: u64, wait: &Deadline) -> Result<Option<Stream>, Stop> {
+        loop {
+            let mut waiting = self.waiting();
+            if let Some(Waiting::Service(_)) = waiting.get(&number)
+                && let Some(Waiting::Service(stream)) = waiting.remove(&number)
+            {
+                return Ok(Some(stream));
+            }
+            drop(waiting);
+            self.go_on()?;
+            let left = wait.remaining();
+            if left.is_zero() {
+                return Ok(None);
+            }
+            thread::park_timeout(left);
         }
     }
 
@@ -214,14 +241,19 @@ impl Crowd<'_> {
             // Its client waits, and says so.
             return;
         }
-        let waits = self.waiting().remove(&u64::from_be_bytes(number));
-        match waits {
-            // Nobody waits any more when all have given up.
-            Some(sender) => drop(sender.send(stream)),
-            None if self.go_on().is_err() => {}
-            None => self.fail(Stop::failed(
+        let number = u64::from_be_bytes(number);
+        let mut waiting = self.waiting();
+        if let Some(Waiting::Client(thread)) = waiting.remove(&number) {
+            waiting.insert(number, Waiting::Service(stream));
+            thread.unpark();
+            return;
+        }
+        drop(waiting);
+        // Nobody waits any more when all have given up.
+        if self.go_on().is_ok() {
+            self.fail(Stop::failed(
                 "the service has other bytes than were sent, in the first 8 of a connection",
-            )),
+            ));
         }
     }
 
@@ -236,14 +268,18 @@ impl Crowd<'_> {
         self.state().failure.get_or_insert(stop);
         self.changed.notify_all();
         // Whoever waits for its service's end waits no more.
-        self.waiting().clear();
+        for (_, waits) in self.waiting().drain() {
+            if let Waiting::Client(thread) = waits {
+                thread.unpark();
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Sender<Stream>>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -176,7 +176,6 @@ mod blind {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::collections::BTreeSet;
     use std::ffi::OsStr;
     use std::fs;
     use std::path::Path;
@@ -273,12 +272,19 @@ mod linux {
     /// gives their number: those that left the group by `setsid`, as a daemon does.
     pub(in crate::tunnel) fn sweep(variable: &str, value: &str, group: u32) -> usize {
         let wanted = format!("{variable}={value}");
-        let mut killed = BTreeSet::new();
+        let mut killed = Vec::new();
         // Again until nothing new is found: one may start another while we look.
         for _ in 0..SWEEPS {
             let before = killed.len();
-            let found = processes().filter(|pid| is_marked(*pid, &wanted) && !is_in(*pid, group));
-            killed.extend(found.filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()));
+            for pid in processes() {
+                let is_one = is_marked(pid, &wanted) && !is_in(pid, group);
+                if is_one
+                    && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
+                    && !killed.contains(&pid)
+                {
+                    killed.push(pid);
+                }
+            }
             if killed.len() == before {
                 break;
             }

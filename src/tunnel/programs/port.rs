@@ -6,7 +6,6 @@
 //! in a registry, between processes that use this crate as an abstract Unix socket name, which the
 //! kernel frees when the process dies, however it dies.
 
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +20,7 @@ use crate::deadline::prose;
 const LOWEST: u16 = 15_000;
 
 /// The ports leased in this process.
-static LEASED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+static LEASED: Mutex<Vec<u16>> = Mutex::new(Vec::new());
 
 /// Held for reading while a child is started, and for writing while a port is tried.
 pub(in crate::tunnel) static SPAWNING: RwLock<()> = RwLock::new(());
@@ -92,14 +91,17 @@ impl Lease {
 
     /// `None` when the port is leased or in use; an error when no port of this address can be bound.
     fn try_take(addr: SocketAddr) -> io::Result<Option<Lease>> {
-        if !registry().insert(addr.port()) {
+        let mut leased = registry();
+        if leased.contains(&addr.port()) {
             return Ok(None);
         }
+        leased.push(addr.port());
+        drop(leased);
         let taken = match name::Name::take(addr.port()) {
             // From here on dropping the lease gives the port back.
             Some(name) => Lease { addr, _name: name },
             None => {
-                registry().remove(&addr.port());
+                release(addr.port());
                 return Ok(None);
             }
         };
@@ -113,12 +115,16 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        registry().remove(&self.addr.port());
+        release(self.addr.port());
     }
 }
 
-fn registry() -> std::sync::MutexGuard<'static, BTreeSet<u16>> {
-    // The set is whole after every operation, so a panic elsewhere does not spoil it.
+fn release(port: u16) {
+    registry().retain(|leased| *leased != port);
+}
+
+fn registry() -> std::sync::MutexGuard<'static, Vec<u16>> {
+    // The list is whole after every operation, so a panic elsewhere does not spoil it.
     LEASED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -244,7 +250,8 @@ mod tests {
         let leases: Vec<Lease> = (0..50)
             .map(|_| Lease::take(LOCALHOST, &Ports::default()).unwrap())
             .collect();
-        let ports: BTreeSet<u16> = leases.iter().map(|l| l.addr().port()).collect();
+        let ports: std::collections::BTreeSet<u16> =
+            leases.iter().map(|l| l.addr().port()).collect();
         assert_eq!(ports.len(), leases.len());
         assert!(!ports.iter().any(|port| ephemeral_range().contains(port)));
         for lease in &leases {

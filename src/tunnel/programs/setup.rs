@@ -1,6 +1,5 @@
 //! What a tunnel's programs need before they start: their place, further ports, a folder.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -56,7 +55,7 @@ impl From<Command> for Program {
 pub struct Setup {
     route: Route,
     ports: Ports,
-    leases: BTreeMap<u8, Lease>,
+    leases: Vec<(u8, Lease)>,
     tmp: Option<Folder>,
 }
 
@@ -65,7 +64,7 @@ impl Setup {
         Setup {
             route,
             ports,
-            leases: BTreeMap::new(),
+            leases: Vec::new(),
             tmp: None,
         }
     }
@@ -82,12 +81,12 @@ impl Setup {
     ///
     /// If no port is free.
     pub fn further(&mut self, number: u8) -> io::Result<SocketAddr> {
-        if let Some(lease) = self.leases.get(&number) {
+        if let Some((_, lease)) = self.leases.iter().find(|(known, _)| *known == number) {
             return Ok(lease.addr());
         }
         let lease = Lease::take(self.route.listen.ip(), &self.ports)?;
         let addr = lease.addr();
-        self.leases.insert(number, lease);
+        self.leases.push((number, lease));
         Ok(addr)
     }
 

@@ -5,7 +5,6 @@ mod display;
 mod json;
 mod measures;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use check::{Check, Failure, Outcome, Strictness};
@@ -142,15 +141,18 @@ impl Report {
     /// The same program and the same suites give the same names; values are coarse, so that they are
     /// mostly the same too.
     pub fn behaviour(&self) -> Vec<(String, String)> {
-        let mut seen: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        let mut seen: Vec<(String, Vec<&str>)> = Vec::new();
         for check in &self.checks {
             for (name, value) in &check.measures.records {
-                let values = seen.entry(format!("{}/{name}", check.id)).or_default();
-                if !values.contains(&&value[..]) {
-                    values.push(value);
+                let name = format!("{}/{name}", check.id);
+                match seen.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, values)) if values.contains(&&value[..]) => {}
+                    Some((_, values)) => values.push(value),
+                    None => seen.push((name, vec![value])),
                 }
             }
         }
+        seen.sort_unstable();
         let line = |(name, values): (String, Vec<&str>)| (name, values.join(" or "));
         seen.into_iter().map(line).collect()
     }

@@ -235,19 +235,19 @@ impl Page<'_> {
     ) -> Option<T> {
         let deadline = Deadline::new(self.book.limit(1), waits_for);
         let mut seen = Seen::default();
-        let done = match self.book.run.check() {
-            Ok(_) => body(&deadline, &mut seen.notes),
-            Err(error) => {
-                self.keep = false;
-                Err(Stop::NotMade(format!("not run: {error} to end")))
-            }
-        };
-        let (value, done) = match done {
-            Ok(value) => (Some(value), Ok(())),
-            Err(stop) => (None, Err(stop)),
-        };
+        let mut value = None;
+        let done = self.may_run();
+        let done = done.and_then(|()| body(&deadline, &mut seen.notes).map(|it| value = Some(it)));
         self.write(rule, done, seen, deadline.elapsed());
         value
+    }
+
+    /// Whether the run has time for a check.
+    fn may_run(&mut self) -> Result<(), Stop> {
+        self.book.run.check().map(drop).map_err(|error| {
+            self.keep = false;
+            Stop::NotMade(format!("not run: {error} to end"))
+        })
     }
 
     /// Writes down those of `rules` that were not reached, and why.

@@ -12,7 +12,6 @@ pub(in crate::tunnel) mod sequence;
 )]
 pub(in crate::tunnel) mod trial;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -222,7 +221,7 @@ fn missing(addresses: &Addresses, (listen, service): (Family, Family)) -> String
 /// Whether the program could be started at all in a group, as the first lane there found out.
 #[derive(Default)]
 struct Groups {
-    found: Mutex<BTreeMap<GroupName, Arc<Mutex<Found>>>>,
+    found: Mutex<Vec<(GroupName, Arc<Mutex<Found>>)>>,
 }
 
 /// The group and the round.
@@ -239,8 +238,13 @@ enum Found {
 impl Groups {
     fn of(&self, task: &Task<'_>) -> Arc<Mutex<Found>> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (task.group.clone(), task.round);
-        Arc::clone(found.entry(key).or_default())
+        let is_it = |name: &GroupName| name.0 == task.group && name.1 == task.round;
+        if let Some((_, known)) = found.iter().find(|(name, _)| is_it(name)) {
+            return Arc::clone(known);
+        }
+        let new = Arc::default();
+        found.push(((task.group.clone(), task.round), Arc::clone(&new)));
+        new
     }
 }
 

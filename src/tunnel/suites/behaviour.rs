@@ -25,61 +25,65 @@ pub(in crate::tunnel) const TABLE: Table = Table {
         plan(
             "client-half-close",
             "what becomes of the client's half-close",
-            |trial| recorded(trial, &HALF_CLOSE, |trial| half_close(trial, Side::Client)),
+            |trial| recorded(trial, &HALF_CLOSE, &|trial| half_close(trial, Side::Client)),
         ),
         plan(
             "service-half-close",
             "what becomes of the service's half-close",
-            |trial| recorded(trial, &HALF_CLOSE, |trial| half_close(trial, Side::Service)),
+            |trial| {
+                recorded(trial, &HALF_CLOSE, &|trial| {
+                    half_close(trial, Side::Service)
+                })
+            },
         ),
         plan(
             "client-reset",
             "what the service sees when the client resets",
-            |trial| recorded(trial, &["becomes"], |trial| reset(trial, Side::Client)),
+            |trial| recorded(trial, &["becomes"], &|trial| reset(trial, Side::Client)),
         ),
         plan(
             "service-reset",
             "what the client sees when the service resets",
-            |trial| recorded(trial, &["becomes"], |trial| reset(trial, Side::Service)),
+            |trial| recorded(trial, &["becomes"], &|trial| reset(trial, Side::Service)),
         ),
         plan(
             "refused",
             "what a client is told when the service refuses",
-            |trial| recorded(trial, &REPLY, refused),
+            |trial| recorded(trial, &REPLY, &refused),
         )
         .own(),
         plan(
             "unreachable",
             "what a client is told when there is no way",
-            |trial| recorded(trial, &REPLY, unreachable),
+            |trial| recorded(trial, &REPLY, &unreachable),
         ),
         plan(
             "unresolvable",
             "what a client is told of a name that cannot exist",
-            |trial| recorded(trial, &REPLY, unresolvable),
+            |trial| recorded(trial, &REPLY, &unresolvable),
         ),
         plan("ready", "how long it takes to listen", |trial| {
-            recorded(trial, &["after"], ready)
+            recorded(trial, &["after"], &ready)
         })
         .own(),
         plan("term-idle", "how it ends by TERM", |trial| {
-            recorded(trial, &END, |trial| end(trial, Signal::Term, false))
+            recorded(trial, &END, &|trial| end(trial, Signal::Term, false))
         })
         .own(),
         plan(
             "term-live",
             "how it ends by TERM with a live connection",
-            |trial| recorded(trial, &END, |trial| end(trial, Signal::Term, true)),
+            |trial| recorded(trial, &END, &|trial| end(trial, Signal::Term, true)),
         )
         .own(),
         plan("int-idle", "how it ends by INT", |trial| {
-            recorded(trial, &END, |trial| end(trial, Signal::Int, false))
+            recorded(trial, &END, &|trial| end(trial, Signal::Int, false))
         })
         .own(),
         plan(
             "int-live",
             "how it ends by INT with a live connection",
-            |trial| recorded(trial, &END, |trial| end(trial, Signal::Int, true)),
+            |trial| recorded(trial, &END, &|trial| end(trial, Signal::Int, true)),
         )
         .own(),
     ]),
@@ -106,7 +110,7 @@ const fn plan(
 fn recorded(
     trial: &mut Trial<'_>,
     names: &[&str],
-    look: impl FnOnce(&mut Trial<'_>) -> Result<(), Stop>,
+    look: &dyn Fn(&mut Trial<'_>) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let done = look(trial);
     if !matches!(done, Err(Stop::Skipped(_))) {
