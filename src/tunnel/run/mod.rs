@@ -350,7 +350,7 @@ impl<'a> Lane<'a> {
             sizes: options.sizes,
             grace: self.book.grace(),
         };
-        let done = catch_unwind(AssertUnwindSafe(|| (plan.run)(&mut trial)));
+        let done = catch_unwind(AssertUnwindSafe(|| plan.make(&mut trial)));
         let done = done.unwrap_or_else(|payload| {
             let message = format!("the check panicked: {}", panic_message(payload));
             Err(Stop::NotMade(message))

@@ -27,6 +27,7 @@
 use super::sequence::Sequence;
 use super::trial::Trial;
 use crate::tunnel::report::{Failure, Strictness};
+use crate::tunnel::suites::conformance::cut::Wire;
 use crate::tunnel::{Stop, Tunnel};
 
 /// A suite.
@@ -79,11 +80,21 @@ pub(in crate::tunnel) struct Plan {
     pub(in crate::tunnel) alone: bool,
     /// See [`Plan::patience`].
     pub(in crate::tunnel) patience: u32,
-    pub(in crate::tunnel) run: Body,
+    run: Run,
 }
 
 /// What a plan does.
 pub(in crate::tunnel) type Body = fn(&mut Trial<'_>) -> Result<(), Stop>;
+
+/// What a plan does on a connection that a way of its suite opens for it.
+pub(in crate::tunnel) type Once = fn(&mut Trial<'_>, &mut Wire) -> Result<(), Stop>;
+
+#[derive(Debug, Clone, Copy)]
+enum Run {
+    Body(Body),
+    /// Data in place of a closure around each of two hundred bodies, which would all be compiled.
+    By(fn(&mut Trial<'_>, Once) -> Result<(), Stop>, Once),
+}
 
 impl Rule {
     pub(in crate::tunnel) const fn new(
@@ -153,7 +164,30 @@ impl Plan {
             own: false,
             alone: false,
             patience: 1,
-            run,
+            run: Run::Body(run),
+        }
+    }
+
+    /// A check of a statement in one `way` of several.
+    pub(in crate::tunnel) const fn by(
+        rule: Rule,
+        way: fn(&mut Trial<'_>, Once) -> Result<(), Stop>,
+        once: Once,
+    ) -> Plan {
+        Plan {
+            rule,
+            own: false,
+            alone: false,
+            patience: 1,
+            run: Run::By(way, once),
+        }
+    }
+
+    /// Makes the check.
+    pub(in crate::tunnel) fn make(&self, trial: &mut Trial<'_>) -> Result<(), Stop> {
+        match self.run {
+            Run::Body(body) => body(trial),
+            Run::By(way, once) => way(trial, once),
         }
     }
 

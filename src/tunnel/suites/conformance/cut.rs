@@ -13,6 +13,7 @@ use crate::tunnel::Stop;
 use crate::tunnel::ends::conversation::{End, is_reset};
 use crate::tunnel::ends::service::Service;
 use crate::tunnel::run::options::Sizes;
+use crate::tunnel::run::plan::Once;
 use crate::tunnel::run::trial::Trial;
 
 /// Between two pieces, so that a program reads them one by one. On a loaded machine it may find both at
@@ -26,9 +27,6 @@ const MOST_REST: usize = 64 * 1024;
 const UP: &[u8] = b"\x00up\xff\r\n";
 const DOWN: &[u8] = b"\xffdown\x00\n";
 
-/// What a check does on one connection.
-pub(super) type Once = fn(&mut Trial<'_>, &mut Wire) -> Result<(), Stop>;
-
 /// The plans for statements: each line is a strictness, a name, the statement, its source and the body.
 /// Those of `cut` are checked in pieces too, those of `whole` only whole.
 macro_rules! statements {
@@ -36,32 +34,38 @@ macro_rules! statements {
         cut { $($cut:ident $name:literal $statement:literal $source:literal $once:expr;)* }
         whole { $($whole:ident $name2:literal $statement2:literal $source2:literal $once2:expr;)* }
     ) => {
+        {
+            use $crate::tunnel::Strictness;
+            use $crate::tunnel::run::plan::{Plan, Rule};
+            use $crate::tunnel::suites::conformance::cut;
         &[
             $(
-                $crate::tunnel::run::plan::Plan::new(
-                    $crate::tunnel::Strictness::$cut,
-                    $name,
-                    $statement,
-                    $source,
-                    |trial| $crate::tunnel::suites::conformance::cut::whole(trial, $once),
+                Plan::by(
+                    Rule::new(Strictness::$cut, $name, $statement, $source),
+                    cut::whole,
+                    $once,
                 ),
-                $crate::tunnel::run::plan::Plan::harness(
-                    concat!($name, "/cut"),
-                    concat!($statement, "; however the client's bytes are cut"),
-                    |trial| $crate::tunnel::suites::conformance::cut::in_pieces(trial, $once),
+                Plan::by(
+                    Rule::new(
+                        Strictness::Harness,
+                        concat!($name, "/cut"),
+                        concat!($statement, "; however the client's bytes are cut"),
+                        "harness",
+                    ),
+                    cut::in_pieces,
+                    $once,
                 )
                 .patience(2),
             )*
             $(
-                $crate::tunnel::run::plan::Plan::new(
-                    $crate::tunnel::Strictness::$whole,
-                    $name2,
-                    $statement2,
-                    $source2,
-                    |trial| $crate::tunnel::suites::conformance::cut::whole(trial, $once2),
+                Plan::by(
+                    Rule::new(Strictness::$whole, $name2, $statement2, $source2),
+                    cut::whole,
+                    $once2,
                 ),
             )*
         ]
+        }
     };
 }
 
@@ -92,7 +96,7 @@ enum Cut {
 }
 
 /// A connection to the program on which a check speaks the protocol itself.
-pub(super) struct Wire {
+pub(in crate::tunnel) struct Wire {
     pub(super) end: End,
     cut: Cut,
     /// Where each message ended, in bytes of the connection.

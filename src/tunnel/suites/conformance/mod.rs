@@ -21,7 +21,7 @@
 //! | PROXY protocol: LOCAL and UNKNOWN | a forwarder sends them for connections of its own, such as health checks |
 
 mod connect;
-mod cut;
+pub(in crate::tunnel) mod cut;
 mod proxy_protocol;
 mod socks4;
 mod socks5;
