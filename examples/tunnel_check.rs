@@ -18,6 +18,12 @@
 //! cargo run --example tunnel_check -- connect --file p.conf my-p.conf tinyproxy -d -c {tmp}/p.conf
 //! ```
 //!
+//! Before a release of one's own program, everything; and a report to compare the next version with:
+//!
+//! ```text
+//! cargo run --release --example tunnel_check -- socks5 --suite all --full --json report.json my-proxy {listen}
+//! ```
+//!
 //! `--running ADDRESS:PORT` in place of a program checks one that already runs:
 //!
 //! ```text
@@ -33,8 +39,8 @@ use std::{fs, thread};
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{
-    Attached, Forward, HttpConnect, ProxyProtocol, Report, Socks4, Socks4a, Socks5, Template,
-    Tunnel,
+    Attached, Forward, HttpConnect, ProxyProtocol, Report, Sizes, Socks4, Socks4a, Socks5, Suite,
+    Template, Tunnel,
 };
 
 const USAGE: &str = "\
@@ -51,6 +57,11 @@ Without arguments it checks a small proxy and a small forwarder of its own.
   --binds-outgoing   the program connects from {outgoing_ip}, and that is checked
   --file NAME PATH   a configuration file, written to {tmp}/NAME for each run
   --running          checks a program that already runs
+  --suite NAME       runs this suite; may be given several times; \"all\" runs each; else connectivity
+  --only PATTERN     makes only checks with such an id: \"closing/44/*\"; may be given several times
+  --full             carries as much as a release deserves, and takes minutes
+  --strict           whatever deviates fails
+  --json FILE        writes the report as JSON too
 
 Replaced in the program's arguments and in its files, for each run:
   {listen}  {listen_ip}  {listen_port}     where it is to listen
@@ -119,6 +130,11 @@ struct Options {
     binds_outgoing: bool,
     files: Vec<(String, String)>,
     running: Option<SocketAddr>,
+    suites: Vec<Suite>,
+    only: Vec<String>,
+    full: bool,
+    strict: bool,
+    json: Option<String>,
 }
 
 /// Any program.
@@ -190,6 +206,26 @@ fn read_options(mut words: &[String]) -> Result<(Options, &[String]), Box<dyn Er
                 options.running = Some(address.parse()?);
                 words = rest;
             }
+            [option, name, rest @ ..] if option == "--suite" => {
+                options.suites.extend(suites(name)?);
+                words = rest;
+            }
+            [option, pattern, rest @ ..] if option == "--only" => {
+                options.only.push(pattern.clone());
+                words = rest;
+            }
+            [option, path, rest @ ..] if option == "--json" => {
+                options.json = Some(path.clone());
+                words = rest;
+            }
+            [option, rest @ ..] if option == "--full" => {
+                options.full = true;
+                words = rest;
+            }
+            [option, rest @ ..] if option == "--strict" => {
+                options.strict = true;
+                words = rest;
+            }
             [option, rest @ ..] if option == "--binds-outgoing" => {
                 options.binds_outgoing = true;
                 words = rest;
@@ -202,12 +238,41 @@ fn read_options(mut words: &[String]) -> Result<(Options, &[String]), Box<dyn Er
     }
 }
 
+/// The suite of this name, or all.
+fn suites(name: &str) -> Result<Vec<Suite>, String> {
+    let all = Suite::ALL.iter().copied();
+    let found: Vec<Suite> = all
+        .filter(|suite| name == "all" || name == suite.name())
+        .collect();
+    match found[..] {
+        [] => {
+            let names: Vec<&str> = Suite::ALL.iter().map(|suite| suite.name()).collect();
+            Err(format!(
+                "{name} is no suite; there are {}",
+                names.join(", ")
+            ))
+        }
+        _ => Ok(found),
+    }
+}
+
 fn run(tunnel: impl Tunnel + 'static, options: &Options) -> Result<Report, Box<dyn Error>> {
-    let harness = match options.running {
+    let mut harness = match options.running {
         Some(listen) => TunnelHarness::new(Attached::new(listen, tunnel)),
         None => TunnelHarness::new(tunnel),
     };
-    Ok(harness.run()?)
+    harness = harness.suites(&options.suites).strict(options.strict);
+    for pattern in &options.only {
+        harness = harness.only(pattern);
+    }
+    if options.full {
+        harness = harness.sizes(Sizes::Full);
+    }
+    let report = harness.run()?;
+    if let Some(path) = &options.json {
+        fs::write(path, report.to_json()).map_err(|error| format!("{path}: {error}"))?;
+    }
+    Ok(report)
 }
 
 /// Serves each client on a thread of its own, for ever.
