@@ -138,41 +138,6 @@ pub(crate) fn v2(input: &[u8]) -> Result<Decoded<Header>, Error> {
     }
 }
 
-/// Encodes a header of version 1 (PROXY protocol section 2.1); UNKNOWN for two families.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the suite of conformance"))]
-pub(crate) fn encode_v1(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-    let family = match (source, destination) {
-        (SocketAddr::V4(_), SocketAddr::V4(_)) => "TCP4",
-        (SocketAddr::V6(_), SocketAddr::V6(_)) => "TCP6",
-        _ => return b"PROXY UNKNOWN\r\n".to_vec(),
-    };
-    let (from, to) = (source.ip(), destination.ip());
-    let (from_port, to_port) = (source.port(), destination.port());
-    format!("PROXY {family} {from} {to} {from_port} {to_port}\r\n").into_bytes()
-}
-
-/// Encodes a header of version 2 (PROXY protocol section 2.2); unspecified for two families.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the suite of conformance"))]
-pub(crate) fn encode_v2(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-    let (family, addresses) = match (source.ip(), destination.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => (0x11, [from.octets(), to.octets()].concat()),
-        (IpAddr::V6(from), IpAddr::V6(to)) => (0x21, [from.octets(), to.octets()].concat()),
-        _ => (0, Vec::new()),
-    };
-    let mut out = [V2_START, &[0x21, family]].concat();
-    match family {
-        0 => out.extend([0, 0]),
-        _ => {
-            // 12 or 36.
-            out.extend([0, addresses.len() as u8 + 4]);
-            out.extend(addresses);
-            out.extend(source.port().to_be_bytes());
-            out.extend(destination.port().to_be_bytes());
-        }
-    }
-    out
-}
-
 /// A program that sends no header is told at the first byte of the data.
 fn begins_with(
     start: &[u8],

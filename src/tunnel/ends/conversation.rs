@@ -305,11 +305,6 @@ impl End {
         }
     }
 
-    /// Whether the end was a reset; `None` while there is none.
-    pub(in crate::tunnel) fn was_reset(&self) -> Option<bool> {
-        self.closed.map(|how| how == Closed::Reset)
-    }
-
     /// A failure with what was sent and received on this connection.
     pub(in crate::tunnel) fn failed(&self, message: impl Into<String>) -> Stop {
         self.shows(message.into(), None, self.stream.received())

@@ -1,7 +1,7 @@
 //! SOCKS4 and SOCKS4a proxies.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::process::Command;
 
 use super::exchange::read_message;
@@ -137,29 +137,11 @@ fn connect(
     port: u16,
 ) -> io::Result<Option<SocketAddr>> {
     let user = base.user.as_deref().unwrap_or_default();
-    request(stream, socks4::CONNECT, host, port, user)?;
-    // The address of the reply means nothing here (SOCKS4 memo, CONNECT).
-    Ok(None)
-}
-
-/// Makes a request on a fresh connection and waits for its first reply. For CONNECT this is the
-/// handshake; BIND tells where the proxy listens, and [`reply`] who has connected.
-pub(in crate::tunnel) fn request(
-    stream: &mut Stream,
-    command: u8,
-    host: &Host,
-    port: u16,
-    user: &[u8],
-) -> io::Result<SocketAddrV4> {
-    let request = socks4::request(command, host, port, user).map_err(io::Error::other)?;
+    let request = socks4::request(socks4::CONNECT, host, port, user).map_err(io::Error::other)?;
     stream.write_all(&request)?;
-    reply(stream)
-}
-
-/// Waits for a reply: after that to a BIND, for the second one.
-pub(in crate::tunnel) fn reply(stream: &mut Stream) -> io::Result<SocketAddrV4> {
     let reply = read_message(stream, "the reply (SOCKS4 memo)", REPLY, socks4::reply)?;
-    reply.granted().map_err(io::Error::other)
+    // The address of the reply means nothing here (SOCKS4 memo, CONNECT).
+    reply.granted().map(|_| None).map_err(io::Error::other)
 }
 
 fn no_ipv6(protocol: &str, service: Family) -> Option<String> {

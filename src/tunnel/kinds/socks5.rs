@@ -4,13 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::exchange::{cut_short, named, read_message};
+use super::exchange::{cut_short, named};
 use crate::proto::socks5::{self, Bound, Client, Host, Step};
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
 use crate::tunnel::{Kind, Program, Route, Setup, Stream, Target, Template, Tunnel};
-
-/// The longest reply: its name has 255 bytes.
-const MOST_REPLY: usize = 4 + 1 + 255 + 2;
 
 /// A SOCKS5 proxy (RFC 1928): CONNECT by IPv4, by IPv6 and by name, with no authentication or with
 /// user and password (RFC 1929). Its replies are checked byte by byte.
@@ -76,8 +73,7 @@ impl Tunnel for Socks5 {
 
 /// Makes a request on a fresh connection: greeting, authentication, `command` with `host` and `port`,
 /// first reply. For CONNECT this is the handshake. UDP ASSOCIATE tells where the relay for datagrams
-/// is, for as long as the connection lasts (RFC 1928 section 7); BIND where the proxy listens, and
-/// [`second_reply`] who has connected.
+/// is, for as long as the connection lasts (RFC 1928 section 7).
 pub(in crate::tunnel) fn request(
     stream: &mut Stream,
     credentials: Option<(&[u8], &[u8])>,
@@ -97,17 +93,6 @@ pub(in crate::tunnel) fn request(
             Step::Send(bytes) => stream.write_all(&bytes)?,
             Step::Done(bound) => return Ok(bound),
         }
-    }
-}
-
-/// Waits for the second reply to BIND, which tells who has connected (RFC 1928 section 6).
-#[cfg_attr(not(test), expect(dead_code, reason = "for the suite of conformance"))]
-pub(in crate::tunnel) fn second_reply(stream: &mut Stream) -> io::Result<Bound> {
-    let what = "the second reply (RFC 1928 section 6)";
-    let reply = read_message(stream, what, MOST_REPLY, socks5::reply)?;
-    match reply.code {
-        0 => Ok(reply.bound),
-        code => Err(io::Error::other(socks5::Error::Refused(code))),
     }
 }
 
@@ -144,38 +129,6 @@ mod tests {
                 far.write_all(reply).unwrap();
             }
         })
-    }
-
-    #[test]
-    fn a_bind_tells_where_it_listens_and_then_who_has_connected() {
-        let (mut near, far) = pair();
-        let proxy = answer(
-            far,
-            &[
-                (b"\x05\x01\x00", b"\x05\x00"),
-                (
-                    b"\x05\x02\x00\x01\x7f\0\0\x01\0\x09",
-                    b"\x05\0\0\x01\x7f\0\0\x01\xee\x5e\x05\0\0\x01\x7f\0\0\x02\0\x07data",
-                ),
-            ],
-        );
-        let host = Host::Ip([127, 0, 0, 1].into());
-        let bound = request(&mut near, None, socks5::BIND, &host, 9).unwrap();
-        assert_eq!(bound.socket_addr(), "127.0.0.1:61022".parse().ok());
-        let peer = second_reply(&mut near).unwrap();
-        assert_eq!(peer.socket_addr(), "127.0.0.2:7".parse().ok());
-        let mut data = [0; 4];
-        near.read_exact(&mut data).unwrap();
-        assert_eq!(&data, b"data");
-        proxy.join().unwrap();
-    }
-
-    #[test]
-    fn a_second_reply_may_refuse() {
-        let (mut near, mut far) = pair();
-        far.write_all(&[5, 1, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
-        let error = second_reply(&mut near).unwrap_err();
-        assert!(error.to_string().contains("reply code 01"), "{error}");
     }
 
     #[test]

@@ -120,11 +120,6 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
-    /// Whether the connection that found it listening is still to be used.
-    pub(in crate::tunnel) fn has_first(&self) -> bool {
-        self.first.is_some()
-    }
-
     /// From its start until it listened.
     pub(in crate::tunnel) fn ready_after(&self) -> Duration {
         self.ready_after

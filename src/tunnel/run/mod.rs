@@ -6,10 +6,6 @@ pub(in crate::tunnel) mod journal;
 pub(in crate::tunnel) mod options;
 pub(in crate::tunnel) mod plan;
 pub(in crate::tunnel) mod sequence;
-#[allow(
-    dead_code,
-    reason = "words for suites, and not every suite is written yet"
-)]
 pub(in crate::tunnel) mod trial;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -11,7 +11,7 @@ use std::{env, thread};
 
 use super::*;
 use crate::tunnel::report::{Check, Outcome};
-use crate::tunnel::{Forward, Route, Target};
+use crate::tunnel::{Forward, Route};
 
 /// What makes this program a forwarder: where it listens and where it connects to.
 const ROUTE: &str = "LOOPBACK_TEST_FORWARDER";
@@ -292,28 +292,17 @@ fn a_program_that_does_not_start_is_told_once_and_its_checks_are_not_reached() {
 #[test]
 fn a_trial_gives_what_suites_need() {
     const PLAN: Plan = Plan::must("all", "every word does", "harness", |trial| {
-        trial.warm_up()?;
-        trial.warm_up()?;
-        assert_eq!(
-            trial.seen.measures.connections, 1,
-            "the second has nothing to do"
-        );
         let mut client = trial.raw()?;
-        let target = Target::Address(trial.route().service);
-        assert_eq!(trial.handshake(&mut client, &target)?, None);
         let (mut service, peer) = trial.accept(&mut client)?;
         assert_eq!(peer.ip(), service.stream().peer_addr().unwrap().ip());
         service.send(b"abc")?;
         assert_eq!(client.take("two of three", 2)?, b"ab");
-        assert_eq!(client.was_reset(), None);
         drop(service);
         let Err(Stop::Failed(message, failure)) = client.expect_end() else {
             panic!("a byte is left")
         };
         assert_eq!(message, "the client has 1 byte in place of the end");
         assert_eq!(failure.received(), Some(&b"c"[..]));
-        let nobody = trial.nobody()?;
-        assert!(TcpStream::connect(nobody.addr()).is_err());
         assert!(trial.pid() > 1 && trial.ready_after() > Duration::ZERO);
         drop(client);
         trial.record("half-close", "carried");
@@ -323,7 +312,7 @@ fn a_trial_gives_what_suites_need() {
     });
     let report = run_with(&options(), &[PLAN]);
     let measures = check(&report, "all", Outcome::Passed).measures();
-    assert_eq!(measures.connections(), 3);
+    assert_eq!(measures.connections(), 2);
     assert_eq!(measures.latency().unwrap().count, 1);
     assert!(measures.throughput().unwrap() > 0);
     let record = ("half-close".to_owned(), "carried".to_owned());

@@ -1,6 +1,6 @@
 //! What the body of a check works with.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::options::Sizes;
@@ -10,10 +10,9 @@ use crate::tunnel::ends::random::Random;
 use crate::tunnel::ends::service::Service;
 use crate::tunnel::programs::child::{End as ProgramEnd, Told};
 use crate::tunnel::programs::group::{Signal, Whom};
-use crate::tunnel::programs::port::{Lease, Ports};
 use crate::tunnel::programs::program::{Line, Program};
 use crate::tunnel::report::{Latency, Measures};
-use crate::tunnel::{Route, Stop, Target, Tunnel};
+use crate::tunnel::{Route, Stop, Tunnel};
 
 /// One check while it runs: a started program, a service, a deadline, and a place for what is seen.
 ///
@@ -48,18 +47,11 @@ impl<'a> Trial<'a> {
         self.line().route
     }
 
-    /// What can be used on any thread: ways to the program without this trial. Call
-    /// [`Trial::warm_up`] before, or a connection is already on its way to the service.
+    /// What can be used on any thread: ways to the program without this trial. The connection that
+    /// found the program listening is on its way to the service until [`Trial::connect`] or
+    /// [`Trial::raw`] has taken it.
     pub(in crate::tunnel) fn line(&self) -> Line<'a> {
         self.program.line()
-    }
-
-    /// Uses the connection that found the program listening, if nobody has yet.
-    pub(in crate::tunnel) fn warm_up(&mut self) -> Result<(), Stop> {
-        match self.program.has_first() {
-            true => self.ordinary(),
-            false => Ok(()),
-        }
     }
 
     /// The end of this check, for a wait for `what`. Every stream of this trial ends with it anyway.
@@ -84,36 +76,12 @@ impl<'a> Trial<'a> {
         self.program.open(None, &deadline)
     }
 
-    /// Connects through the program to `target`, which leads to `service`.
-    pub(in crate::tunnel) fn connect_to(
-        &mut self,
-        target: &Target,
-        service: &Service,
-    ) -> Result<Conversation, Stop> {
-        self.seen.measures.connections += 1;
-        let deadline = self.deadline("a connection through the program");
-        self.program.open(Some((target, service)), &deadline)
-    }
-
     /// Connects to the program and says nothing: its protocol is this check's to speak.
     pub(in crate::tunnel) fn raw(&mut self) -> Result<End, Stop> {
         self.seen.measures.connections += 1;
         let deadline = self.deadline("a connection to the program");
         let stream = self.program.connect(&deadline)?;
         Ok(End::new(stream, "the client"))
-    }
-
-    /// Asks for `target` on a connection from [`Trial::raw`], as the kind of tunnel does that.
-    pub(in crate::tunnel) fn handshake(
-        &mut self,
-        client: &mut End,
-        target: &Target,
-    ) -> Result<Option<SocketAddr>, Stop> {
-        let deadline = self.deadline("the handshake");
-        let line = self.line();
-        let told = line.handshake(client.stream(), target, &deadline)?;
-        client.stream().forget();
-        Ok(told)
     }
 
     /// The service's end of the connection that `client` has asked for, and where it came from. Ends at
@@ -152,25 +120,6 @@ impl<'a> Trial<'a> {
     /// The listening service of this route. With a forwarder all connections come here.
     pub(in crate::tunnel) fn service(&self) -> &Service {
         self.program.service()
-    }
-
-    /// Another service on the address of the first, for kinds that can be asked for it.
-    pub(in crate::tunnel) fn another_service(&self) -> Result<Service, Stop> {
-        self.service_on(self.route().service.ip())
-    }
-
-    /// A service on any address of this machine.
-    pub(in crate::tunnel) fn service_on(&self, ip: IpAddr) -> Result<Service, Stop> {
-        Service::bind(&[ip])
-            .map_err(|error| Stop::Skipped(format!("no port for a service on {ip}: {error}")))
-    }
-
-    /// An address of the service's family where nobody listens, as long as the lease is held.
-    pub(in crate::tunnel) fn nobody(&self) -> Result<Lease, Stop> {
-        let ip = self.route().service.ip();
-        let ports = Ports::default();
-        Lease::take(ip, &ports)
-            .map_err(|error| Stop::Skipped(format!("no free port on {ip}: {error}")))
     }
 
     /// An ordinary connection still works, whatever was done before.
