@@ -256,6 +256,15 @@ impl Wire {
         Ok(peer)
     }
 
+    /// Both ways between the client and who has connected after BIND.
+    pub(super) fn carries_back(&mut self, far: &mut End) -> Result<(), Stop> {
+        far.send(b"from outside")?;
+        self.end
+            .expect("what has come from outside", b"from outside")?;
+        self.end.send(b"to outside")?;
+        far.expect("what was sent to the outside", b"to outside")
+    }
+
     /// A failure with what was sent and received here.
     pub(super) fn failed(&self, message: impl Into<String>) -> Stop {
         self.end.failed(message)

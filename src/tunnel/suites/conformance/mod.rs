@@ -30,6 +30,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
+use crate::tunnel::ends::address::connect_from;
+use crate::tunnel::ends::conversation::End;
 use crate::tunnel::ends::service::Service;
 use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
 use crate::tunnel::run::trial::Trial;
@@ -132,6 +134,18 @@ fn takes_names(trial: &Trial<'_>) -> Result<(), Stop> {
 /// 63 bytes (RFC 1035 section 2.3.4).
 fn impossible_name(length: usize) -> Vec<u8> {
     vec![b'a'; length]
+}
+
+/// Connects from `ip` to where the program listens for it after BIND.
+fn come(trial: &Trial<'_>, wire: &Wire, ip: IpAddr, listens: SocketAddr) -> Result<End, Stop> {
+    let deadline = trial.deadline("the connection from outside");
+    let tcp = connect_from(ip, listens, deadline.remaining()).map_err(|error| {
+        wire.failed(format!(
+            "{ip} cannot connect to {listens}, as told: {error}"
+        ))
+    })?;
+    let stream = trial.line().accepted(tcp, &deadline);
+    Ok(End::new(stream, "the service"))
 }
 
 /// The service must not have been connected to.

@@ -3,13 +3,10 @@
 use std::net::{SocketAddr, SocketAddrV4};
 
 use super::{
-    CLOSE_LIMIT, HALF_LIMIT, Refusing, Stop, Wire, impossible_name, localhost, not_reached,
+    CLOSE_LIMIT, HALF_LIMIT, Refusing, Stop, Wire, come, impossible_name, localhost, not_reached,
     statements,
 };
 use crate::proto::socks4::{self, BIND, CONNECT, Host, Reply};
-use crate::tunnel::ends::address::connect_from;
-use crate::tunnel::ends::conversation::End;
-use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::run::plan::{Routes, Steps, Table};
 use crate::tunnel::run::trial::Trial;
 
@@ -172,26 +169,16 @@ fn bind(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
         let how = format!("BIND: reply code {:02x}, {meaning}", first.code);
         return Err(Stop::Unsupported(how));
     };
-    let (route, deadline) = (trial.route(), trial.deadline("the connection from outside"));
+    let route = trial.route();
     let ip = match told.ip().is_unspecified() {
         // The memo: then it is the address that the client has connected to.
         true => route.listen.ip(),
         false => (*told.ip()).into(),
     };
     let listens = SocketAddr::new(ip, told.port());
-    let from = route.service.ip();
-    let tcp = connect_from(from, listens, deadline.remaining()).map_err(|error| {
-        wire.failed(format!(
-            "{from} cannot connect to {listens}, as told: {error}"
-        ))
-    })?;
-    let mut far = End::new(Stream::new(tcp, deadline), "the service");
+    let mut far = come(trial, wire, route.service.ip(), listens)?;
     granted(wire)?;
-    far.send(b"from outside")?;
-    wire.end
-        .expect("what has come from outside", b"from outside")?;
-    wire.end.send(b"to outside")?;
-    far.expect("what was sent to the outside", b"to outside")
+    wire.carries_back(&mut far)
 }
 
 fn half_request(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {

@@ -4,14 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::super::{
-    CLOSE_LIMIT, HALF_LIMIT, Refusing, Wire, impossible_name, localhost, not_reached, service_of,
-    takes_names,
+    CLOSE_LIMIT, HALF_LIMIT, Refusing, Wire, come, impossible_name, localhost, not_reached,
+    service_of, takes_names,
 };
 use super::{Stop, granted, open, opened, opening, own_host, reply, request};
 use crate::proto::socks5::{self, BIND, CONNECT, Host, Reply};
 use crate::tunnel::ends::address::{Family, connect_from};
-use crate::tunnel::ends::conversation::End;
-use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::run::options::Sizes;
 use crate::tunnel::run::trial::Trial;
 
@@ -227,11 +225,7 @@ pub(super) fn bind(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
             )));
         }
     }
-    far.send(b"from outside")?;
-    wire.end
-        .expect("what has come from outside", b"from outside")?;
-    wire.end.send(b"to outside")?;
-    far.expect("what was sent to the outside", b"to outside")
+    wire.carries_back(&mut far)
 }
 
 /// Statement 35, whom it is for.
@@ -286,17 +280,6 @@ fn listens(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<SocketAddr, Stop> {
         (true, false) => route.listen.ip(),
     };
     Ok(SocketAddr::new(ip, told.port()))
-}
-
-/// Connects from `ip` to where the program listens.
-fn come(trial: &mut Trial<'_>, wire: &Wire, ip: IpAddr, listens: SocketAddr) -> Result<End, Stop> {
-    let deadline = trial.deadline("the connection from outside");
-    let tcp = connect_from(ip, listens, deadline.remaining()).map_err(|error| {
-        wire.failed(format!(
-            "{ip} cannot connect to {listens}, as told: {error}"
-        ))
-    })?;
-    Ok(End::new(Stream::new(tcp, deadline), "the service"))
 }
 
 /// Statement 11.
