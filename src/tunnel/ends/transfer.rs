@@ -125,31 +125,17 @@ impl Transfer {
     /// Carries all of it, both ways at once. The connection stays open.
     pub(in crate::tunnel) fn carry(self, ends: &Ends, bounds: Bounds) -> Result<(), Stop> {
         let mut parts: Vec<Part<'_>> = Vec::new();
-        if let Some(load) = self.up {
-            let Ends {
-                mut client,
-                mut service,
-            } = ends.try_clone()?;
+        for (load, is_up) in [(self.up, true), (self.down, false)] {
+            let Some(load) = load else { continue };
+            let Ends { client, service } = ends.try_clone()?;
+            let (client, service) = ((client, "the client"), (service, "the service"));
+            let ((mut from, sender), (mut to, receiver)) = match is_up {
+                true => (client, service),
+                false => (service, client),
+            };
             let sent = load.clone();
-            parts.push(Box::new(move || {
-                sent.send(&mut client, "the client", bounds)
-            }));
-            parts.push(Box::new(move || {
-                load.receive(&mut service, "the service", bounds)
-            }));
-        }
-        if let Some(load) = self.down {
-            let Ends {
-                mut client,
-                mut service,
-            } = ends.try_clone()?;
-            let sent = load.clone();
-            parts.push(Box::new(move || {
-                sent.send(&mut service, "the service", bounds)
-            }));
-            parts.push(Box::new(move || {
-                load.receive(&mut client, "the client", bounds)
-            }));
+            parts.push(Box::new(move || sent.send(&mut from, sender, bounds)));
+            parts.push(Box::new(move || load.receive(&mut to, receiver, bounds)));
         }
         ends.together(parts)
     }
