@@ -77,7 +77,7 @@
 //! | `elapsed_ns` | its duration |
 //! | `notes` | a list of texts: what was seen and is not judged |
 //! | `measures` | `bytes` (of payload), `connections`, `throughput` (bytes a second, or `null`), `latency` (`null`, or `count`, `p50_ns`, `p99_ns`, `max_ns`), `records` (a list of `name`, `value`) |
-//! | `failure` | `null`, or `sent`, `expected`, `received`, and of the program `command`, `exit` (how it ended) and `output` (the last of it) |
+//! | `failure` | `null`, or `sent`, `expected`, `received`, and `programs`: a list of `name`, `command`, `exit` (how it ended) and `output` (the last of it), in the order of their start |
 //!
 //! `sent`, `expected` and `received` are `null`, or bytes: `length` is how many there were, `hex` and
 //! `text` (with escapes) hold at most 4096 of them, which begin at byte `from`.
@@ -129,8 +129,8 @@ pub use kinds::socks5::Socks5;
 pub use programs::setup::{Program, Setup};
 pub use programs::template::Template;
 pub use report::{
-    Check, Counts, Expectation, ExpectationState, Failure, Latency, Measures, Outcome, Report,
-    Strictness, SuiteSummary,
+    Check, Counts, Ended, Expectation, ExpectationState, Failure, Latency, Measures, Outcome,
+    Report, Strictness, SuiteSummary,
 };
 pub use route::{Kind, Route, Running, Target, Tunnel};
 pub use run::options::Sizes;

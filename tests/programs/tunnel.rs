@@ -301,7 +301,7 @@ report = json.loads(sys.argv[1])
 checks = report['checks']
 assert report['counts']['failed'] == len([c for c in checks if c['outcome'] == 'failed']) > 0
 start = [c for c in checks if c['id'] == 'connectivity/44/start'][0]
-print(report['schema'], report['version'], ascii(start['failure']['output']))
+print(report['schema'], report['version'], ascii(start['failure']['programs'][0]['output']))
 ";
     let said = python(script, &[&report.to_json()]);
     assert_eq!(

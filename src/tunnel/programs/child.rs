@@ -236,18 +236,23 @@ impl Drop for Child {
 }
 
 impl End {
-    /// The end in words: "killed by signal 15 after 1.2ms".
+    /// The end in words, with the program's name before it if there are several.
     pub(in crate::tunnel) fn describe(&self) -> String {
+        self.named(&self.how())
+    }
+
+    /// The end in words: "killed by signal 15, 1.2ms after TERM".
+    pub(in crate::tunnel) fn how(&self) -> String {
         let how = match self.status {
             Some(status) => describe(status),
             None => "still there after KILL".to_owned(),
         };
         let (signal, elapsed) = (self.signal.name(), self.elapsed);
-        self.named(&match (self.by_itself, self.killed) {
+        match (self.by_itself, self.killed) {
             (true, _) => format!("{how}, by itself"),
             (_, true) => format!("{how}, as {signal} had not ended it after {elapsed:.1?}"),
             _ => format!("{how}, {elapsed:.1?} after {signal}"),
-        })
+        }
     }
 
     /// `how` with the program's name before it, if there are several.

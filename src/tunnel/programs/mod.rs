@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::tunnel::ends::conversation::Stop;
 use crate::tunnel::error::{Error, ErrorKind};
+use crate::tunnel::report::Ended;
 use crate::tunnel::{Route, Tunnel};
 use child::{Backoff, Child, End, Told};
 use group::{Signal, Whom};
@@ -83,14 +84,6 @@ impl Programs {
         self.started.is_empty()
     }
 
-    /// The command lines, in their order, for messages.
-    pub(in crate::tunnel) fn command(&self) -> String {
-        match self.is_foreign() {
-            true => "none: it already ran".to_owned(),
-            false => self.joined(" & ", Child::command),
-        }
-    }
-
     /// The process id of the last one, which is the one that the client connects to; 0 if there is none.
     pub(in crate::tunnel) fn id(&self) -> u32 {
         self.started.last().map_or(0, Child::id)
@@ -104,23 +97,6 @@ impl Programs {
     /// Whether any of them has ended.
     pub(in crate::tunnel) fn has_exited(&mut self) -> bool {
         self.started.iter_mut().any(|child| child.has_exited())
-    }
-
-    /// The last of what each wrote, under its name if there are several; complete once they are stopped.
-    pub(in crate::tunnel) fn output(&self) -> String {
-        let Some((only, [])) = self.started.split_first() else {
-            let section = |child: &Child| {
-                let output = child.output();
-                let end = if output.ends_with('\n') || output.is_empty() {
-                    ""
-                } else {
-                    "\n"
-                };
-                format!("[{}]\n{output}{end}", child.name())
-            };
-            return self.started.iter().map(section).collect();
-        };
-        only.output()
     }
 
     /// Sends each of them a signal, the last one first as in [`Programs::stop`], and waits for the end
@@ -169,6 +145,19 @@ impl Programs {
         ends
     }
 
+    /// Ends them as [`Programs::stop`] does, and tells all about each in words.
+    pub(in crate::tunnel) fn explain(&mut self, grace: Duration) -> Vec<Ended> {
+        let ends = self.stop(grace);
+        let each = self.started.iter().zip(ends);
+        each.map(|(child, end)| Ended {
+            name: child.name().to_owned(),
+            command: child.command().to_owned(),
+            exit: end.how(),
+            output: child.output(),
+        })
+        .collect()
+    }
+
     /// See [`Child::settle`].
     pub(in crate::tunnel) fn settle(&mut self) {
         self.started.iter_mut().for_each(Child::settle);
@@ -207,11 +196,6 @@ impl Programs {
             pause.sleep(deadline);
         }
         Ok(())
-    }
-
-    fn joined(&self, between: &str, text: impl Fn(&Child) -> &str) -> String {
-        let texts: Vec<&str> = self.started.iter().map(text).collect();
-        texts.join(between)
     }
 }
 
@@ -271,14 +255,20 @@ mod tests {
                 std::thread::yield_now();
             }
         }
-        assert_eq!(
-            both.command(),
-            "sh -c 'echo one; exec sleep 1000' & sh -c 'echo two; exec sleep 1000'"
-        );
         let ends = both.stop(LIMIT);
         let starts = |end: &End| end.describe().starts_with("sh: killed by signal 15, ");
         assert!(ends.len() == 2 && ends.iter().all(starts), "{ends:?}");
-        assert_eq!(both.output(), "[sh]\none\n[sh]\ntwo\n");
+        let told = both.explain(LIMIT);
+        for (ended, word) in told.iter().zip(["one", "two"]) {
+            assert_eq!(ended.name, "sh");
+            assert_eq!(
+                ended.command,
+                format!("sh -c 'echo {word}; exec sleep 1000'")
+            );
+            assert!(ended.exit.starts_with("killed by signal 15, "), "{ended:?}");
+            assert_eq!(ended.output, format!("{word}\n"));
+        }
+        assert_eq!(told.len(), 2);
     }
 
     #[test]

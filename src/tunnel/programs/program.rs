@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::Programs;
-use super::child::{Backoff, End};
+use super::child::Backoff;
 use super::port::{Lease, Ports};
 use crate::deadline::Deadline;
 use crate::tunnel::ends::address::{Pair, connect_from};
 use crate::tunnel::ends::conversation::Conversation;
 use crate::tunnel::ends::service::Service;
 use crate::tunnel::error::{Error, ErrorKind};
-use crate::tunnel::report::Failure;
+use crate::tunnel::report::{Ended, Failure};
 use crate::tunnel::run::options::Options;
 use crate::tunnel::{Route, Stop, Stream, Target, Tunnel};
 
@@ -149,12 +149,10 @@ impl<'a> Program<'a> {
         self.first.is_none() && !self.child.has_exited() && self.service.is_idle()
     }
 
-    /// Ends it, and tells all about it in words: command, end, output.
-    pub(in crate::tunnel) fn explain(&mut self, grace: Duration) -> (String, String, String) {
+    /// Ends it, and tells all about it in words.
+    pub(in crate::tunnel) fn explain(&mut self, grace: Duration) -> Vec<Ended> {
         self.child.settle();
-        let ends: Vec<String> = self.child.stop(grace).iter().map(End::describe).collect();
-        let child = &self.child;
-        (child.command(), ends.join("; "), child.output())
+        self.child.explain(grace)
     }
 
     /// Connects as soon as the program listens. This connection is to be used: with a forwarder every

@@ -64,9 +64,21 @@ pub struct Failure {
     pub(in crate::tunnel) sent: Option<Vec<u8>>,
     pub(in crate::tunnel) expected: Option<Vec<u8>>,
     pub(in crate::tunnel) received: Option<Vec<u8>>,
-    pub(in crate::tunnel) command: String,
-    pub(in crate::tunnel) exit: String,
-    pub(in crate::tunnel) output: String,
+    pub(in crate::tunnel) programs: Vec<Ended>,
+}
+
+/// What is known of one program of the tunnel after its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// Its name without a path.
+    pub name: String,
+    /// Its command line, as one would type it.
+    pub command: String,
+    /// How it ended: `exited with status 1, by itself`.
+    pub exit: String,
+    /// The last of what it wrote to its standard output and error, at most 16 KiB.
+    pub output: String,
 }
 
 impl Check {
@@ -222,19 +234,10 @@ impl Failure {
         self.received.as_deref()
     }
 
-    /// The program's command line; empty if it was not started.
-    pub fn command(&self) -> &str {
-        &self.command
-    }
-
-    /// How the program ended.
-    pub fn exit(&self) -> &str {
-        &self.exit
-    }
-
-    /// The last of what the program wrote to its standard output and error.
-    pub fn output(&self) -> &str {
-        &self.output
+    /// The programs of the tunnel, in the order in which they were started. Empty where none was: it
+    /// already ran, or could not be started.
+    pub fn programs(&self) -> &[Ended] {
+        &self.programs
     }
 
     /// Where expected and received begin to differ, to show what is there.

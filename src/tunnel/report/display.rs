@@ -8,7 +8,7 @@ use super::{
 
 /// The most bytes of each dump.
 const SHOWN: usize = 64;
-/// The most lines of the program's output under one failure.
+/// The most lines of each program's output under one failure.
 const OUTPUT_LINES: usize = 30;
 
 impl fmt::Display for Report {
@@ -85,12 +85,17 @@ impl fmt::Display for Failure {
                 writeln!(f, "  {name}: {}", dump(bytes, around))?;
             }
         }
-        if self.command.is_empty() {
-            return Ok(());
+        let several = self.programs.len() > 1;
+        for (index, program) in self.programs.iter().enumerate() {
+            match several {
+                true => write!(f, "  program {} of {}", index + 1, self.programs.len())?,
+                false => f.write_str("  program")?,
+            }
+            writeln!(f, ": {}", program.command)?;
+            writeln!(f, "  its end: {}", program.exit)?;
+            write_output(f, &program.output)?;
         }
-        writeln!(f, "  program: {}", self.command)?;
-        writeln!(f, "  its end: {}", self.exit)?;
-        write_output(f, &self.output)
+        Ok(())
     }
 }
 

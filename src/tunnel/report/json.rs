@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{Check, Counts, Expectation, Failure, Measures, Outcome, Report, Strictness};
+use super::{Check, Counts, Ended, Expectation, Failure, Measures, Outcome, Report, Strictness};
 use super::{Latency, SuiteSummary, window};
 use crate::tunnel::Route;
 use crate::tunnel::json::Value;
@@ -207,9 +207,19 @@ fn failure(failure: &Failure) -> Value {
         ("sent", dump(failure.sent(), 0)),
         ("expected", dump(failure.expected(), around)),
         ("received", dump(failure.received(), around)),
-        ("command", (&failure.command[..]).into()),
-        ("exit", (&failure.exit[..]).into()),
-        ("output", (&failure.output[..]).into()),
+        (
+            "programs",
+            Value::List(failure.programs.iter().map(ended).collect()),
+        ),
+    ])
+}
+
+fn ended(program: &Ended) -> Value {
+    Value::object([
+        ("name", (&program.name[..]).into()),
+        ("command", (&program.command[..]).into()),
+        ("exit", (&program.exit[..]).into()),
+        ("output", (&program.output[..]).into()),
     ])
 }
 
@@ -219,6 +229,17 @@ fn read_failure(value: &Value) -> Result<Failure, String> {
         sent: read_dump(found.member("sent")?)?,
         expected: read_dump(found.member("expected")?)?,
         received: read_dump(found.member("received")?)?,
+        programs: found
+            .items("programs")?
+            .map(read_ended)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn read_ended(value: &Value) -> Result<Ended, String> {
+    let found = Fields(value);
+    Ok(Ended {
+        name: found.text("name")?.to_owned(),
         command: found.text("command")?.to_owned(),
         exit: found.text("exit")?.to_owned(),
         output: found.text("output")?.to_owned(),

@@ -7,7 +7,7 @@ mod measures;
 
 use std::time::Duration;
 
-pub use check::{Check, Failure, Outcome, Strictness};
+pub use check::{Check, Ended, Failure, Outcome, Strictness};
 pub use measures::{Latency, Measures};
 
 pub(super) use json::{read_check, write_check};

@@ -50,9 +50,12 @@ fn failed() -> Check {
         failure: Some(Box::new(Failure {
             expected: Some(b"Hello".to_vec()),
             received: Some(b"Hello\x00JUNK".to_vec()),
-            command: "toy -p 61022".to_owned(),
-            exit: "exited with status 3, by itself".to_owned(),
-            output: "one\n\u{1b}[2Jtwo\n".to_owned(),
+            programs: vec![Ended {
+                name: "toy".to_owned(),
+                command: "toy -p 61022".to_owned(),
+                exit: "exited with status 3, by itself".to_owned(),
+                output: "one\n\u{1b}[2Jtwo\n".to_owned(),
+            }],
             ..Failure::default()
         })),
         ..check("connectivity/46/end", Outcome::Failed)
@@ -152,6 +155,43 @@ toy: 2 passed, 1 failed, 1 deviates, 1 unsupported, 1 skipped in 12.0ms"#;
     );
 }
 
+/// A program that writes a lot does not hide what another one wrote.
+#[test]
+fn each_program_of_a_failure_is_shown_with_the_last_of_its_own_output() {
+    let ended = |name: &str, output: String| Ended {
+        name: name.to_owned(),
+        command: format!("{name} -v"),
+        exit: "killed by signal 15, 1.0ms after TERM".to_owned(),
+        output,
+    };
+    let chatty = (1..=40).map(|number| format!("line {number}\n")).collect();
+    let failure = Failure {
+        programs: vec![
+            ended("far", "cannot connect\n".to_owned()),
+            ended("near", chatty),
+            ended("mute", String::new()),
+        ],
+        ..Failure::default()
+    };
+    let lines: String = (11..=40)
+        .map(|number| format!("    | line {number}\n"))
+        .collect();
+    let expected = format!(
+        "  program 1 of 3: far -v
+  its end: killed by signal 15, 1.0ms after TERM
+  its output:
+    | cannot connect
+  program 2 of 3: near -v
+  its end: killed by signal 15, 1.0ms after TERM
+  its output, the last 30 lines:
+{lines}  program 3 of 3: mute -v
+  its end: killed by signal 15, 1.0ms after TERM
+  its output: none
+"
+    );
+    assert_eq!(failure.to_string(), expected);
+}
+
 #[test]
 fn one_check_tells_all_about_itself() {
     let text = full().check("pace/slow").unwrap().to_string();
@@ -188,7 +228,8 @@ fn json_has_all_of_the_report() {
         r#""measures":{"bytes":0,"connections":0,"throughput":null,"latency":null,"records":[]},"#,
         r#""failure":{"sent":null,"expected":{"length":5,"from":0,"hex":"48656c6c6f","text":"Hello"},"#,
         r#""received":{"length":10,"from":0,"hex":"48656c6c6f004a554e4b","text":"Hello\\x00JUNK"},"#,
-        r#""command":"toy -p 61022","exit":"exited with status 3, by itself","output":"one\n\u001b[2Jtwo\n"}},"#,
+        r#""programs":[{"name":"toy","command":"toy -p 61022","exit":"exited with status 3, by itself","#,
+        r#""output":"one\n\u001b[2Jtwo\n"}]}},"#,
         r#"{"id":"pace/slow","group":"pace","round":2,"statement":"it works","source":"harness","#,
         r#""strictness":"harness","outcome":"passed","message":"","route":null,"elapsed_ns":2000000,"notes":[],"#,
         r#""measures":{"bytes":1000000,"connections":20,"throughput":1234567890,"#,

@@ -12,7 +12,7 @@ use super::trial::Seen;
 use crate::deadline::Deadline;
 use crate::tunnel::error::Error;
 use crate::tunnel::report::{
-    Check, Expectation, ExpectationState, Measures, Outcome, Report, Strictness,
+    Check, Ended, Expectation, ExpectationState, Measures, Outcome, Report, Strictness,
 };
 use crate::tunnel::{Route, Stop};
 
@@ -346,14 +346,11 @@ impl Page<'_> {
         self.push(check);
     }
 
-    /// Adds what is known of the program to every failure.
-    pub(in crate::tunnel) fn explain(&mut self, (command, exit, output): (String, String, String)) {
-        for check in &mut self.checks {
-            if let Some(failure) = check.failure.as_deref_mut() {
-                failure.command = command.clone();
-                failure.exit = exit.clone();
-                failure.output = output.clone();
-            }
+    /// Adds what is known of the programs to every failure.
+    pub(in crate::tunnel) fn explain(&mut self, programs: &[Ended]) {
+        let failures = self.checks.iter_mut();
+        for failure in failures.filter_map(|check| check.failure.as_deref_mut()) {
+            failure.programs = programs.to_vec();
         }
     }
 

@@ -20,7 +20,7 @@ use crate::tunnel::ends::address::{Addresses, Family};
 use crate::tunnel::ends::random::Random;
 use crate::tunnel::error::{Error, ErrorKind};
 use crate::tunnel::programs::program::{Program, Site};
-use crate::tunnel::report::{Report, Strictness};
+use crate::tunnel::report::{Ended, Report, Strictness};
 use crate::tunnel::{Stop, Tunnel};
 use book::{Book, LAST_GRACE, Page};
 use options::Options;
@@ -261,7 +261,8 @@ struct Shared<'a> {
 enum NoProgram {
     /// Somebody else has said so, or does now.
     Told,
-    Stop(Stop),
+    /// Why, and what became of those that were started.
+    Stop(Stop, Vec<Ended>),
 }
 
 impl<'a> Lane<'a> {
@@ -331,8 +332,9 @@ impl<'a> Lane<'a> {
                 page.make_again();
                 return page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
             }
-            Err(NoProgram::Stop(stop)) => {
-                return page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
+            Err(NoProgram::Stop(stop, programs)) => {
+                page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
+                return page.explain(&programs);
             }
         };
         page.set_route(program.line().route);
@@ -364,7 +366,7 @@ impl<'a> Lane<'a> {
         let failed = !matches!(done, Ok(()) | Err(Stop::Unsupported(_) | Stop::Skipped(_)));
         page.write(&plan.rule, done, seen, elapsed);
         if failed {
-            page.explain(program.explain(LAST_GRACE));
+            page.explain(&program.explain(LAST_GRACE));
         } else if !plan.own && program.is_as_new() {
             self.shared = Some(Shared {
                 group: task.group.clone(),
@@ -397,14 +399,16 @@ impl<'a> Lane<'a> {
             Found::DoesNot => Err(NoProgram::Told),
             Found::Starts => {
                 drop(found);
-                let not_made = |error: Error| NoProgram::Stop(Stop::NotMade(error.to_string()));
+                let not_made =
+                    |error: Error| NoProgram::Stop(Stop::NotMade(error.to_string()), Vec::new());
                 let mut program = site.start().map_err(not_made)?;
-                match self.get_ready(&mut program) {
-                    Ok(()) => Ok(program),
+                let stop = match self.get_ready(&mut program) {
+                    Ok(()) => return Ok(program),
                     // It could be started before, and what was done to that one was no reason not to.
-                    Err(Stop::Failed(message, _)) => Err(NoProgram::Stop(Stop::Died(message))),
-                    Err(stop) => Err(NoProgram::Stop(stop)),
-                }
+                    Err(Stop::Failed(message, _)) => Stop::Died(message),
+                    Err(stop) => stop,
+                };
+                Err(NoProgram::Stop(stop, program.explain(LAST_GRACE)))
             }
             Found::Nothing => {
                 let started = self.first_start(task, site);
@@ -438,7 +442,7 @@ impl<'a> Lane<'a> {
             Ok(()) => Some(program),
             Err(stop) => {
                 page.write(&START, Err(stop), Seen::default(), self.book.limit(1));
-                page.explain(program.explain(LAST_GRACE));
+                page.explain(&program.explain(LAST_GRACE));
                 None
             }
         }

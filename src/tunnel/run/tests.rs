@@ -179,8 +179,16 @@ fn a_failure_tells_what_was_sent_and_received_and_all_about_the_program() {
     let failure = bad.failure().unwrap();
     assert_eq!(failure.expected(), Some(&b"abd"[..]));
     assert_eq!(failure.received(), Some(&b"abc"[..]));
-    assert!(failure.command().contains("a_forwarder"), "{bad}");
-    assert!(failure.exit().starts_with("killed by signal 15"), "{bad}");
+    assert!(
+        failure.programs()[0].command.contains("a_forwarder"),
+        "{bad}"
+    );
+    assert!(
+        failure.programs()[0]
+            .exit
+            .starts_with("killed by signal 15"),
+        "{bad}"
+    );
     // The next one gets a fresh process.
     let good = check(&report, "good", Outcome::Passed);
     assert_ne!(good.route(), bad.route());
@@ -214,13 +222,42 @@ fn a_program_that_dies_and_a_check_that_panics_are_failures() {
     let report = run_with(&options(), PLANS);
     let dies = check(&report, "dies", Outcome::Failed);
     assert_eq!(dies.message(), "the program ended during the check");
-    let failure = dies.failure().unwrap();
-    assert_eq!(failure.exit(), "exited with status 9, by itself");
-    assert!(failure.output().contains("told to die"), "{dies}");
+    let [program] = dies.failure().unwrap().programs() else {
+        panic!("one program\n{dies}")
+    };
+    assert_eq!(program.exit, "exited with status 9, by itself");
+    assert!(program.output.contains("told to die"), "{dies}");
     check(&report, "may-die", Outcome::Passed);
     let panics = check(&report, "panics", Outcome::Failed);
     assert_eq!(panics.message(), "the check panicked: no such case");
     check(&report, "good", Outcome::Passed);
+}
+
+#[test]
+fn one_that_starts_only_once_is_shown_with_what_it_said() {
+    let starts = AtomicUsize::new(0);
+    let tunnel = Forward::spawn(move |route| match starts.fetch_add(1, Ordering::SeqCst) {
+        0 => forwarder().command(route).unwrap(),
+        _ => {
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo once is enough; exit 4"]);
+            command
+        }
+    });
+    const PLANS: &[Plan] = &[
+        Plan::must("first", "words arrive", "harness", words).own(),
+        Plan::may("second", "words arrive", "harness", words).own(),
+    ];
+    let report = run(&tunnel, &one_job(), &[table(PLANS)]).unwrap();
+    check(&report, "first", Outcome::Passed);
+    // Though nothing binds the program to the statement.
+    let second = check(&report, "second", Outcome::Failed);
+    assert!(second.message().starts_with("the program ended before"));
+    let [program] = second.failure().unwrap().programs() else {
+        panic!("one program\n{second}")
+    };
+    assert_eq!(program.exit, "exited with status 4, by itself");
+    assert_eq!(program.output, "once is enough\n");
 }
 
 #[test]

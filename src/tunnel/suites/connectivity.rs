@@ -150,7 +150,7 @@ fn judge(program: &mut Program<'_>, page: &mut Page<'_>) {
         line.port_closed(deadline)
     });
     // The same end once more, or the stop itself if there was no time left for the check.
-    page.explain(program.explain(grace));
+    page.explain(&program.explain(grace));
 }
 
 /// What is checked on a running program of this kind, so that what was not reached can be told.

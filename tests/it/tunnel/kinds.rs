@@ -250,11 +250,13 @@ fn a_failure_shows_the_command_the_end_and_the_output_of_all_programs() {
         text.find(part)
             .unwrap_or_else(|| panic!("no {part:?} in\n{text}"))
     };
-    assert!(at(" late --listen ") < at(" & "), "{text}");
-    assert!(at("| [fixture_kinds]") < at("| late with "), "{text}");
-    assert!(at("| late with ") < at("| forward with "), "{text}");
-    assert!(
-        text.contains("; fixture_kinds: killed by signal 15"),
+    assert!(at("program 1 of 2: ") < at(" late --listen "), "{text}");
+    assert!(at(" late --listen ") < at("| late with "), "{text}");
+    assert!(at("| late with ") < at("program 2 of 2: "), "{text}");
+    assert!(at("program 2 of 2: ") < at("| forward with "), "{text}");
+    assert_eq!(
+        text.matches("its end: killed by signal 15, ").count(),
+        2,
         "{text}"
     );
 }

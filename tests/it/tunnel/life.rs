@@ -112,7 +112,9 @@ fn what_cannot_be_found_and_still_listens_is_a_failure() {
         .unwrap();
     let failed = names(&report, "44", Outcome::Failed);
     let check = report.check("connectivity/44/port-closed").unwrap();
-    let output = check.failure().map_or("", |failure| failure.output());
+    let output = check
+        .failure()
+        .map_or("", |failure| &failure.programs()[0].output);
     let pid = output.lines().find_map(|line| line.strip_prefix("pid="));
     // What this test has started it also ends.
     if let Some(pid) = pid {
