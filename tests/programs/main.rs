@@ -6,6 +6,8 @@
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "tunnel")]
+mod namespace;
+#[cfg(feature = "tunnel")]
 mod recipes;
 mod script;
 #[cfg(feature = "smtp")]
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
     trials.extend(smtp::trials());
     #[cfg(feature = "tunnel")]
     trials.extend(tunnel::trials());
+    #[cfg(feature = "tunnel")]
+    trials.extend(namespace::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
