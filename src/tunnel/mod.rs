@@ -57,11 +57,22 @@
 //! | `success` | what [`Report::is_success`] gives |
 //! | `strict`, `seed` | as the run was told |
 //! | `elapsed_ns` | the run's duration |
-//! | `counts` | the number of checks by outcome: `passed`, `failed`, `deviates`, `unsupported`, `skipped` |
-//! | `suites` | a list of `name`, `counts`, `elapsed_ns` (the sum of the checks), `bytes`, `connections` |
+//! | `total` | the whole run as a suite, with the tunnel's name |
+//! | `suites` | a list of suites |
 //! | `expectations` | a list of `pattern`, `reason`, `state` (`met`, `gone`, `unused`) |
 //! | `warnings` | a list of texts: what went wrong with the run itself |
 //! | `checks` | a list of checks, in the order of the suites |
+//!
+//! Each suite:
+//!
+//! | key | value |
+//! |-|-|
+//! | `name` | the first part of its checks' ids |
+//! | `outcome` | the gravest of its checks, as [`SuiteSummary::outcome`] gives it |
+//! | `counts` | the number of checks by outcome: `passed`, `failed`, `deviates`, `unsupported`, `skipped` |
+//! | `elapsed_ns` | the sum of its checks' durations |
+//! | `bytes`, `connections` | the sums of its checks' |
+//! | `throughput`, `latency` | as of a check, the worst of them; or `null` |
 //!
 //! Each check:
 //!

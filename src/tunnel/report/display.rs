@@ -33,13 +33,7 @@ impl fmt::Display for Report {
             write_group(f, &rest[..length])?;
             rest = &rest[length..];
         }
-        let counts = self.counts();
-        let elapsed = self.elapsed;
-        write!(f, "{}: {} in {elapsed:.1?}", self.tunnel, Words(counts))?;
-        match counts.failed == 0 && counts.passed + counts.deviates == 0 {
-            true => f.write_str(": nothing was checked, which is a failure"),
-            false => Ok(()),
-        }
+        write_total(f, self)
     }
 }
 
@@ -99,9 +93,23 @@ impl fmt::Display for Failure {
     }
 }
 
+/// In words: always those of a plain run, the others when there are any.
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Words(*self).fmt(f)
+        let always = |outcome| {
+            matches!(
+                outcome,
+                Outcome::Passed | Outcome::Failed | Outcome::Skipped
+            )
+        };
+        let told = self.each();
+        let told = told.iter().filter(|(of, count)| *count > 0 || always(*of));
+        let words = told.map(|(outcome, count)| match outcome {
+            // A verb among participles.
+            Outcome::Deviates if *count > 1 => format!("{count} deviate"),
+            outcome => format!("{count} {}", outcome.name()),
+        });
+        f.write_str(&words.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -136,28 +144,6 @@ impl fmt::Display for Statement<'_> {
     }
 }
 
-/// Counts in words: always those of a plain run, the others when there are any.
-struct Words(Counts);
-
-impl fmt::Display for Words {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let always = |outcome| {
-            matches!(
-                outcome,
-                Outcome::Passed | Outcome::Failed | Outcome::Skipped
-            )
-        };
-        let told = self.0.each();
-        let told = told.iter().filter(|(of, count)| *count > 0 || always(*of));
-        let words = told.map(|(outcome, count)| match outcome {
-            // A verb among participles.
-            Outcome::Deviates if *count > 1 => format!("{count} deviate"),
-            outcome => format!("{count} {}", outcome.name()),
-        });
-        f.write_str(&words.collect::<Vec<_>>().join(", "))
-    }
-}
-
 fn with(checks: &[Check], outcome: Outcome) -> impl Iterator<Item = &Check> {
     checks.iter().filter(move |c| c.outcome == outcome)
 }
@@ -181,16 +167,13 @@ fn write_group(f: &mut fmt::Formatter<'_>, checks: &[Check]) -> fmt::Result {
     if first.round > 1 {
         write!(f, ", round {}", first.round)?;
     }
-    writeln!(f, ": {}", Words(Counts::of(checks)))?;
+    writeln!(f, ": {}", Counts::of(checks))?;
     // Each process has a route of its own; one of them shows what the group is about.
     if let Some(route) = checks.iter().find_map(|check| check.route.as_ref()) {
         writeln!(f, "  route: {route}")?;
     }
     for outcome in [Outcome::Unsupported, Outcome::Skipped] {
-        for check in with(checks, outcome) {
-            let (word, name) = (outcome.name(), check.name());
-            writeln!(f, "  {word}: {name}: {}", check.message)?;
-        }
+        write_reasons(f, checks, outcome)?;
     }
     for check in checks {
         for note in &check.notes {
@@ -198,15 +181,59 @@ fn write_group(f: &mut fmt::Formatter<'_>, checks: &[Check]) -> fmt::Result {
         }
     }
     for check in checks {
-        let measured = check.measures.line();
-        if !measured.is_empty() {
-            writeln!(f, "  measured: {}: {measured}", check.name())?;
+        let measures = &check.measures;
+        // How much a check carried says little of the program; that is in the total.
+        if measures.throughput.is_some() || measures.latency.is_some() {
+            writeln!(f, "  measured: {}: {}", check.name(), measures.line())?;
         }
-        for (name, value) in &check.measures.records {
+        for (name, value) in &measures.records {
             writeln!(f, "  recorded: {}: {name}: {value}", check.name())?;
         }
     }
     Ok(())
+}
+
+/// What was not looked at, each reason once: it is mostly the same for many.
+fn write_reasons(f: &mut fmt::Formatter<'_>, checks: &[Check], outcome: Outcome) -> fmt::Result {
+    let mut reasons: Vec<(&str, Vec<&Check>)> = Vec::new();
+    for check in with(checks, outcome) {
+        match reasons
+            .iter_mut()
+            .find(|(reason, _)| *reason == check.message)
+        {
+            Some((_, those)) => those.push(check),
+            None => reasons.push((&check.message, vec![check])),
+        }
+    }
+    for (reason, those) in reasons {
+        write!(f, "  {}: {}", outcome.name(), those[0].name())?;
+        match those.len() {
+            1 => {}
+            length => write!(f, " and {} more", length - 1)?,
+        }
+        writeln!(f, ": {reason}")?;
+    }
+    Ok(())
+}
+
+/// The verdict, the counts and what was carried, in one line.
+fn write_total(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    let total = report.total();
+    write!(f, "{}: ", total.name)?;
+    match report.verdict() {
+        Ok(()) => f.write_str("ok, ")?,
+        Err(_) if total.counts.failed > 0 => f.write_str("FAILED, ")?,
+        Err(why) => write!(f, "FAILED, as {why}: ")?,
+    }
+    write!(f, "{} in {:.1?}", total.counts, report.elapsed)?;
+    match total.connections {
+        0 => Ok(()),
+        _ => write!(
+            f,
+            "; {} connections, {} bytes",
+            total.connections, total.bytes
+        ),
+    }
 }
 
 fn write_output(f: &mut fmt::Formatter<'_>, output: &str) -> fmt::Result {

@@ -25,7 +25,7 @@ impl Report {
             ("strict", Value::Bool(self.strict)),
             ("seed", self.seed.into()),
             ("elapsed_ns", nanos(self.elapsed)),
-            ("counts", counts(&self.counts())),
+            ("total", suite(&self.total())),
             (
                 "suites",
                 Value::List(self.suites().iter().map(suite).collect()),
@@ -112,10 +112,13 @@ fn counts(counts: &Counts) -> Value {
 fn suite(summary: &SuiteSummary) -> Value {
     Value::object([
         ("name", (&summary.name[..]).into()),
+        ("outcome", summary.outcome().name().into()),
         ("counts", counts(&summary.counts)),
         ("elapsed_ns", nanos(summary.elapsed)),
         ("bytes", summary.bytes.into()),
         ("connections", summary.connections.into()),
+        ("throughput", summary.throughput.into()),
+        ("latency", latency(summary.latency)),
     ])
 }
 
@@ -147,14 +150,6 @@ fn read_route(value: &Value) -> Result<Route, String> {
 }
 
 fn measures(measures: &Measures) -> Value {
-    let latency = measures.latency.map_or(Value::Null, |latency| {
-        Value::object([
-            ("count", latency.count.into()),
-            ("p50_ns", nanos(latency.p50)),
-            ("p99_ns", nanos(latency.p99)),
-            ("max_ns", nanos(latency.max)),
-        ])
-    });
     let records = measures.records.iter().map(|(name, value)| {
         Value::object([("name", (&name[..]).into()), ("value", (&value[..]).into())])
     });
@@ -162,9 +157,20 @@ fn measures(measures: &Measures) -> Value {
         ("bytes", measures.bytes.into()),
         ("connections", measures.connections.into()),
         ("throughput", measures.throughput.into()),
-        ("latency", latency),
+        ("latency", latency(measures.latency)),
         ("records", Value::List(records.collect())),
     ])
+}
+
+fn latency(latency: Option<Latency>) -> Value {
+    latency.map_or(Value::Null, |latency| {
+        Value::object([
+            ("count", latency.count.into()),
+            ("p50_ns", nanos(latency.p50)),
+            ("p99_ns", nanos(latency.p99)),
+            ("max_ns", nanos(latency.max)),
+        ])
+    })
 }
 
 fn read_measures(value: &Value) -> Result<Measures, String> {

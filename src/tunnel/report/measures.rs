@@ -90,6 +90,16 @@ impl Latency {
             max,
         })
     }
+
+    /// Of both: their waits counted, and of each percentile the longer one.
+    pub(super) fn worst(self, other: Latency) -> Latency {
+        Latency {
+            count: self.count + other.count,
+            p50: self.p50.max(other.p50),
+            p99: self.p99.max(other.p99),
+            max: self.max.max(other.max),
+        }
+    }
 }
 
 #[cfg(test)]

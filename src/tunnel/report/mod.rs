@@ -45,11 +45,11 @@ pub struct Counts {
     pub skipped: usize,
 }
 
-/// The checks of one suite in numbers.
+/// The checks of one suite in numbers, or those of a whole run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SuiteSummary {
-    /// The suite's name, the first part of its checks' ids.
+    /// The suite's name, the first part of its checks' ids; of a whole run the tunnel's name.
     pub name: String,
     /// How its checks ended.
     pub counts: Counts,
@@ -59,6 +59,10 @@ pub struct SuiteSummary {
     pub bytes: u64,
     /// How many connections they made.
     pub connections: u64,
+    /// The lowest throughput of those that measured one, in bytes a second.
+    pub throughput: Option<u64>,
+    /// Of those that measured latency: all their waits counted, and the longest of their percentiles.
+    pub latency: Option<Latency>,
 }
 
 /// A deviation that was [expected](crate::TunnelHarness::expect), and whether it is still there.
@@ -127,6 +131,11 @@ impl Report {
             }
         }
         names.into_iter().map(|name| self.suite(name)).collect()
+    }
+
+    /// The whole run in numbers.
+    pub fn total(&self) -> SuiteSummary {
+        SuiteSummary::of(&self.tunnel, self.checks.iter())
     }
 
     /// The deviations that were expected, and what came of them.
@@ -212,14 +221,39 @@ impl Report {
     }
 
     fn suite(&self, name: &str) -> SuiteSummary {
-        let own = || self.checks.iter().filter(|check| check.suite() == name);
+        let own = self.checks.iter().filter(|check| check.suite() == name);
+        SuiteSummary::of(name, own)
+    }
+}
+
+impl SuiteSummary {
+    fn of<'a>(name: &str, checks: impl Iterator<Item = &'a Check> + Clone) -> SuiteSummary {
+        let measures = || checks.clone().map(|check| &check.measures);
         SuiteSummary {
             name: name.to_owned(),
-            counts: Counts::of(own()),
-            elapsed: own().map(|check| check.elapsed).sum(),
-            bytes: own().map(|check| check.measures.bytes).sum(),
-            connections: own().map(|check| check.measures.connections).sum(),
+            counts: Counts::of(checks.clone()),
+            elapsed: checks.clone().map(|check| check.elapsed).sum(),
+            bytes: measures().map(|measures| measures.bytes).sum(),
+            connections: measures().map(|measures| measures.connections).sum(),
+            throughput: measures().filter_map(|measures| measures.throughput).min(),
+            latency: measures()
+                .filter_map(|measures| measures.latency)
+                .reduce(Latency::worst),
         }
+    }
+
+    /// The outcome of its checks together: [failed](Outcome::Failed) if any failed, otherwise
+    /// [deviates](Outcome::Deviates) if any did, otherwise [passed](Outcome::Passed) if any did. With
+    /// nothing checked, [unsupported](Outcome::Unsupported) or [skipped](Outcome::Skipped).
+    pub fn outcome(&self) -> Outcome {
+        let strongest = [
+            Outcome::Failed,
+            Outcome::Deviates,
+            Outcome::Passed,
+            Outcome::Unsupported,
+        ];
+        let there = strongest.into_iter().find(|of| self.counts.get(*of) > 0);
+        there.unwrap_or(Outcome::Skipped)
     }
 }
 

@@ -1,3 +1,5 @@
+use std::env;
+use std::process::Command;
 use std::time::Duration;
 
 use super::display::dump;
@@ -147,12 +149,57 @@ socks5: 0 passed, 0 failed, 1 deviates, 1 unsupported, 0 skipped
 pace, round 2: 1 passed, 0 failed, 0 skipped
   measured: slow: 20 connections, 1000000 bytes, 1234.5 MB/s, p50 50.0µs, p99 99.0µs, max 100.0µs of 100
   recorded: slow: half-close: carried
-toy: 2 passed, 1 failed, 1 deviates, 1 unsupported, 1 skipped in 12.0ms"#;
+toy: FAILED, 2 passed, 1 failed, 1 deviates, 1 unsupported, 1 skipped in 12.0ms; 20 connections, 1000000 bytes"#;
     assert_eq!(full().to_string(), expected);
+}
+
+#[test]
+fn a_report_of_what_passed_is_short() {
+    let timed = |id: &str| Check {
+        measures: Measures {
+            bytes: 500,
+            connections: 3,
+            ..Measures::default()
+        },
+        ..check(id, Outcome::Passed)
+    };
+    let left_out = |name: &str, reason: &str| Check {
+        message: reason.to_owned(),
+        ..check(&format!("socks5/{name}"), Outcome::Skipped)
+    };
+    let report = report(vec![
+        timed("echo/44/values"),
+        timed("echo/44/again"),
+        left_out("login", "no user is set"),
+        left_out("name", "there are no names"),
+        left_out("login-wrong", "no user is set"),
+        left_out("login-empty", "no user is set"),
+    ]);
+    let expected = "echo/44: 2 passed, 0 failed, 0 skipped
+socks5: 0 passed, 0 failed, 4 skipped
+  skipped: login and 2 more: no user is set
+  skipped: name: there are no names
+toy: ok, 2 passed, 0 failed, 4 skipped in 12.0ms; 6 connections, 1000 bytes";
+    assert_eq!(report.to_string(), expected);
+}
+
+#[test]
+fn the_last_line_says_why_a_report_without_failures_is_none_of_success() {
     assert_eq!(
         report(vec![]).to_string(),
-        "toy: 0 passed, 0 failed, 0 skipped in 12.0ms: nothing was checked, which is a failure"
+        "toy: FAILED, as nothing was checked: 0 passed, 0 failed, 0 skipped in 12.0ms"
     );
+    let mut gone = report(vec![check("a/b", Outcome::Passed)]);
+    gone.strict = true;
+    gone.expectations = vec![Expectation {
+        pattern: "a/*".to_owned(),
+        reason: "it is slow".to_owned(),
+        state: ExpectationState::Gone,
+    }];
+    let expected = "gone: a/* was expected to deviate (it is slow)
+a: 1 passed, 0 failed, 0 skipped
+toy: FAILED, as an expected deviation is gone: 1 passed, 0 failed, 0 skipped in 12.0ms";
+    assert_eq!(gone.to_string(), expected);
 }
 
 /// A program that writes a lot does not hide what another one wrote.
@@ -212,11 +259,17 @@ fn json_has_all_of_the_report() {
     let expected = concat!(
         r#"{"schema":"loopback-tunnel-report","version":1,"tunnel":"toy","success":false,"strict":false,"seed":1,"#,
         r#""elapsed_ns":12000000,"#,
+        r#""total":{"name":"toy","outcome":"failed","#,
         r#""counts":{"passed":1,"failed":1,"deviates":0,"unsupported":0,"skipped":0},"#,
-        r#""suites":[{"name":"connectivity","counts":{"passed":0,"failed":1,"deviates":0,"unsupported":0,"skipped":0},"#,
-        r#""elapsed_ns":2000000,"bytes":0,"connections":0},"#,
-        r#"{"name":"pace","counts":{"passed":1,"failed":0,"deviates":0,"unsupported":0,"skipped":0},"#,
-        r#""elapsed_ns":2000000,"bytes":1000000,"connections":20}],"#,
+        r#""elapsed_ns":4000000,"bytes":1000000,"connections":20,"throughput":1234567890,"#,
+        r#""latency":{"count":100,"p50_ns":50000,"p99_ns":99000,"max_ns":100000}},"#,
+        r#""suites":[{"name":"connectivity","outcome":"failed","#,
+        r#""counts":{"passed":0,"failed":1,"deviates":0,"unsupported":0,"skipped":0},"#,
+        r#""elapsed_ns":2000000,"bytes":0,"connections":0,"throughput":null,"latency":null},"#,
+        r#"{"name":"pace","outcome":"passed","#,
+        r#""counts":{"passed":1,"failed":0,"deviates":0,"unsupported":0,"skipped":0},"#,
+        r#""elapsed_ns":2000000,"bytes":1000000,"connections":20,"throughput":1234567890,"#,
+        r#""latency":{"count":100,"p50_ns":50000,"p99_ns":99000,"max_ns":100000}}],"#,
         r#""expectations":[{"pattern":"*/refused","reason":"it is slow","state":"met"},"#,
         r#"{"pattern":"pace/*","reason":"it is slow","state":"gone"},"#,
         r#"{"pattern":"typo","reason":"it is slow","state":"unused"}],"#,
@@ -292,6 +345,36 @@ fn suites_are_summed_up_in_their_order() {
     );
     assert_eq!(suites[0].elapsed, Duration::from_millis(6));
     assert_eq!((suites[2].bytes, suites[2].connections), (1_000_000, 20));
+    let outcomes: Vec<Outcome> = suites.iter().map(SuiteSummary::outcome).collect();
+    let due = [Outcome::Failed, Outcome::Deviates, Outcome::Passed];
+    assert_eq!(outcomes, due);
+    let of = |outcome| report(vec![check("a/b", outcome)]).total().outcome();
+    assert_eq!(of(Outcome::Unsupported), Outcome::Unsupported);
+    assert_eq!(report(vec![]).total().outcome(), Outcome::Skipped);
+}
+
+#[test]
+fn of_several_measurements_a_summary_has_the_worst() {
+    let measured = |throughput, waits: [u64; 2]| Check {
+        measures: Measures {
+            bytes: 10,
+            throughput: Some(throughput),
+            latency: Latency::of(waits.map(Duration::from_millis).to_vec()),
+            ..Measures::default()
+        },
+        ..check("a/b", Outcome::Passed)
+    };
+    let unmeasured = check("a/c", Outcome::Passed);
+    let total = report(vec![unmeasured, measured(7, [2, 3]), measured(5, [1, 9])]).total();
+    assert_eq!((total.bytes, total.throughput), (20, Some(5)));
+    let latency = total.latency.unwrap();
+    assert_eq!(latency.count, 4);
+    let millis = [latency.p50, latency.p99, latency.max].map(|time| time.as_millis());
+    assert_eq!(millis, [2, 9, 9]);
+    assert_eq!(
+        (total.name, total.elapsed),
+        ("toy".to_owned(), Duration::from_millis(6))
+    );
 }
 
 #[test]
@@ -350,10 +433,48 @@ fn a_report_with_only_skipped_checks_fails() {
     report(vec![check("a/b/c", Outcome::Skipped)]).assert_passed();
 }
 
+/// In the environment of this test program when it is to fail.
+const PANICS: &str = "LOOPBACK_TEST_REPORT_PANICS";
+
 #[test]
-#[should_panic(expected = "FAILED connectivity/46/end")]
-fn a_failed_report_fails_with_its_text() {
-    report(vec![check("a/b/c", Outcome::Passed), failed()]).assert_passed();
+fn a_failed_report_fails_at_the_callers_line_with_its_text() {
+    const LINE: u32 = line!() + 3;
+    let failed = report(vec![check("a/b/c", Outcome::Passed), failed()]);
+    if env::var_os(PANICS).is_some() {
+        failed.assert_passed();
+    }
+    let own = "tunnel::report::tests::a_failed_report_fails_at_the_callers_line_with_its_text";
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", own, "--nocapture"])
+        .envs([(PANICS, "1"), ("RUST_BACKTRACE", "0")])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let (_, panic) = text.split_once(" panicked at ").unwrap();
+    let expected = format!(
+        r#"{}:{LINE}:16:
+the tunnel failed
+
+FAILED connectivity/46/end after 2.0ms
+  statement: it works (MUST, harness)
+  the client has 19 of 16 bytes
+  route: client 127.0.0.2 -> program 127.0.0.1:61022, from ::1 -> service [::1]:4000
+  expected: 5 bytes: 48 65 6c 6c 6f "Hello"
+  received: 10 bytes: 48 65 6c 6c 6f 00 4a 55 4e 4b "Hello\x00JUNK"
+  program: toy -p 61022
+  its end: exited with status 3, by itself
+  its output:
+    | one
+    | ?[2Jtwo
+
+a/b: 1 passed, 0 failed, 0 skipped
+connectivity/46: 0 passed, 1 failed, 0 skipped
+  route: client 127.0.0.2 -> program 127.0.0.1:61022, from ::1 -> service [::1]:4000
+toy: FAILED, 1 passed, 1 failed, 0 skipped in 12.0ms
+"#,
+        file!()
+    );
+    assert!(panic.starts_with(&expected), "{panic}\n{expected}");
 }
 
 #[test]
