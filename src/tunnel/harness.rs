@@ -228,7 +228,8 @@ impl TunnelHarness {
     /// from it and not made again. So an interrupted run goes on where it was. The file is made if it is
     /// not there, and stays when the run is over: remove it to begin anew.
     ///
-    /// The file is of one run: tunnel, seed, sizes, segment size and strictness must be the same.
+    /// The file is of one run: tunnel, seed, sizes, segment size, strictness and the patterns of checks
+    /// must be the same.
     #[must_use]
     pub fn resume(mut self, path: impl Into<PathBuf>) -> TunnelHarness {
         self.options.resume = Some(path.into());

@@ -19,7 +19,6 @@ use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::programs::template::{Login, Template};
 
 /// How a kind's programs are started, and what is known of them whatever they speak.
-#[derive(Debug)]
 pub(in crate::tunnel) struct Base {
     start: Start,
     pub(in crate::tunnel) slug: String,
@@ -82,6 +81,19 @@ impl Base {
 }
 
 // A password has no place in a log.
+impl fmt::Debug for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = self.user.as_deref();
+        f.debug_struct("Base")
+            .field("start", &self.start)
+            .field("slug", &self.slug)
+            .field("user", &user.map(|user| user.escape_ascii().to_string()))
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("binds_outgoing", &self.binds_outgoing)
+            .finish()
+    }
+}
+
 impl fmt::Debug for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

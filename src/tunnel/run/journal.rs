@@ -7,7 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use super::glob::Glob;
 use super::options::Options;
+use crate::deadline::prose;
 use crate::tunnel::error::{Error, ErrorKind};
 use crate::tunnel::json::Value;
 use crate::tunnel::report::{Check, read_check, write_check};
@@ -90,8 +92,8 @@ impl Journal {
                 Vec::new()
             }
             Some(line) if line != header => {
-                let message = format!("it is of another run: {line}, not {header}");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                let text = format!("it is of another run: {}", difference(line, header));
+                return Err(prose(io::ErrorKind::InvalidData, text));
             }
             Some(_) => lines
                 .enumerate()
@@ -113,6 +115,9 @@ impl Journal {
 /// What must be the same for checks to be those of one run.
 fn header(options: &Options, tunnel: &str) -> String {
     let segment_size = options.segment_size.map(|size| size as u64);
+    let known = |patterns: &[(Glob, String)]| {
+        Value::list(patterns.iter().map(|(pattern, _)| pattern.pattern()))
+    };
     Value::object([
         ("schema", SCHEMA.0.into()),
         ("version", SCHEMA.1.into()),
@@ -124,8 +129,27 @@ fn header(options: &Options, tunnel: &str) -> String {
         ),
         ("segment_size", segment_size.into()),
         ("strict", Value::Bool(options.strict)),
+        ("only", Value::list(options.only.iter().map(Glob::pattern))),
+        ("skip", known(&options.skip)),
+        ("expect", known(&options.expect)),
     ])
     .to_string()
+}
+
+/// The first thing in which the run of the file differs from this one.
+fn difference(there: &str, here: &str) -> String {
+    let (there, here) = (Value::parse(there), Value::parse(here));
+    let (Ok(there), Ok(Value::Object(here))) = (there, here) else {
+        return "its first line does not tell of a run".to_owned();
+    };
+    let differs = |(name, value): &&(String, Value)| there.get(name) != Some(value);
+    match here.iter().find(differs) {
+        Some((name, value)) => match there.get(name) {
+            Some(other) => format!("{name} is {other} there, and {value} here"),
+            None => format!("it does not tell its {name}"),
+        },
+        None => "it tells more than this one".to_owned(),
+    }
 }
 
 fn entry(line: &str) -> Result<Entry, String> {

@@ -358,9 +358,109 @@ fn ports_come_from_the_range_that_was_asked_for() {
     let routes = report.checks().iter().filter_map(|check| check.route());
     let ports: Vec<u16> = routes.map(|route| route.listen.port()).collect();
     assert!(
-        ports.iter().all(|port| (16_000..30_000).contains(port)),
-        "{ports:?}"
+        ports.iter().all(|port| (16_050..18_050).contains(port)),
+        "the first ones from the offset on that are free: {ports:?}"
     );
+}
+
+/// Where port numbers as 16 bits with a sign are negative.
+#[test]
+fn ports_above_32767_work() {
+    let proxy = HttpConnect::template(fixture("connect", ""));
+    let harness = TunnelHarness::new(proxy).ports(61_000..=65_535);
+    let report = harness.check_deadline(PATIENT).run().unwrap();
+    report.assert_passed();
+    let routes: Vec<&Route> = report.checks().iter().filter_map(|c| c.route()).collect();
+    assert!(!routes.is_empty() && routes.iter().all(|r| r.listen.port() >= 61_000));
+    #[cfg(target_os = "linux")]
+    {
+        // The service takes a port of the range that the kernel gives to everybody.
+        let file = "/proc/sys/net/ipv4/ip_local_port_range";
+        let range = std::fs::read_to_string(file).unwrap();
+        let low: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(low <= 32_767 || routes.iter().all(|r| r.service.port() > 32_767));
+    }
+}
+
+/// A shell looks a path with a slash up from the current folder, wherever the program runs.
+#[test]
+fn a_relative_path_of_a_program_is_one_from_the_tests_folder() {
+    let here = std::env::current_dir().unwrap();
+    let up = "../".repeat(here.components().count() - 1);
+    let path = example("fixture_kinds");
+    let relative = format!("{up}{}", path.to_str().unwrap().trim_start_matches('/'));
+    passes(
+        Forward::template(format!(
+            "'{relative}' forward --listen {{listen}} --service {{service}}"
+        )),
+        ALL,
+    );
+    passes(
+        Forward::spawn(move |route| {
+            let (listen, service) = (route.listen.to_string(), route.service.to_string());
+            let mut command = Command::new(&relative);
+            command.args(["forward", "--listen", &listen, "--service", &service]);
+            command.current_dir("/");
+            command
+        }),
+        ALL,
+    );
+}
+
+/// What a template is filled with, as the program gets it.
+#[cfg(unix)]
+#[test]
+fn every_placeholder_reaches_the_program_and_its_files() {
+    let gaps = "{listen} {listen_ip} {listen_host} {listen_port} {service} {service_ip} {service_host} \
+                {service_port} {outgoing_ip} {outgoing_host} {client_ip} {client_host} {family} \
+                {service_family} {listen_2} {port_2} {listen_9} {port_9} {user} {password} {tmp} {{}}";
+    let words = gaps.split(' ').map(|gap| format!(" '{gap}'"));
+    let words: String = words.collect();
+    let command = format!("sh -c 'cat \"$0\"; echo args \"$@\"; exit 1' {{tmp}}/gaps{words}");
+    let template = Template::new(command).file("gaps", format!("file {gaps}\n"));
+    let tunnel = HttpConnect::template(template).auth("me", "a b");
+    let harness = TunnelHarness::new(tunnel).families([(Family::V4, Family::V4)]);
+    let report = harness.check_deadline(PATIENT).run().unwrap();
+    let start = report.check("connectivity/44/start").unwrap();
+    let route = start.route().unwrap();
+    let [program] = start.failure().unwrap().programs() else {
+        panic!("one program\n{start}")
+    };
+    let line = |start: &str| {
+        let mut lines = program.output.lines();
+        let line = lines.find_map(|line| line.strip_prefix(start));
+        line.unwrap_or_else(|| panic!("no {start} in\n{}", program.output))
+    };
+    assert_eq!(line("file "), line("args "));
+    let (listen, service) = (route.listen, route.service);
+    let (outgoing, client) = (route.outgoing, route.client);
+    let (near, far) = (listen.ip(), service.ip());
+    let (near_port, far_port) = (listen.port(), service.port());
+    let begin = format!(
+        "{listen} {near} {near} {near_port} {service} {far} {far} {far_port} {outgoing} {outgoing} \
+         {client} {client} 4 4 {near}:"
+    );
+    let rest = line("file ").strip_prefix(&begin);
+    let rest = rest.unwrap_or_else(|| panic!("{}\n{begin}", program.output));
+    let words: Vec<&str> = rest.split(' ').collect();
+    let [
+        second,
+        second_port,
+        ninth,
+        ninth_port,
+        "me",
+        "a",
+        "b",
+        tmp,
+        "{}",
+    ] = words[..]
+    else {
+        panic!("{words:?}")
+    };
+    assert_eq!(second, second_port);
+    assert_eq!(ninth, format!("{near}:{ninth_port}"));
+    assert_ne!(second, ninth_port);
+    assert!(std::path::Path::new(tmp).is_absolute(), "{tmp}");
 }
 
 /// The fixture, started by the test itself.

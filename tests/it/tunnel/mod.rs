@@ -12,6 +12,7 @@ mod mutant;
 mod options;
 mod stop;
 mod traffic;
+mod types;
 mod udp;
 mod verdicts;
 

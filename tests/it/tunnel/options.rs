@@ -2,11 +2,14 @@
 
 use std::env;
 use std::fs;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::process;
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{
-    Check, ExpectationState, Family, Outcome, Report, Sizes, Strictness, Suite,
+    Check, Custom, ExpectationState, Family, Outcome, Report, Sizes, Strictness, Suite, Target,
+    Tunnel,
 };
 
 use super::{PATIENT, combinations, fixture, names};
@@ -142,6 +145,29 @@ fn sending_byte_by_byte_changes_nothing() {
         .run()
         .unwrap()
         .assert_passed();
+}
+
+#[test]
+fn a_handshake_of_the_users_own_is_sent_in_segments_too() {
+    let tunnel = Custom::spawn(|route| fixture("plain").command(route).unwrap());
+    let tunnel = tunnel.handshake(|stream, target| {
+        // No authentication, in one write.
+        let greeting = [5, 1, 0];
+        match stream.write(&greeting)? {
+            2 => stream.write_all(&greeting[2..])?,
+            sent => return Err(io::Error::other(format!("{sent} bytes at once"))),
+        }
+        stream.read_exact(&mut [0; 2])?;
+        let Target::Address(SocketAddr::V4(service)) = target else {
+            return Err(io::Error::other("the test has only IPv4"));
+        };
+        let port = service.port().to_be_bytes();
+        stream.write_all(&[&[5, 1, 0, 1], &service.ip().octets()[..], &port].concat())?;
+        stream.read_exact(&mut [0; 10]).map(|()| None)
+    });
+    let harness = TunnelHarness::new(tunnel).families([(Family::V4, Family::V4)]);
+    let harness = harness.check_deadline(PATIENT).segment_size(2);
+    harness.run().unwrap().assert_passed();
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 
 use super::*;
+use crate::tunnel::run::glob::Glob;
 
 /// A file that goes with the test.
 struct File(PathBuf);
@@ -119,25 +120,40 @@ fn a_file_of_another_run_is_refused() {
         let begin = format!("cannot go on with the run in {}: ", file.0.display());
         text.strip_prefix(&begin).unwrap().to_owned()
     };
-    let header = |seed| {
-        format!(
-            r#"{{"schema":"loopback-tunnel-run","version":1,"tunnel":"forward","seed":{seed},"sizes":"quick","segment_size":null,"strict":false}}"#
-        )
-    };
+    let header = file.text().lines().next().unwrap().to_owned();
+    let due = r#"{"schema":"loopback-tunnel-run","version":1,"tunnel":"forward","seed":1,"sizes":"quick","segment_size":null,"strict":false,"only":[],"skip":[],"expect":[]}"#;
+    assert_eq!(header, due);
     let other = Options {
         seed: 2,
         ..file.options()
     };
+    let of_another = "it is of another run: ";
     assert_eq!(
         refused(&other),
-        format!("it is of another run: {}, not {}", header(1), header(2))
+        format!("{of_another}seed is 1 there, and 2 here")
     );
-    fs::write(&file.0, format!("{}\n{{\"task\":1}}\n", header(1))).unwrap();
+    // What it judged by other words would not be judged again.
+    let other = Options {
+        expect: vec![(Glob::new("*/good"), "it is known".to_owned())],
+        ..file.options()
+    };
+    assert_eq!(
+        refused(&other),
+        format!("{of_another}expect is [] there, and [\"*/good\"] here")
+    );
+    for (text, due) in [
+        ("hello", "its first line does not tell of a run"),
+        ("{}", "it does not tell its schema"),
+    ] {
+        fs::write(&file.0, format!("{text}\n")).unwrap();
+        assert_eq!(refused(&file.options()), format!("{of_another}{due}"));
+    }
+    fs::write(&file.0, format!("{header}\n{{\"task\":1}}\n")).unwrap();
     assert_eq!(
         refused(&file.options()),
         "line 2: it is not the checks of a task"
     );
-    fs::write(&file.0, format!("{}\n[1,\n", header(1))).unwrap();
+    fs::write(&file.0, format!("{header}\n[1,\n")).unwrap();
     assert_eq!(
         refused(&file.options()),
         "line 2: expected a value at byte 3"
