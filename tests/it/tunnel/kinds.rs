@@ -1,13 +1,13 @@
 //! Each kind of tunnel, on programs that are right and on programs that are not.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{
-    Attached, Custom, ErrorKind, Family, Forward, HttpConnect, Outcome, Program, ProxyProtocol,
-    Report, Route, Setup, Socks4, Socks4a, Socks5, Stream, Suite, Target, Template, Tunnel,
+    Custom, ErrorKind, Family, Forward, HttpConnect, Outcome, Program, ProxyProtocol, Report,
+    Route, Setup, Socks4, Socks4a, Socks5, Stream, Suite, Target, Template, Tunnel,
 };
 
 use super::{PATIENT, combinations, example, names};
@@ -18,7 +18,7 @@ fn fixture(protocol: &str, rest: &str) -> String {
     format!("'{}' {protocol} --listen {{listen}} {rest}", path.display())
 }
 
-fn run(tunnel: impl Tunnel + 'static) -> Report {
+pub(super) fn run(tunnel: impl Tunnel + 'static) -> Report {
     let harness = TunnelHarness::new(tunnel).check_deadline(PATIENT);
     harness.run().unwrap()
 }
@@ -221,7 +221,7 @@ fn a_chain_of_programs_is_started_in_order_and_ended_whole() {
 }
 
 /// The suites that end programs in every way.
-fn ending(tunnel: impl Tunnel + 'static) -> Report {
+pub(super) fn ending(tunnel: impl Tunnel + 'static) -> Report {
     let harness = TunnelHarness::new(tunnel).families([(Family::V4, Family::V4)]);
     let suites = [Suite::Faults, Suite::Life, Suite::Behaviour];
     let harness = harness.skip("faults/gone-writing", "the fixture passes no reset on");
@@ -461,93 +461,6 @@ fn every_placeholder_reaches_the_program_and_its_files() {
     assert_eq!(ninth, format!("{near}:{ninth_port}"));
     assert_ne!(second, ninth_port);
     assert!(std::path::Path::new(tmp).is_absolute(), "{tmp}");
-}
-
-/// The fixture, started by the test itself.
-struct Running {
-    child: Child,
-    listen: SocketAddr,
-}
-
-impl Running {
-    fn start(protocol: &str) -> Running {
-        let mut command = Command::new(example("fixture_kinds"));
-        command.args([protocol, "--listen", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = child.stdout.take().unwrap();
-        let mut lines = BufReader::new(stdout).lines().map(Result::unwrap);
-        let listen = lines.find_map(|line| line.strip_prefix("listens on ")?.parse().ok());
-        let listen = listen.unwrap();
-        Running { child, listen }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-#[test]
-fn a_proxy_that_already_runs_is_checked_and_left_alone() {
-    let mut proxy = Running::start("connect");
-    let report = run(Attached::new(proxy.listen, HttpConnect::new()));
-    report.assert_passed();
-    for name in ["stop", "port-closed"] {
-        let check = report.check(&format!("connectivity/44/{name}")).unwrap();
-        assert_eq!(check.outcome(), Outcome::Skipped, "{check}");
-        assert_eq!(check.message(), "it already ran, and goes on");
-    }
-    if combinations().contains(&"64") {
-        let other = report.check("connectivity/64").unwrap();
-        let due = format!("it runs with the address {}", proxy.listen);
-        assert_eq!(other.message(), due);
-        let to_v6 = names(&report, "46", Outcome::Passed);
-        assert!(
-            to_v6.iter().any(|name| name == "service-half-close"),
-            "{report}"
-        );
-    }
-    assert!(proxy.child.try_wait().unwrap().is_none(), "it still runs");
-}
-
-#[test]
-fn what_already_runs_is_not_told_to_end() {
-    let mut proxy = Running::start("connect");
-    let report = ending(Attached::new(proxy.listen, HttpConnect::new()));
-    report.assert_passed();
-    let life = report
-        .checks()
-        .iter()
-        .filter(|c| c.id().starts_with("life/"));
-    for check in life {
-        assert_eq!(check.outcome(), Outcome::Skipped, "{check}");
-        let due = "it already runs, and for this check one is started";
-        assert_eq!(check.message(), due);
-    }
-    let reset = report.check("behaviour/client-reset").unwrap();
-    assert_eq!(reset.outcome(), Outcome::Passed, "{reset}");
-    assert!(proxy.child.try_wait().unwrap().is_none(), "it still runs");
-}
-
-#[test]
-fn nothing_that_should_run_and_does_not_is_a_failure() {
-    // Bound and not listening, so that it is nobody else's meanwhile.
-    let domain = socket2::Domain::IPV4;
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any.into()).unwrap();
-    let nobody = socket.local_addr().unwrap().as_socket().unwrap();
-    let report = TunnelHarness::new(Attached::new(nobody, Socks5::new()))
-        .families([(Family::V4, Family::V4)])
-        .check_deadline(std::time::Duration::from_millis(200))
-        .run()
-        .unwrap();
-    assert_eq!(names(&report, "44", Outcome::Failed), ["start"], "{report}");
-    let start = report.check("connectivity/44/start").unwrap();
-    let due = format!("nothing listens on {nobody} after ");
-    assert!(start.message().starts_with(&due), "{start}");
 }
 
 /// A kind of a user's own with several programs and a file, by hand.

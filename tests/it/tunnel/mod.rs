@@ -1,5 +1,6 @@
 //! The tunnel harness, on tunnels that are right and on tunnels that are wrong.
 
+mod attached;
 mod bad;
 mod behaviour;
 mod closing;
