@@ -245,7 +245,7 @@ impl Line<'_> {
     }
 
     /// As [`Line::connect`], where the program has listened before.
-    pub(in crate::tunnel) fn connect_again(&self, deadline: &Deadline) -> Result<Stream, Stop> {
+    fn connect_again(&self, deadline: &Deadline) -> Result<Stream, Stop> {
         let listen = self.route.listen;
         self.connect(deadline)
             .map_err(|error| Stop::failed(format!("cannot connect to {listen} again: {error}")))

@@ -261,6 +261,24 @@ fn a_failure_shows_the_command_the_end_and_the_output_of_all_programs() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_chatty_program_does_not_hide_what_another_one_says() {
+    let path = example("fixture_kinds");
+    let path = path.display();
+    let quiet = format!("'{path}' forward --listen {{listen_2}} --service {{service}}");
+    let chatty = format!(
+        "sh -c 'i=0; while [ $i -lt 3000 ]; do echo noise $i; i=$((i + 1)); done; \
+         exec \"$0\" forward --listen {{listen}} --service {{listen_2}}' '{path}'"
+    );
+    let chain = Template::new(quiet).listens_on("{listen_2}").then(chatty);
+    let text = fails(spoilt(Custom::template(chain)), "handshake");
+    assert!(text.contains("| noise 2999"), "{text}");
+    let (first, second) = text.split_once("program 2 of 2: ").unwrap();
+    assert!(first.contains("| forward with "), "{text}");
+    assert!(second.contains("its output, the last 30 lines:"), "{text}");
+}
+
 #[test]
 fn a_program_of_a_chain_that_is_missing_or_never_listens_is_named() {
     let first = || fixture("forward", "--service {service}");
