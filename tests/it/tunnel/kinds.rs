@@ -404,9 +404,12 @@ fn ports_above_32767_work() {
 #[test]
 fn a_relative_path_of_a_program_is_one_from_the_tests_folder() {
     let here = std::env::current_dir().unwrap();
+    let name = here.file_name().unwrap().to_str().unwrap();
     let up = "../".repeat(here.components().count() - 1);
     let path = example("fixture_kinds");
-    let relative = format!("{up}{}", path.to_str().unwrap().trim_start_matches('/'));
+    // By its name, as from elsewhere `..` alone may lead to the root too.
+    let whole = path.to_str().unwrap().trim_start_matches('/');
+    let relative = format!("../{name}/{up}{whole}");
     passes(
         Forward::template(format!(
             "'{relative}' forward --listen {{listen}} --service {{service}}"
