@@ -14,6 +14,9 @@ use crate::tunnel::programs::program::{Line, Program};
 use crate::tunnel::report::{Latency, Measures};
 use crate::tunnel::{Route, Stop, Tunnel};
 
+/// How many times as long as a connection something may take that a program need not do at once.
+const UNHURRIED: u32 = 20;
+
 /// One check while it runs: a started program, a service, a deadline, and a place for what is seen.
 ///
 /// A body leaves the program as it found it, unless its plan says [`own`](crate::tunnel::run::plan::Plan::own): idle,
@@ -34,6 +37,8 @@ pub(in crate::tunnel) struct Seen {
     pub(in crate::tunnel) measures: Measures,
     /// The program may have ended.
     pub(in crate::tunnel) may_end: bool,
+    /// The longest that a connection took to be made.
+    pub(in crate::tunnel) pace: Duration,
 }
 
 impl<'a> Trial<'a> {
@@ -73,7 +78,16 @@ impl<'a> Trial<'a> {
     pub(in crate::tunnel) fn connect(&mut self) -> Result<Conversation, Stop> {
         self.seen.measures.connections += 1;
         let deadline = self.deadline("a connection through the program");
-        self.program.open(None, &deadline)
+        let begun = Instant::now();
+        let both = self.program.open(None, &deadline);
+        self.seen.pace = self.seen.pace.max(begun.elapsed());
+        both
+    }
+
+    /// `limit`, which suits an idle machine, and more on a busy one: by the longest that a connection of
+    /// this check took to be made. For short waits that a verdict hangs on.
+    pub(in crate::tunnel) fn unhurried(&self, limit: Duration) -> Duration {
+        limit + UNHURRIED * self.seen.pace
     }
 
     /// Connects to the program and says nothing: its protocol is this check's to speak.

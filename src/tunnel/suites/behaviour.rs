@@ -130,6 +130,7 @@ fn patience(trial: &Trial<'_>) -> Duration {
         Sizes::Quick => Duration::from_secs(1),
         Sizes::Full => Duration::from_secs(5),
     };
+    let limit = trial.unhurried(limit);
     limit.min(trial.deadline.remaining() / 4)
 }
 

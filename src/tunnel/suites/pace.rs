@@ -21,7 +21,7 @@ const PATIENCE: u32 = 6;
 const MOST_MEMORY: u64 = 16 << 20;
 /// What the sockets at both ends keep, about: so little that the program is what holds the rest.
 const LITTLE: usize = 64 << 10;
-/// Nothing was taken for so long: the program waits for its reader.
+/// Nothing was taken for so long: the program waits for its reader. On a busy machine longer.
 const STALLED: Duration = Duration::from_millis(500);
 
 /// The suite.
@@ -165,7 +165,8 @@ fn watch(trial: &mut Trial<'_>, taken: &AtomicU64, over: &AtomicBool) -> Result<
     let deadline = trial.deadline("the program to take no more");
     let mut pause = Backoff::new(Duration::from_millis(1));
     let (mut peak, mut last, mut since) = (0, 0, Instant::now());
-    while !over.load(Ordering::SeqCst) && since.elapsed() < STALLED && !deadline.expired() {
+    let stalled = trial.unhurried(STALLED);
+    while !over.load(Ordering::SeqCst) && since.elapsed() < stalled && !deadline.expired() {
         pause.sleep(&deadline);
         peak = peak.max(Usage::of_program(trial)?.resident);
         let now = taken.load(Ordering::SeqCst);

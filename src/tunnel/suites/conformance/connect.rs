@@ -5,8 +5,8 @@ use std::thread;
 use data_encoding::BASE64;
 
 use super::{
-    HALF_LIMIT, Refusing, Stop, Wire, impossible_name, localhost, not_reached, service_of,
-    statements, takes_names,
+    Refusing, Stop, Wire, impossible_name, localhost, not_reached, service_of, statements,
+    takes_names,
 };
 use crate::proto::connect::{self, Response};
 use crate::tunnel::ends::address::Family;
@@ -370,8 +370,7 @@ fn outstanding(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
 fn half_request(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
     let message = request(&own(trial), &login(trial)?);
     wire.send(&message[..message.len() / 2])?;
-    wire.half_close();
-    wire.rest_within(HALF_LIMIT).map(drop)
+    wire.ends_half(trial)
 }
 
 /// The service of the route, as a request names it.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use super::CLOSE_LIMIT;
+use super::{CLOSE_LIMIT, HALF_LIMIT};
 use crate::deadline::Deadline;
 use crate::proto::decode::Decoded;
 use crate::tunnel::Stop;
@@ -223,6 +223,15 @@ impl Wire {
             MOST_REST => Err(self.failed(format!("more than {MOST_REST} bytes come"))),
             _ => Ok(came),
         }
+    }
+
+    /// The client has sent all, in the middle of a handshake: the program closes within the limit for
+    /// that. What it says is its own business.
+    pub(super) fn ends_half(&mut self, trial: &mut Trial<'_>) -> Result<(), Stop> {
+        self.half_close();
+        // How busy the machine is shows by this one.
+        trial.still_works()?;
+        self.rest_within(trial.unhurried(HALF_LIMIT)).map(drop)
     }
 
     /// The program closes within `limit`, and says nothing more.

@@ -3,8 +3,7 @@
 use std::net::{SocketAddr, SocketAddrV4};
 
 use super::{
-    CLOSE_LIMIT, HALF_LIMIT, Refusing, Stop, Wire, come, impossible_name, localhost, not_reached,
-    statements,
+    CLOSE_LIMIT, Refusing, Stop, Wire, come, impossible_name, localhost, not_reached, statements,
 };
 use crate::proto::socks4::{self, BIND, CONNECT, Host, Reply};
 use crate::tunnel::run::plan::{Routes, Steps, Table};
@@ -185,8 +184,7 @@ fn half_request(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
     let (host, port) = own_host(trial)?;
     let message = request(trial, CONNECT, &host, port)?;
     wire.send(&message[..5])?;
-    wire.half_close();
-    wire.rest_within(HALF_LIMIT).map(drop)
+    wire.ends_half(trial)
 }
 
 /// The service of the route, as a request names it.

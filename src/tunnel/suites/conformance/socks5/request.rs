@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::super::{
-    CLOSE_LIMIT, HALF_LIMIT, Refusing, Wire, come, impossible_name, localhost, not_reached,
-    service_of, takes_names,
+    CLOSE_LIMIT, Refusing, Wire, come, impossible_name, localhost, not_reached, service_of,
+    takes_names,
 };
 use super::{Stop, granted, open, opened, opening, own_host, reply, request};
 use crate::proto::socks5::{self, BIND, CONNECT, Host, Reply};
@@ -13,8 +13,10 @@ use crate::tunnel::ends::address::{Family, connect_from};
 use crate::tunnel::run::options::Sizes;
 use crate::tunnel::run::trial::Trial;
 
-/// How long a program may take for its second reply before it is tried whether it has lost the request.
+/// How long a program may take for its second reply before it is tried whether it has lost the request;
+/// on a busy machine so many times as long as its first reply took.
 const SOON: Duration = Duration::from_millis(500);
+const TIMES_AS_LONG: u32 = 50;
 /// How long a quick run waits for the end of a client that says nothing more.
 const QUICK_SILENCE: Duration = Duration::from_millis(200);
 
@@ -297,9 +299,10 @@ fn in_one(trial: &mut Trial<'_>, wire: &mut Wire, data: &[u8]) -> Result<(), Sto
     let mut message = opening(trial)?.concat();
     message.extend(request(CONNECT, &host, port)?);
     message.extend(data);
+    let begun = Instant::now();
     wire.send(&message)?;
     opened(trial, wire)?;
-    if wire.has_more_within(SOON) {
+    if wire.has_more_within(SOON.max(TIMES_AS_LONG * begun.elapsed())) {
         granted(wire)?;
         return wire.carries(trial, None, data).map(drop);
     }
@@ -312,23 +315,16 @@ fn in_one(trial: &mut Trial<'_>, wire: &mut Wire, data: &[u8]) -> Result<(), Sto
 }
 
 /// Statement 41.
-pub(super) fn half_greeting(_: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+pub(super) fn half_greeting(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
     wire.send(&[5])?;
-    wire.half_close();
-    half_ends(wire)
+    wire.ends_half(trial)
 }
 
 /// Statement 41.
 pub(super) fn half_request(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
     open(trial, wire)?;
     wire.send(&[5, CONNECT, 0, 1, 127])?;
-    wire.half_close();
-    half_ends(wire)
-}
-
-/// What it says to that is its own business.
-fn half_ends(wire: &mut Wire) -> Result<(), Stop> {
-    wire.rest_within(HALF_LIMIT).map(drop)
+    wire.ends_half(trial)
 }
 
 /// Statement 42.
