@@ -34,6 +34,7 @@ pub(in crate::tunnel) const TABLE: Table = Table {
             connections,
         )
         .own()
+        .alone()
         .patience(PATIENCE),
         Plan::must(
             "descriptors",
