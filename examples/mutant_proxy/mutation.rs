@@ -75,6 +75,7 @@ mutations! {
     TellsOtherPort "tells-other-port" "tells another port than it connects from"
     TellsReversedPort "tells-reversed-port" "tells its port with its bytes reversed"
     TellsNothing "tells-nothing" "tells zeros as its address, which is right"
+    TellsIpv6Zeros "tells-ipv6-zeros" "tells zeros as an IPv6 address, also where the service has IPv4"
     DropsEarlyData "drops-early-data" "loses what came in one segment with the request"
     NeedsWholeMessages "needs-whole-messages" "gives up a message that comes in two segments"
     WaitsForEver "waits-for-ever" "never gives up half a handshake"

@@ -247,5 +247,8 @@ fn told(options: &Options, true_address: SocketAddr) -> SocketAddr {
     if options.has(Mutation::TellsNothing) {
         told = SocketAddr::from(([0; 4], 0));
     }
+    if options.has(Mutation::TellsIpv6Zeros) {
+        told = SocketAddr::from(([0u16; 8], 0));
+    }
     told
 }

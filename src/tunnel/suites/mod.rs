@@ -15,6 +15,8 @@ pub(in crate::tunnel) mod pace;
 pub(in crate::tunnel) mod ping_pong;
 pub(in crate::tunnel) mod probe;
 pub(in crate::tunnel) mod punishment;
+#[cfg(test)]
+mod statements;
 pub(in crate::tunnel) mod turnover;
 pub(in crate::tunnel) mod udp;
 

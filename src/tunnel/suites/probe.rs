@@ -1,6 +1,7 @@
 //! What several suites look at: an answer to a request, a close, many bytes.
 
 use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -203,6 +204,16 @@ pub(in crate::tunnel) fn carry<T: Send>(
             Err(_) => Err(Stop::failed(format!("{who} panicked while it sent"))),
         }
     })
+}
+
+/// A multicast address like `like`: no connection can be made to one, and the system says so without a
+/// packet.
+pub(in crate::tunnel) fn nowhere(like: IpAddr) -> SocketAddr {
+    let ip = match like {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)),
+    };
+    SocketAddr::new(ip, 9)
 }
 
 /// Closes it with a reset in place of an end.

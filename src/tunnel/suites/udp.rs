@@ -433,10 +433,10 @@ fn associate(trial: &Trial<'_>, control: &mut End) -> Result<Bound, Stop> {
         0,
     );
     done.map_err(|error| match refusal(control) {
-        // Statement 53.
-        Some(7) => Stop::Unsupported(format!(
-            "UDP ASSOCIATE: reply code 07, {}",
-            socks5::meaning(7)
+        // Statement 53; or a rule of the program's own configuration forbids it.
+        Some(code @ (7 | 2)) => Stop::Unsupported(format!(
+            "UDP ASSOCIATE: reply code {code:02x}, {}",
+            socks5::meaning(code)
         )),
         _ => control.failed(format!("UDP ASSOCIATE: {error}")),
     })

@@ -129,6 +129,7 @@ const TABLE: &[Row] = &[
             "rfc1928/5/empty-name",
             "rfc1928/5/longest-name",
             "rfc1928/6/closes",
+            "rfc1928/6/no-route*",
             "rfc1928/6/refused*",
             "rfc1928/6/unknown-name*",
         ],
@@ -160,6 +161,7 @@ const TABLE: &[Row] = &[
         Protocol::Socks5,
         &[
             "rfc1928/6/command-code",
+            "rfc1928/6/no-route-code",
             "rfc1928/6/refused-code",
             "rfc1928/6/type-code",
         ],
@@ -177,6 +179,11 @@ const TABLE: &[Row] = &[
     ("tells-reversed-port", Protocol::Socks5, TOLD),
     // Right for CONNECT; but where it listens, a client must know.
     ("tells-nothing", Protocol::Socks5, BIND),
+    (
+        "tells-ipv6-zeros",
+        Protocol::Socks5,
+        &["rfc1928/4/bind*", "rfc1928/6/type"],
+    ),
     ("bind-tells-no-port", Protocol::Socks5, BIND),
     ("bind-tells-no-port", Protocol::Socks4, &["bind"]),
     (
@@ -292,6 +299,9 @@ const HANGING: &[Row] = &[
         &["half-greeting", "half-request"],
     ),
     ("hangs-on-half-close", Connect, &["half-request"]),
+    ("swallows-reset", Connect, &["rfc9110/9.3.6/closes"]),
+    ("never-closes", Connect, &["rfc9110/9.3.6/outstanding-up"]),
+    ("loses-end-down", Connect, &["rfc9110/9.3.6/outstanding"]),
     ("bind-replies-once", Protocol::Socks4, &["bind"]),
     ("bind-replies-once", Protocol::Socks5, &["rfc1928/4/bind"]),
     ("no-header", ProxyV1, &["*"]),

@@ -1,5 +1,6 @@
 //! HTTP's CONNECT: RFC 9110 section 9.3.6, RFC 9112, and Basic of RFC 7617.
 
+use std::io::Write;
 use std::thread;
 
 use data_encoding::BASE64;
@@ -10,6 +11,7 @@ use super::{
 };
 use crate::proto::connect::{self, Response};
 use crate::tunnel::ends::address::Family;
+use crate::tunnel::ends::conversation::{End, is_reset};
 use crate::tunnel::run::options::Sizes;
 use crate::tunnel::run::plan::{Routes, Steps, Table};
 use crate::tunnel::run::trial::Trial;
@@ -19,6 +21,10 @@ const MOST_INTERIM: usize = 8;
 /// The bytes that a service sends right before it closes.
 const OUTSTANDING: usize = 4 << 20;
 const QUICK_OUTSTANDING: usize = 256 << 10;
+/// What a client sends to a service that has closed, again and again, and the most of it that a program
+/// may take.
+const LATE: &[u8] = &[b'x'; 4096];
+const MOST_LATE: usize = 16 << 20;
 /// The bytes of a long field.
 const LONG_FIELD: usize = 70 * 1024;
 
@@ -64,6 +70,8 @@ pub(super) const TABLE: Table = Table {
         whole {
             Harness "long-head" "a field of 70 KB gets 431, 413 or 400, or is taken" "harness" long_head;
             Must "rfc9110/9.3.6/outstanding" "what the service sent before it closed arrives before the end" "RFC 9110, section 9.3.6" outstanding;
+            Must "rfc9110/9.3.6/outstanding-up" "what the client sent before it closed arrives before the end" "RFC 9110, section 9.3.6" outstanding_up;
+            Must "rfc9110/9.3.6/closes" "when the service has closed, the client's direction is closed too" "RFC 9110, section 9.3.6" closes;
             Harness "half-request" "the end after half a request is followed by a close within 2 seconds" "harness" half_request;
         }
     }),
@@ -139,8 +147,7 @@ fn port(trial: &mut Trial<'_>, wire: &mut Wire, port: &str) -> Result<(), Stop> 
     let own = own(trial);
     let host = own.rsplit_once(':').map_or(&own[..], |(host, _)| host);
     ask(trial, wire, &format!("{host}{port}"))?;
-    let response = response(wire)?;
-    rejected(trial, wire, response).map(drop)
+    rejected_or_closed(trial, wire)
 }
 
 /// Statement 65.
@@ -336,35 +343,65 @@ fn long_head(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
 
 /// Statement 76, one way.
 fn outstanding(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let mut far = through(trial, wire)?;
+    outstanding_between(trial, &mut far, &mut wire.end)
+}
+
+/// Statement 76, the other way.
+fn outstanding_up(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let mut far = through(trial, wire)?;
+    outstanding_between(trial, &mut wire.end, &mut far)
+}
+
+/// `near` sends a lot and closes; `far` has all of it, then the end.
+fn outstanding_between(trial: &mut Trial<'_>, near: &mut End, far: &mut End) -> Result<(), Stop> {
     let length = match trial.sizes() {
         Sizes::Quick => QUICK_OUTSTANDING,
         Sizes::Full => OUTSTANDING,
     };
     let data = trial.random().bytes(length);
-    ask(trial, wire, &own(trial))?;
-    accepted(wire)?;
-    let (mut far, _) = trial.accept(&mut wire.end)?;
     thread::scope(|scope| {
         let sending = scope.spawn(|| {
-            let sent = far.send(&data);
-            drop(far);
+            let sent = near.send(&data);
+            near.stream().cut();
             sent
         });
-        let came = wire.end.take_up_to("the service's data", length);
+        let received = far.receive_all(&data);
         let sent = sending.join().unwrap_or_else(|_| {
-            let text = "sending the service's data has panicked";
+            let text = "sending has panicked";
             Err(Stop::failed(text))
         });
-        // What the client has seen says more than that the service could not send.
-        match came? == data {
-            true => sent.and_then(|()| wire.end.expect_end()),
-            false => Err(wire.failed(format!(
-                "the {length} bytes that the service sent before it closed do not all arrive"
-            ))),
-        }
+        // What has arrived says more than that it could not be sent.
+        received.and(sent)
     })?;
     trial.carried(length as u64);
-    Ok(())
+    far.expect_end()
+}
+
+/// Statement 76, the end.
+fn closes(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let far = through(trial, wire)?;
+    drop(far);
+    wire.end.expect_end()?;
+    for _ in 0..MOST_LATE / LATE.len() {
+        match wire.end.stream().write_all(LATE) {
+            Ok(()) => {}
+            Err(error) if is_reset(&error) => return Ok(()),
+            Err(error) => {
+                let message = format!("the service has closed, and the client cannot end: {error}");
+                return Err(wire.failed(message));
+            }
+        }
+    }
+    let message = format!("the service has closed, and {MOST_LATE} bytes are taken after that");
+    Err(wire.failed(message))
+}
+
+/// An ordinary connection; its other end.
+fn through(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<End, Stop> {
+    ask(trial, wire, &own(trial))?;
+    accepted(wire)?;
+    trial.accept(&mut wire.end).map(|(far, _)| far)
 }
 
 fn half_request(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {

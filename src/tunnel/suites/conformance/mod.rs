@@ -5,12 +5,15 @@
 //! program has to put them together, but no standard of proxies says so: those are rules of the harness.
 //! After each check an ordinary connection still works.
 //!
+//! The numbers of statements in comments are those of the list in `suites/statements.rs`, which says for
+//! each what checks show it. Its tests fail when one has none.
+//!
 //! What no check can see from outside, and what other suites look at:
 //!
 //! | statement | why it is not here |
 //! |-|-|
 //! | SOCKS5: reply 04 for an unreachable host | it needs an address where nobody answers; all of this machine's do |
-//! | SOCKS5: reply 03 without a route, 01 or 02 for a prohibited one | it needs another routing table |
+//! | SOCKS5: reply 01 or 02 for a prohibited route | it needs another routing table |
 //! | SOCKS5: reply 02, CONNECT: 403 where a rule forbids it | the rules are those of the program's own configuration |
 //! | SOCKS5: reply 06, the time to live is over | it needs a network with routers |
 //! | SOCKS5: method 01 taken to its end | GSSAPI needs a key distribution center |

@@ -54,11 +54,15 @@ pub(super) const TABLE: Table = Table {
             Must "rfc1928/5/empty-name" "a name without bytes gets a failure or a close" "RFC 1928, section 5" request::empty_name;
             Must "rfc1928/5/longest-name" "a name of 255 bytes that cannot exist gets a failure" "RFC 1928, section 5" request::longest_name;
             Must "rfc1928/6/bound" "the reply to CONNECT tells where the program connects from, or zeros" "RFC 1928, section 6" request::bound;
+            Harness "rfc1928/6/type" "the reply to CONNECT by IPv4 address tells an IPv4 address, and has 10 bytes" "harness" request::bound_type;
             Must "rfc1928/6/refused" "a refused connection gets a whole reply of an assigned code" "RFC 1928, section 6" request::refused;
             Should "rfc1928/6/refused-code" "a refused connection gets reply 05" "RFC 1928, section 6" request::refused_code;
             Must "rfc1928/6/closes" "within 10 seconds of a failure the program closes" "RFC 1928, section 6" request::closes;
             Must "rfc1928/6/unknown-name" "a name that cannot exist gets a failure" "RFC 1928, section 6" request::unknown_name;
             Should "rfc1928/6/unknown-name-code" "a name that cannot exist gets reply 04 or 01" "RFC 1928, section 6" request::unknown_name_code;
+            Must "rfc1928/6/no-route" "an address without a route gets a failure" "RFC 1928, section 6" request::no_route;
+            Should "rfc1928/6/no-route-code" "an address without a route gets reply 03, or 02 where a rule forbids it" "RFC 1928, section 6" request::no_route_code;
+            Should "rfc1928/6/bind-code" "BIND, where it is not supported, gets reply 07, or 02 where a rule forbids it" "RFC 1928, section 6" request::bind_code;
             Must "rfc1928/6/command-00" "the command 00 gets a failure" "RFC 1928, section 6" request::command::<0>;
             Must "rfc1928/6/command-7f" "the command 7f gets a failure" "RFC 1928, section 6" request::command::<0x7f>;
             Should "rfc1928/6/command-code" "an unknown command gets reply 07" "RFC 1928, section 6" request::command_code;

@@ -1,5 +1,6 @@
 //! Requests, addresses and replies (RFC 1928 sections 4 to 6).
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,14 @@ use crate::proto::socks5::{self, BIND, CONNECT, Host, Reply};
 use crate::tunnel::ends::address::{Family, connect_from};
 use crate::tunnel::run::options::Sizes;
 use crate::tunnel::run::trial::Trial;
+use crate::tunnel::suites::probe;
 
 /// How long a program may take for its second reply before it is tried whether it has lost the request;
 /// on a busy machine so many times as long as its first reply took.
 const SOON: Duration = Duration::from_millis(500);
 const TIMES_AS_LONG: u32 = 50;
+/// How long this machine may take to say that there is no route; it says so at once.
+const NOWHERE_LIMIT: Duration = Duration::from_secs(1);
 /// How long a quick run waits for the end of a client that says nothing more.
 const QUICK_SILENCE: Duration = Duration::from_millis(200);
 
@@ -43,6 +47,20 @@ pub(super) fn bound(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> 
         false => Err(wire.failed(format!(
             "the program says that it connects from {told}, but it came from {peer}"
         ))),
+    }
+}
+
+/// Statement 24, the length: a client may read that many bytes at once.
+pub(super) fn bound_type(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (host, port) = own_host(trial);
+    if !matches!(host, Host::Ip(ip) if ip.is_ipv4()) {
+        return Err(Stop::Skipped("the service has no IPv4 address".to_owned()));
+    }
+    ask(trial, wire, CONNECT, &host, port)?;
+    match granted(wire)?.bound.host {
+        Host::Ip(ip) if ip.is_ipv4() => wire.carries(trial, None, b"").map(drop),
+        Host::Ip(_) => Err(wire.failed("the reply tells an IPv6 address")),
+        Host::Name(_) => Err(wire.failed("the reply tells a name")),
     }
 }
 
@@ -106,6 +124,38 @@ fn refusal_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<u8, Stop> {
         CONNECT,
         &Host::Ip(address.ip()),
         address.port(),
+    )?;
+    failure(trial, wire)
+}
+
+/// Statement 30.
+pub(super) fn no_route(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    no_route_failure(trial, wire).map(drop)
+}
+
+/// Statements 30 and 31.
+pub(super) fn no_route_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let code = no_route_failure(trial, wire)?;
+    is_code(wire, code, &[3, 2])
+}
+
+/// This machine itself is asked first, for not every system says the same of such addresses.
+fn no_route_failure(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<u8, Stop> {
+    let nowhere = probe::nowhere(trial.route().service.ip());
+    let own = connect_from(trial.route().outgoing, nowhere, NOWHERE_LIMIT);
+    match own.map_err(|error| error.kind()) {
+        Err(io::ErrorKind::NetworkUnreachable) => {}
+        other => {
+            let reason = format!("this system says of {nowhere}: {other:?}");
+            return Err(Stop::Skipped(reason));
+        }
+    }
+    ask(
+        trial,
+        wire,
+        CONNECT,
+        &Host::Ip(nowhere.ip()),
+        nowhere.port(),
     )?;
     failure(trial, wire)
 }
@@ -228,6 +278,16 @@ pub(super) fn bind(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
         }
     }
     wire.carries_back(&mut far)
+}
+
+/// Statement 35, of a program that has no BIND.
+pub(super) fn bind_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    let (host, port) = own_host(trial);
+    ask(trial, wire, BIND, &host, port)?;
+    match wire.answer("the first reply", socks5::reply)?.code {
+        0 => Err(Stop::Skipped("it has BIND".to_owned())),
+        code => is_code(wire, code, &[7, 2]),
+    }
 }
 
 /// Statement 35, whom it is for.
