@@ -1,9 +1,8 @@
 //! The suite about what goes wrong around a program.
 
-use std::time::Duration;
-
 use loopback::tunnel::{Outcome, Sizes, Suite};
 
+use super::SHORT;
 use super::mutant::Protocol::{Forward, Socks5, Socks5Login};
 use super::verdicts::{count, hangs, judge, passes, verdict};
 
@@ -54,10 +53,7 @@ fn half_a_handshake_that_is_not_ended_is_told() {
     let check = "faults/half-handshake/ended";
     let outcome = |options: &'static [&'static str], sizes| {
         let harness = Socks5.harness(options).sizes(sizes).only(check);
-        let report = harness
-            .check_deadline(Duration::from_secs(1))
-            .run()
-            .unwrap();
+        let report = harness.check_deadline(SHORT).run().unwrap();
         report.check(check).unwrap().outcome()
     };
     let quick = &["--patience", "100"];

@@ -28,6 +28,9 @@ use loopback::tunnel::{Outcome, Report, Socks5};
 /// Far more than any check needs, and what a hanging one costs at most.
 const PATIENT: Duration = Duration::from_secs(30);
 
+/// For what is known to hang, and waits for this in full; nothing that works is judged by it.
+const SHORT: Duration = Duration::from_secs(4);
+
 /// The path of one of this package's examples, which `cargo test` has built beside the tests.
 fn example(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
@@ -67,6 +70,16 @@ fn names(report: &Report, families: &str, outcome: Outcome) -> Vec<String> {
     of.filter_map(|check| check.id().strip_prefix(&group))
         .map(str::to_owned)
         .collect()
+}
+
+/// Runs what a mutation must not fail with all the time that it may need on a loaded machine, and then
+/// those checks that it must fail, which may hang, with little. The second report is of those.
+fn in_two_runs(rest: TunnelHarness, hanging: TunnelHarness, which: &[String]) -> [Report; 2] {
+    let why = "it is made with a short deadline";
+    let rest = which.iter().fold(rest, |rest, id| rest.skip(id, why));
+    let hanging = which.iter().fold(hanging, |hanging, id| hanging.only(id));
+    [(rest, PATIENT), (hanging, SHORT)]
+        .map(|(harness, limit)| harness.check_deadline(limit).run().unwrap())
 }
 
 /// The combinations that this machine can run.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use loopback::TunnelHarness;
 use loopback::tunnel::{Check, Family, Forward, Outcome, Report, Route, Sizes, Socks5, Suite};
 
-use super::{PATIENT, example};
+use super::{PATIENT, example, in_two_runs};
 
 /// The suites that are tested here.
 const SUITES: &[Suite] = &[
@@ -23,8 +23,6 @@ const SUITES: &[Suite] = &[
     Suite::Turnover,
     Suite::Pace,
 ];
-/// Long enough for what works on a loaded machine, and waited for in full by what does not.
-const SHORT: Duration = Duration::from_secs(4);
 /// How many rows of the table run at once.
 const AT_ONCE: usize = 10;
 
@@ -173,8 +171,7 @@ struct Row {
     made: &'static [&'static str],
     /// Those of them that fail; all others pass.
     fails: &'static [&'static str],
-    /// It makes a check wait until its deadline. That is short then, so of those that pass only such are
-    /// made as need little.
+    /// It makes a check wait until its deadline.
     hangs: bool,
     sizes: Sizes,
 }
@@ -420,14 +417,32 @@ const TABLE: &[Row] = &[
 
 /// What is wrong with the verdicts on a row's mutation, if anything.
 fn misjudged(row: &Row) -> Option<String> {
+    match row.hangs {
+        true => misjudged_hanging(row),
+        false => misjudged_patiently(row),
+    }
+}
+
+fn misjudged_hanging(row: &Row) -> Option<String> {
+    let options: &'static [&'static str] = vec!["--mutation", row.mutation].leak();
+    let fails: Vec<String> = row.fails.iter().map(|id| (*id).to_owned()).collect();
+    let harness = || forward(options).sizes(row.sizes);
+    let rest = row.made.iter().fold(harness(), |rest, id| rest.only(*id));
+    let [rest, hanging] = in_two_runs(rest, harness(), &fails);
+    let all_fail = hanging.checks().len() == fails.len() && hanging.failed() == fails.len();
+    let others_pass = rest.failed() == 0;
+    (!(all_fail && others_pass))
+        .then(|| format!("{}\nmust fail\n{hanging}\nmust pass\n{rest}", row.mutation))
+}
+
+fn misjudged_patiently(row: &Row) -> Option<String> {
     let harness = forward(vec!["--mutation", row.mutation].leak());
     let harness = row
         .made
         .iter()
         .fold(harness, |harness, made| harness.only(*made));
-    let limit = if row.hangs { SHORT } else { PATIENT };
     let report = harness
-        .check_deadline(limit)
+        .check_deadline(PATIENT)
         .sizes(row.sizes)
         .run()
         .unwrap();
