@@ -105,6 +105,7 @@ mutations! {
     WrongAddressType "wrong-address-type" "says IPv6 and sends IPv4, and the other way round"
     TakesAnyAddressType "takes-any-address-type" "reads unknown address types as IPv4"
     // BIND.
+    NoBind "no-bind" "has no BIND, and says so by the code of a refused connection"
     BindRepliesOnce "bind-replies-once" "never sends the second reply of BIND"
     BindTellsNoPort "bind-tells-no-port" "tells port 0 in the first reply of BIND"
     BindTakesAnyone "bind-takes-anyone" "takes a connection to BIND from any address"

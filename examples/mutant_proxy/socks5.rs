@@ -18,6 +18,7 @@ const REPLIES: Replies = Replies {
 
 /// Reply codes (RFC 1928 section 6).
 const GENERAL: u8 = 1;
+const REFUSED: u8 = 5;
 const UNKNOWN_COMMAND: u8 = 7;
 const UNKNOWN_ADDRESS_TYPE: u8 = 8;
 
@@ -152,6 +153,7 @@ fn request(mut wire: Wire, version: Option<u8>) -> io::Result<()> {
     let target = read_target(&mut wire, kind)?;
     match command {
         1 => serve::establish(wire, &target, &REPLIES),
+        2 if options.has(Mutation::NoBind) => wire.fail(&failure(options, REFUSED)),
         2 => serve::bind(wire, &target, &REPLIES),
         3 if !options.has(Mutation::NoUdp) => udp::associate(wire, &target),
         _ if options.has(Mutation::TakesAnyCommand) => serve::establish(wire, &target, &REPLIES),
@@ -186,7 +188,7 @@ fn code(error: &io::Error) -> u8 {
         PermissionDenied => 2,
         NetworkUnreachable => 3,
         HostUnreachable | TimedOut | NotFound => 4,
-        ConnectionRefused => 5,
+        ConnectionRefused => REFUSED,
         _ => GENERAL,
     }
 }

@@ -184,6 +184,7 @@ const TABLE: &[Row] = &[
     ),
     ("bind-tells-no-port", Protocol::Socks5, BIND),
     ("bind-tells-no-port", Protocol::Socks4, &["bind"]),
+    ("no-bind", Protocol::Socks5, &["rfc1928/6/bind-code"]),
     (
         "bind-takes-anyone",
         Protocol::Socks5,

@@ -151,6 +151,8 @@ pub(super) const TABLE: &[Row] = &[
     // Right, or another suite's business.
     row("unseen", "late", Socks5, &[]),
     row("unseen", "tells-nothing", Socks5, &[]),
+    row("unseen", "tells-ipv6-zeros", Socks5, &[]),
+    row("unseen", "no-bind", Socks5, &[]),
     row("unseen", "no-half-close", Forward, &[]),
     row("unseen", "cuts-other-way", Forward, &[]),
     row("hanging", "delays-end", Forward, &[]),
