@@ -496,9 +496,11 @@ fn rejected(trial: &Trial<'_>, wire: &Wire, response: Response) -> Result<u16, S
 }
 
 fn rejected_or_closed(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    match response_or_close(wire)? {
-        Some(response) => rejected(trial, wire, response).map(drop),
-        None => not_reached(trial, wire),
+    match response_or_close(wire) {
+        Ok(Some(response)) => rejected(trial, wire, response).map(drop),
+        Ok(None) => not_reached(trial, wire),
+        // That it was forwarded says more than that no answer comes.
+        Err(stop) => not_reached(trial, wire).and(Err(stop)),
     }
 }
 

@@ -21,8 +21,9 @@ const SOON: Duration = Duration::from_millis(500);
 const TIMES_AS_LONG: u32 = 50;
 /// How long this machine may take to say that there is no route; it says so at once.
 const NOWHERE_LIMIT: Duration = Duration::from_secs(1);
-/// How long a quick run waits for the end of a client that says nothing more.
+/// How long a quick run and a full one wait for the end of a client that says nothing more.
 const QUICK_SILENCE: Duration = Duration::from_millis(200);
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Statement 24.
 pub(super) fn connect(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
@@ -393,12 +394,12 @@ pub(super) fn silence(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop
     trial.still_works()?;
     let limit = match trial.sizes() {
         Sizes::Quick => QUICK_SILENCE,
-        Sizes::Full => trial.deadline("an end").remaining() / 2,
+        Sizes::Full => SILENCE,
     };
     let begun = Instant::now();
     let ended = wire.rest_within(limit).is_ok();
     let seen = match ended {
-        true => format!("closed after {:.1?}", begun.elapsed()),
+        true => format!("closed {}", probe::coarse_since(begun)),
         false => format!("open after {limit:.1?}"),
     };
     trial.record("silence after one byte", seen);
