@@ -437,7 +437,9 @@ impl End {
     }
 
     fn differs(&self, message: String) -> Stop {
+        let sent = self.stream.sent();
         let failure = Failure {
+            sent: (!sent.is_empty()).then(|| sent.to_vec()),
             expected: Some(self.expected.clone()),
             received: Some(self.received.clone()),
             ..Failure::default()

@@ -261,6 +261,23 @@ fn a_failure_shows_the_command_the_end_and_the_output_of_all_programs() {
     );
 }
 
+#[test]
+fn a_failure_shows_what_was_sent_expected_and_received() {
+    // Two bytes that are no handshake to a forwarder.
+    let tunnel = Custom::template(fixture("forward", "--service {service}"));
+    let tunnel = tunnel.handshake(|stream, _| stream.write_all(b"xx").map(|()| None));
+    let text = fails(tunnel, "client-to-service");
+    for line in [
+        "  the service has other bytes than were sent, from byte 0 on\n",
+        "  sent: 16 bytes: 48 65 6c 6c 6f 2c 20 63 6c 69 65 6e 74 21 0d 0a \"Hello, client!\\r\\n\"\n",
+        "  expected: 17 bytes: 48 65 6c 6c 6f 2c 20 73 65 72 76 69 63 65 21 0d 0a \"Hello, service!\\r\\n\"\n",
+        "  received: ",
+        ": 78 78",
+    ] {
+        assert!(text.contains(line), "no {line:?} in\n{text}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_chatty_program_does_not_hide_what_another_one_says() {
