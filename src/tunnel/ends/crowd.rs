@@ -12,7 +12,7 @@ use super::transfer::{Bounds, Ends};
 use crate::deadline::Deadline;
 use crate::tunnel::programs::program::Line;
 use crate::tunnel::run::trial::Trial;
-use crate::tunnel::{Stop, Stream, Target};
+use crate::tunnel::{Kind, Stop, Stream, Target};
 
 /// How soon a wait looks whether it is still worth it: then after twice that, and so on.
 const LOOK: Duration = Duration::from_millis(10);
@@ -23,6 +23,9 @@ const LONGEST_LOOK: Duration = Duration::from_millis(500);
 const ATTEMPT: Duration = Duration::from_millis(50);
 /// The longest of these.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// Stands for the number of whatever connection comes next, where they are opened one by one.
+const NEXT: u64 = 0;
 
 /// Threads that make connections to one program. The service cannot tell from where a connection
 /// comes, so each begins with a number by which its two ends find each other.
@@ -38,6 +41,8 @@ pub(in crate::tunnel) struct Crowd<'a> {
     repeated: AtomicU64,
     /// Who waits for the connection of this number, or what waits for it.
     waiting: Mutex<HashMap<u64, Waiting>>,
+    /// Held while a connection is opened that must be the only one then.
+    turn: Mutex<()>,
     /// How many threads still run.
     busy: AtomicUsize,
     state: Mutex<State>,
@@ -73,6 +78,7 @@ pub(in crate::tunnel) fn run(
         opened: AtomicU64::new(0),
         repeated: AtomicU64::new(0),
         waiting: Mutex::default(),
+        turn: Mutex::default(),
         busy: AtomicUsize::new(size),
         state: Mutex::default(),
         changed: Condvar::new(),
@@ -128,6 +134,41 @@ pub(in crate::tunnel) fn about(what: impl Display, stop: Stop) -> Stop {
 impl Crowd<'_> {
     /// Makes a connection: both its ends.
     pub(in crate::tunnel) fn open(&self) -> Result<Ends, Stop> {
+        if !self.is_one_by_one() {
+            let number = self.next_number();
+            return self.open_as(number, number);
+        }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.next_number();
+        let mut ends = self.open_as(number, NEXT)?;
+        let deadline = self.bounds.next("what the service reads first");
+        ends.service.set_deadline(deadline);
+        self.line.preamble(&mut ends.service, &ends.client)?;
+        let mut came = [0; 8];
+        ends.service.read_exact(&mut came).map_err(|error| {
+            Stop::failed(format!(
+                "the service cannot read the first 8 bytes: {error}"
+            ))
+        })?;
+        match came == number.to_be_bytes() {
+            true => Ok(ends),
+            false => Err(other_bytes()),
+        }
+    }
+
+    /// Whether the program may say something about the client to the service: then the two must have
+    /// found each other before that is read, and connections are opened one after the other.
+    fn is_one_by_one(&self) -> bool {
+        matches!(self.line.tunnel.kind(), Kind::ProxyProtocol | Kind::Other)
+    }
+
+    fn next_number(&self) -> u64 {
+        let opened = self.opened.fetch_add(1, Ordering::SeqCst);
+        self.salt.wrapping_add(opened)
+    }
+
+    /// A connection on which the client says `number`; its other end is waited for as `name`.
+    fn open_as(&self, number: u64, name: u64) -> Result<Ends, Stop> {
         let deadline = self.bounds.next("a connection through the program");
         let first = self
             .first
@@ -138,11 +179,7 @@ impl Crowd<'_> {
             Some(stream) => stream,
             None => self.connect(&deadline)?,
         };
-        let number = self
-            .salt
-            .wrapping_add(self.opened.fetch_add(1, Ordering::SeqCst));
-        let waits = Waiting::Client(thread::current());
-        self.waiting().insert(number, waits);
+        self.wait_as(name);
         // Looked at behind that: a failure from now on ends the wait.
         self.go_on()?;
         let target = Target::Address(self.line.route.service);
@@ -157,7 +194,7 @@ impl Crowd<'_> {
             // Looked at first: what has ended may have connected before.
             let has_ended = client.has_ended();
             let wait = Deadline::new(look.min(deadline.remaining()), "the service's end");
-            if let Some(service) = self.other_end(number, &wait)? {
+            if let Some(service) = self.other_end(name, &wait)? {
                 return Ok(Ends { client, service });
             }
             if has_ended {
@@ -169,12 +206,20 @@ impl Crowd<'_> {
         }
     }
 
+    /// This thread is to be woken, unless the other end is there already.
+    fn wait_as(&self, name: u64) {
+        let mut waiting = self.waiting();
+        if !matches!(waiting.get(&name), Some(Waiting::Service(_))) {
+            waiting.insert(name, Waiting::Client(thread::current()));
+        }
+    }
+
     /// The service's end of a connection, if it comes in time.
-    fn other_end(&self, number: u64, wait: &Deadline) -> Result<Option<Stream>, Stop> {
+    fn other_end(&self, name: u64, wait: &Deadline) -> Result<Option<Stream>, Stop> {
         loop {
             let mut waiting = self.waiting();
-            if let Some(Waiting::Service(_)) = waiting.get(&number)
-                && let Some(Waiting::Service(stream)) = waiting.remove(&number)
+            if let Some(Waiting::Service(_)) = waiting.get(&name)
+                && let Some(Waiting::Service(stream)) = waiting.remove(&name)
             {
                 return Ok(Some(stream));
             }
@@ -236,6 +281,13 @@ impl Crowd<'_> {
 
     /// Reads the number that a connection at the service begins with, and hands it to who waits for it.
     fn introduce(&self, mut stream: Stream) {
+        if self.is_one_by_one() {
+            let before = self.waiting().insert(NEXT, Waiting::Service(stream));
+            if let Some(Waiting::Client(thread)) = before {
+                thread.unpark();
+            }
+            return;
+        }
         let mut number = [0; 8];
         if stream.read_exact(&mut number).is_err() {
             // Its client waits, and says so.
@@ -251,9 +303,7 @@ impl Crowd<'_> {
         drop(waiting);
         // Nobody waits any more when all have given up.
         if self.go_on().is_ok() {
-            self.fail(Stop::failed(
-                "the service has other bytes than were sent, in the first 8 of a connection",
-            ));
+            self.fail(other_bytes());
         }
     }
 
@@ -295,6 +345,10 @@ impl Drop for Busy<'_> {
 
 fn closed() -> Stop {
     Stop::failed("no connection to the service: the program has closed the client's connection")
+}
+
+fn other_bytes() -> Stop {
+    Stop::failed("the service has other bytes than were sent, in the first 8 of a connection")
 }
 
 /// Never told: another failure was first.

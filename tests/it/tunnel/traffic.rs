@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use loopback::TunnelHarness;
-use loopback::tunnel::{Check, Family, Forward, Outcome, Report, Route, Sizes, Socks5, Suite};
+use loopback::tunnel::{
+    Check, Family, Forward, Outcome, ProxyProtocol, Report, Route, Sizes, Socks5, Suite,
+};
 
 use super::{PATIENT, example, in_two_runs};
 
@@ -38,6 +40,16 @@ fn forward(options: &'static [&'static str]) -> TunnelHarness {
         command
     });
     all_suites(TunnelHarness::new(tunnel.binds_outgoing(true)))
+}
+
+/// A forwarder that puts a header of this version before the data.
+fn with_header(version: &'static str) -> ProxyProtocol {
+    let tunnel = ProxyProtocol::spawn(move |route| {
+        let mut command = mutant(version, route, &[]);
+        command.args(["--service", &route.service.to_string()]);
+        command
+    });
+    tunnel.binds_outgoing(true)
 }
 
 fn mutant(protocol: &str, route: &Route, options: &[&str]) -> Command {
@@ -97,6 +109,19 @@ fn all_pass(harness: &TunnelHarness) -> Report {
     }
     assert_eq!(ids(&report, Outcome::Passed), due, "{report}");
     report
+}
+
+#[test]
+fn many_connections_at_once_each_have_their_own_header() {
+    all_pass(&all_suites(TunnelHarness::new(
+        with_header("proxy-v1").v1(),
+    )));
+    let wrong = TunnelHarness::new(with_header("proxy-v1").v2());
+    let report = wrong.only("concurrency/10-at-once").run().unwrap();
+    let check = report.check("concurrency/10-at-once").unwrap();
+    assert_eq!(check.outcome(), Outcome::Failed, "{check}");
+    let due = "byte 0 of the header (signature) is 50";
+    assert!(check.message().contains(due), "{check}");
 }
 
 #[test]
