@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::thread;
+use std::time::Duration;
 
 use data_encoding::BASE64;
 
@@ -25,6 +26,8 @@ const QUICK_OUTSTANDING: usize = 256 << 10;
 /// may take.
 const LATE: &[u8] = &[b'x'; 4096];
 const MOST_LATE: usize = 16 << 20;
+/// How often to look whether a program that does not answer has connected to the service.
+const LOOK: Duration = Duration::from_millis(20);
 /// The bytes of a long field.
 const LONG_FIELD: usize = 70 * 1024;
 
@@ -496,6 +499,10 @@ fn rejected(trial: &Trial<'_>, wire: &Wire, response: Response) -> Result<u16, S
 }
 
 fn rejected_or_closed(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+    // A program that passes it on waits for the service, and does not answer before that.
+    while !wire.has_more_within(LOOK) && !wire.end.stream().remaining().is_zero() {
+        not_reached(trial, wire)?;
+    }
     match response_or_close(wire) {
         Ok(Some(response)) => rejected(trial, wire, response).map(drop),
         Ok(None) => not_reached(trial, wire),
