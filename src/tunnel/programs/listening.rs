@@ -6,13 +6,14 @@ use std::time::Duration;
 /// Within one machine connecting is a matter of microseconds.
 const LIMIT: Duration = Duration::from_millis(500);
 
-/// Whether somebody listens at `address`, whose port is leased: whoever does is the program.
+/// Whether somebody listens at `address`, whose port is leased: whoever does is the program. The same
+/// port of another address may be somebody else's.
 ///
 /// On Linux this is found out without a connection. A program in the middle of a chain would pass one
 /// on, up to the test service.
 pub(in crate::tunnel) fn is_at(address: SocketAddr) -> bool {
     #[cfg(target_os = "linux")]
-    if let Ok(found) = linux::is_at(address.port()) {
+    if let Ok(found) = linux::is_at(address) {
         return found;
     }
     TcpStream::connect_timeout(&address, LIMIT).is_ok()
@@ -23,6 +24,7 @@ pub(in crate::tunnel) fn is_at(address: SocketAddr) -> bool {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io::{self, Read};
+    use std::net::{IpAddr, Ipv6Addr, SocketAddr};
     use std::time::Duration;
 
     use socket2::{Domain, Protocol, Socket, Type};
@@ -43,26 +45,66 @@ mod linux {
     /// The kernel answers at once.
     const LIMIT: Duration = Duration::from_secs(5);
 
-    /// Whether any socket listens on `port`. One that listens on all addresses of both families is
-    /// among those of IPv6.
-    pub(super) fn is_at(port: u16) -> io::Result<bool> {
-        Ok(ask(libc::AF_INET, port)? || ask(libc::AF_INET6, port)?)
+    /// Where an answer has its socket's own address: behind the header, four bytes and two ports.
+    const SOURCE: usize = HEADER + 8;
+    /// More than a port can have listeners.
+    const MOST_READS: usize = 1000;
+
+    /// Whether a socket listens there, be it on all addresses. One that listens on all of both families
+    /// is among those of IPv6.
+    pub(super) fn is_at(address: SocketAddr) -> io::Result<bool> {
+        Ok(ask(libc::AF_INET, address)? || ask(libc::AF_INET6, address)?)
     }
 
-    fn ask(family: i32, port: u16) -> io::Result<bool> {
+    fn ask(family: i32, address: SocketAddr) -> io::Result<bool> {
         let domain = Domain::from(libc::AF_NETLINK);
         let mut socket = Socket::new(domain, Type::DGRAM, Some(Protocol::from(SOCK_DIAG)))?;
         socket.set_read_timeout(Some(LIMIT))?;
-        socket.send(&request(family, port))?;
-        // More than one answer has, and they come one or several at a time.
+        socket.send(&request(family, address.port()))?;
         let mut buffer = [0; 8192];
-        let length = socket.read(&mut buffer)?;
-        match message_type(&buffer[..length]) {
-            Some(BY_FAMILY) => Ok(true),
-            Some(DONE) => Ok(false),
-            // An error, as where the kernel is built without this.
-            _ => Err(io::ErrorKind::Unsupported.into()),
+        for _ in 0..MOST_READS {
+            let length = socket.read(&mut buffer)?;
+            let mut answers = &buffer[..length];
+            while let Some((answer, rest)) = split(answers) {
+                match message_type(answer) {
+                    Some(BY_FAMILY)
+                        if source(family, answer).is_some_and(|s| takes(s, address)) =>
+                    {
+                        return Ok(true);
+                    }
+                    Some(BY_FAMILY) => {}
+                    Some(DONE) => return Ok(false),
+                    // An error, as where the kernel is built without this.
+                    _ => return Err(io::ErrorKind::Unsupported.into()),
+                }
+                answers = rest;
+            }
         }
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The first of several messages, each of which begins with its length, and those behind it.
+    fn split(messages: &[u8]) -> Option<(&[u8], &[u8])> {
+        let length: [u8; 4] = messages.get(..4)?.try_into().ok()?;
+        let length = u32::from_ne_bytes(length) as usize;
+        let message = messages.get(..length.max(HEADER))?;
+        let next = message.len().next_multiple_of(4).min(messages.len());
+        Some((message, &messages[next..]))
+    }
+
+    fn source(family: i32, answer: &[u8]) -> Option<IpAddr> {
+        let bytes: [u8; 16] = answer.get(SOURCE..SOURCE + 16)?.try_into().ok()?;
+        Some(match family {
+            libc::AF_INET => IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]]),
+            _ => Ipv6Addr::from(bytes).to_canonical(),
+        })
+    }
+
+    /// Whether a listener on `source` gets the connections to `address`.
+    fn takes(source: IpAddr, address: SocketAddr) -> bool {
+        source == address.ip()
+            || source == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            || source.is_unspecified() && address.is_ipv4()
     }
 
     /// Asks for the sockets of `family` that listen on `port`.
@@ -105,13 +147,37 @@ mod linux {
                     continue;
                 };
                 let address = lease.addr();
-                assert!(!is_at(address.port()).unwrap());
+                assert!(!is_at(address).unwrap());
                 let listener = TcpListener::bind(address).unwrap();
-                assert!(is_at(address.port()).unwrap(), "{address}");
+                assert!(is_at(address).unwrap(), "{address}");
                 listener.set_nonblocking(true).unwrap();
                 assert!(listener.accept().is_err(), "nobody has connected");
                 leases.push(lease);
             }
+        }
+
+        #[test]
+        fn the_same_port_of_another_address_is_not_found() {
+            let lease = Lease::take(Ipv4Addr::LOCALHOST.into(), &Ports::default()).unwrap();
+            let port = lease.addr().port();
+            let _listener = TcpListener::bind(lease.addr()).unwrap();
+            for other in ["127.0.0.2", "::1"] {
+                let other = SocketAddr::new(other.parse().unwrap(), port);
+                assert!(!is_at(other).unwrap(), "{other}");
+            }
+        }
+
+        #[test]
+        fn several_listeners_on_a_port_are_told_apart() {
+            let lease = Lease::take(Ipv4Addr::LOCALHOST.into(), &Ports::default()).unwrap();
+            let at = |last: u8| SocketAddr::new([127, 0, 0, last].into(), lease.addr().port());
+            let _listeners: Vec<_> = (1..200)
+                .map(|last| TcpListener::bind(at(last)).unwrap())
+                .collect();
+            for last in 1..200 {
+                assert!(is_at(at(last)).unwrap(), "{last}");
+            }
+            assert!(!is_at(at(200)).unwrap());
         }
 
         #[test]
@@ -123,7 +189,7 @@ mod linux {
             drop(listener);
             // A child that another test starts holds a copy of it for a moment.
             let deadline = Deadline::new(Duration::from_secs(60), "the listener's end");
-            while is_at(lease.addr().port()).unwrap() {
+            while is_at(lease.addr()).unwrap() {
                 deadline.check().unwrap();
                 std::thread::yield_now();
             }
