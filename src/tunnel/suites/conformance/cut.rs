@@ -180,21 +180,24 @@ impl Wire {
         decode: impl Fn(&[u8]) -> Result<Decoded<T>, E>,
     ) -> Result<Option<T>, Stop> {
         let mut input = Vec::new();
+        let mut has_ended = false;
         loop {
+            // Also at the end: what came may be wrong, and then it is not too short only.
             let missing = match decode(&input) {
                 Err(error) => return Err(self.failed(error.to_string())),
                 Ok(Decoded::Complete { value, .. }) => return Ok(Some(value)),
                 Ok(Decoded::Partial { missing }) => missing,
             };
-            let came = self.end.take_up_to(what, missing)?;
-            input.extend_from_slice(&came);
-            match (came.len() < missing, input.len()) {
+            match (has_ended, input.len()) {
                 (false, _) => {}
                 (true, 0) => return Ok(None),
                 (true, length) => {
                     return Err(self.failed(format!("{what} ends after {length} bytes")));
                 }
             }
+            let came = self.end.take_up_to(what, missing)?;
+            has_ended = came.len() < missing;
+            input.extend_from_slice(&came);
         }
     }
 
