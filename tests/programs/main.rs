@@ -57,6 +57,16 @@ fn main() -> ExitCode {
 
 /// A test that needs `program`, from Debian's `package`.
 fn needs(program: &str, package: &str, name: &str, test: fn()) -> Trial {
+    needs_for(program, package, name, test)
+}
+
+/// As [`needs`], with a closure.
+fn needs_for(
+    program: &str,
+    package: &str,
+    name: &str,
+    test: impl FnOnce() + Send + 'static,
+) -> Trial {
     if find(program).is_some() {
         return Trial::test(name, move || {
             test();

@@ -1,11 +1,23 @@
-//! How real programs are run: what a user would copy, with the configuration files in `recipes/`.
+//! How real programs are run: what a user would copy, with the configuration files in `recipes/`, and in
+//! what they deviate.
 //!
-//! They are written for Debian 12 and for root; where a daemon is in `/usr/sbin`, the recipe says so,
-//! for that folder is not in every user's path.
+//! They are written for Debian 12; where a daemon is in `/usr/sbin`, the recipe says so, for that folder
+//! is not in every user's path.
 //!
-//! None of them deviates in `connectivity`. What is known of them beyond that is at each recipe.
+//! A file `.deviations` has a line for each statement that does not hold for the program:
+//!
+//! ```text
+//! expect <pattern of check ids>: <why>
+//! slow <pattern of check ids>: <why, where it takes a lot of time to see that>
+//! skip <pattern of check ids>: <why, where it depends on the machine's load>
+//! ```
+//!
+//! Empty lines and those that begin with `#` are left out.
 
-use loopback::tunnel::{Forward, HttpConnect, ProxyProtocol, Socks4, Socks5, Template};
+use loopback::TunnelHarness;
+use loopback::tunnel::{
+    Forward, HttpConnect, ProxyProtocol, Socks4, Socks4a, Socks5, Template, Tunnel,
+};
 
 macro_rules! recipe {
     ($path:literal) => {
@@ -13,58 +25,306 @@ macro_rules! recipe {
     };
 }
 
+/// A program, how to run it, and what is known of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Recipe {
+    pub(crate) name: &'static str,
+    pub(crate) program: &'static str,
+    /// Debian's.
+    pub(crate) package: &'static str,
+    /// Whether the recipe, as it is, works for root alone.
+    pub(crate) for_root: bool,
+    /// Whether it is a program of another recipe, spoken to in another way.
+    pub(crate) again: bool,
+    harness: fn() -> TunnelHarness,
+    deviations: &'static str,
+}
+
+impl Recipe {
+    /// A harness that knows the program's deviations.
+    pub(crate) fn harness(&self, slow: Slow) -> TunnelHarness {
+        let lines = self.deviations.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.fold((self.harness)(), |harness, line| {
+            let (words, reason) = line.split_once(": ").unwrap_or_else(|| wrong(line));
+            match (words.split_once(' '), slow) {
+                (Some(("expect", pattern)), _) => harness.expect(pattern, reason),
+                (Some(("slow", pattern)), Slow::Expect) => harness.expect(pattern, reason),
+                (Some(("slow" | "skip", pattern)), _) => harness.skip(pattern, reason),
+                _ => wrong(line),
+            }
+        })
+    }
+}
+
+fn wrong(line: &str) -> ! {
+    panic!("not `expect`, `slow` or `skip`, a pattern, a colon and a reason: {line}")
+}
+
+/// What becomes of a deviation that is slow to see.
+#[derive(Clone, Copy)]
+pub(crate) enum Slow {
+    Expect,
+    Skip,
+}
+
+/// One line of the table below.
+const fn recipe(
+    name: &'static str,
+    (program, package): (&'static str, &'static str),
+    harness: fn() -> TunnelHarness,
+    deviations: &'static str,
+) -> Recipe {
+    Recipe {
+        name,
+        program,
+        package,
+        for_root: false,
+        again: false,
+        harness,
+        deviations,
+    }
+}
+
+impl Recipe {
+    const fn for_root(mut self) -> Recipe {
+        self.for_root = true;
+        self
+    }
+
+    const fn again(mut self) -> Recipe {
+        self.again = true;
+        self
+    }
+}
+
+const MICROSOCKS: (&str, &str) = ("microsocks", "microsocks");
+const DANTED: (&str, &str) = ("danted", "dante-server");
+const TINYPROXY: (&str, &str) = ("tinyproxy", "tinyproxy");
+const SQUID: (&str, &str) = ("squid", "squid");
+const SOCAT: (&str, &str) = ("socat", "socat");
+const HAPROXY: (&str, &str) = ("haproxy", "haproxy");
+const NGINX: (&str, &str) = ("nginx", "nginx-light and libnginx-mod-stream");
+const STUNNEL: (&str, &str) = ("stunnel4", "stunnel4");
+const SSHD: (&str, &str) = ("sshd", "openssh-server");
+
+/// All recipes.
+pub(crate) const ALL: &[Recipe] = &[
+    recipe(
+        "microsocks",
+        MICROSOCKS,
+        || new(microsocks()),
+        recipe!("microsocks/plain.deviations"),
+    ),
+    recipe(
+        "microsocks_login",
+        MICROSOCKS,
+        || new(microsocks_login()),
+        recipe!("microsocks/login.deviations"),
+    ),
+    recipe(
+        "danted_socks5",
+        DANTED,
+        || new(danted_socks5()),
+        recipe!("danted/socks5.deviations"),
+    )
+    .for_root(),
+    recipe(
+        "danted_socks4",
+        DANTED,
+        || new(danted_socks4()),
+        recipe!("danted/socks4.deviations"),
+    )
+    .for_root(),
+    recipe(
+        "tinyproxy",
+        TINYPROXY,
+        || new(tinyproxy()),
+        recipe!("tinyproxy/plain.deviations"),
+    ),
+    recipe(
+        "tinyproxy_login",
+        TINYPROXY,
+        || new(tinyproxy_login()),
+        recipe!("tinyproxy/login.deviations"),
+    ),
+    recipe(
+        "squid",
+        SQUID,
+        || new(squid()).jobs(SQUIDS),
+        recipe!("squid/plain.deviations"),
+    ),
+    recipe(
+        "squid_login",
+        SQUID,
+        || new(squid_login()).jobs(SQUIDS),
+        recipe!("squid/login.deviations"),
+    )
+    .again(),
+    recipe(
+        "socat",
+        SOCAT,
+        || new(socat()),
+        recipe!("socat/plain.deviations"),
+    ),
+    recipe(
+        "socat_t_60",
+        SOCAT,
+        || new(socat_t_60()),
+        recipe!("socat/t-60.deviations"),
+    ),
+    recipe(
+        "haproxy_tcp",
+        HAPROXY,
+        || new(haproxy_tcp()),
+        recipe!("haproxy/tcp.deviations"),
+    ),
+    recipe(
+        "haproxy_send_proxy",
+        HAPROXY,
+        || new(haproxy_send_proxy()),
+        recipe!("haproxy/send-proxy.deviations"),
+    ),
+    recipe(
+        "haproxy_send_proxy_v2",
+        HAPROXY,
+        || new(haproxy_send_proxy_v2()),
+        recipe!("haproxy/send-proxy-v2.deviations"),
+    ),
+    recipe(
+        "nginx_stream",
+        NGINX,
+        || new(nginx_stream()),
+        recipe!("nginx-stream/plain.deviations"),
+    ),
+    recipe(
+        "nginx_half_close",
+        NGINX,
+        || new(nginx_half_close()),
+        recipe!("nginx-stream/half-close.deviations"),
+    ),
+    recipe(
+        "stunnel_pair",
+        STUNNEL,
+        || new(stunnel_pair()),
+        recipe!("stunnel-pair/pair.deviations"),
+    ),
+    recipe(
+        "ssh_l",
+        SSHD,
+        || new(ssh_l()),
+        recipe!("ssh/local.deviations"),
+    )
+    .for_root(),
+    recipe(
+        "ssh_d_socks5",
+        SSHD,
+        || new(ssh_d_socks5()),
+        recipe!("ssh/dynamic-socks5.deviations"),
+    )
+    .for_root(),
+    recipe(
+        "ssh_d_socks4",
+        SSHD,
+        || new(ssh_d_socks4()),
+        recipe!("ssh/dynamic-socks4.deviations"),
+    )
+    .for_root()
+    .again(),
+    recipe(
+        "ssh_d_socks4a",
+        SSHD,
+        || new(ssh_d_socks4a()),
+        recipe!("ssh/dynamic-socks4a.deviations"),
+    )
+    .for_root()
+    .again(),
+];
+
+fn new(tunnel: impl Tunnel + 'static) -> TunnelHarness {
+    TunnelHarness::new(tunnel)
+}
+
+pub(crate) fn microsocks() -> Socks5 {
+    Socks5::template(recipe!("microsocks/command")).binds_outgoing(true)
+}
+
+fn microsocks_login() -> Socks5 {
+    let tunnel = Socks5::template(recipe!("microsocks/command-login"));
+    tunnel.auth("me", "s3:cret").binds_outgoing(true)
+}
+
 /// dante's server, which speaks SOCKS5 and SOCKS4 on one port.
 fn danted() -> Template {
     Template::new(recipe!("danted/command")).file("danted.conf", recipe!("danted/danted.conf"))
 }
 
-pub(crate) fn danted_socks5() -> Socks5 {
+fn danted_socks5() -> Socks5 {
     Socks5::template(danted()).binds_outgoing(true)
 }
 
-pub(crate) fn danted_socks4() -> Socks4 {
+fn danted_socks4() -> Socks4 {
     Socks4::template(danted()).binds_outgoing(true)
 }
 
 /// tinyproxy, with `more` at the end of its configuration.
-pub(crate) fn tinyproxy_template(more: &str) -> Template {
+fn tinyproxy_template(more: &str) -> Template {
     let config = format!("{}{more}", recipe!("tinyproxy/tinyproxy.conf"));
     Template::new(recipe!("tinyproxy/command")).file("tinyproxy.conf", config)
 }
 
-pub(crate) fn tinyproxy() -> HttpConnect {
+fn tinyproxy() -> HttpConnect {
     HttpConnect::template(tinyproxy_template("")).binds_outgoing(true)
 }
 
-/// tinyproxy with a login. It answers a wrong password with 401, where 407 is due (RFC 9110 section
-/// 15.5.8).
-pub(crate) fn tinyproxy_auth() -> HttpConnect {
+/// Its passwords cannot have a colon.
+fn tinyproxy_login() -> HttpConnect {
     let template = tinyproxy_template("BasicAuth {user} {password}\n");
     let tunnel = HttpConnect::template(template).auth("me", "s3cret");
     tunnel.binds_outgoing(true)
 }
 
-/// It takes two seconds to end after TERM, whatever `shutdown_lifetime` says.
-pub(crate) fn squid() -> HttpConnect {
+/// It takes two seconds to end after TERM, whatever `shutdown_lifetime` says: several of them wait side by
+/// side.
+const SQUIDS: usize = 8;
+
+fn squid() -> HttpConnect {
     let command = Template::new(recipe!("squid/command"));
     HttpConnect::template(command.file("squid.conf", recipe!("squid/squid.conf")))
         .binds_outgoing(true)
+}
+
+/// The file of passwords is made by the command.
+fn squid_login() -> HttpConnect {
+    let command = Template::new(recipe!("squid/command-login"));
+    HttpConnect::template(command.file("squid.conf", recipe!("squid/login.conf")))
+        .auth("me", "s3:cret")
+        .binds_outgoing(true)
+}
+
+/// Without `-t` socat waits half a second for the other way when one way has ended.
+fn socat() -> Forward {
+    Forward::template(recipe!("socat/command")).binds_outgoing(true)
+}
+
+pub(crate) fn socat_t_60() -> Forward {
+    Forward::template(recipe!("socat/command-t-60")).binds_outgoing(true)
 }
 
 fn haproxy(config: &str) -> Template {
     Template::new(recipe!("haproxy/command")).file("haproxy.cfg", config)
 }
 
-pub(crate) fn haproxy_tcp() -> Forward {
+fn haproxy_tcp() -> Forward {
     Forward::template(haproxy(recipe!("haproxy/tcp.cfg"))).binds_outgoing(true)
 }
 
-pub(crate) fn haproxy_v1() -> ProxyProtocol {
+pub(crate) fn haproxy_send_proxy() -> ProxyProtocol {
     let template = haproxy(recipe!("haproxy/send-proxy.cfg"));
     ProxyProtocol::template(template).v1().binds_outgoing(true)
 }
 
-pub(crate) fn haproxy_v2() -> ProxyProtocol {
+fn haproxy_send_proxy_v2() -> ProxyProtocol {
     let template = haproxy(recipe!("haproxy/send-proxy-v2.cfg"));
     ProxyProtocol::template(template).v2().binds_outgoing(true)
 }
@@ -74,17 +334,17 @@ fn nginx(config: &str) -> Forward {
     Forward::template(command.file("nginx.conf", config)).binds_outgoing(true)
 }
 
-pub(crate) fn nginx_stream() -> Forward {
+fn nginx_stream() -> Forward {
     nginx(recipe!("nginx-stream/nginx.conf"))
 }
 
 /// nginx with `proxy_half_close on`.
-pub(crate) fn nginx_half_close() -> Forward {
+fn nginx_half_close() -> Forward {
     nginx(recipe!("nginx-stream/half-close.conf"))
 }
 
 /// A pair: TLS between the client's end and the service's, with a certificate made for the run.
-pub(crate) fn stunnel_pair() -> Forward {
+fn stunnel_pair() -> Forward {
     let pair = Template::new(recipe!("stunnel-pair/server"))
         .listens_on("{listen_2}")
         .then(recipe!("stunnel-pair/client"))
@@ -95,33 +355,25 @@ pub(crate) fn stunnel_pair() -> Forward {
 
 /// An sshd with keys made for the run, and a client of it. It can only log in as the user that it runs
 /// as.
-fn ssh(sshd: &str, config: &str, client: &str) -> Template {
-    Template::new(sshd)
+fn ssh(client: &str) -> Template {
+    Template::new(recipe!("ssh/sshd"))
         .listens_on("{listen_2}")
         .then(client)
-        .file("sshd_config", config)
+        .file("sshd_config", recipe!("ssh/sshd_config"))
 }
 
-pub(crate) fn ssh_l() -> Forward {
-    Forward::template(ssh(
-        recipe!("ssh-l/sshd"),
-        recipe!("ssh-l/sshd_config"),
-        recipe!("ssh-l/command"),
-    ))
+fn ssh_l() -> Forward {
+    Forward::template(ssh(recipe!("ssh/local")))
 }
 
-fn ssh_d() -> Template {
-    ssh(
-        recipe!("ssh-d/sshd"),
-        recipe!("ssh-d/sshd_config"),
-        recipe!("ssh-d/command"),
-    )
+fn ssh_d_socks5() -> Socks5 {
+    Socks5::template(ssh(recipe!("ssh/dynamic")))
 }
 
-pub(crate) fn ssh_d_socks5() -> Socks5 {
-    Socks5::template(ssh_d())
+fn ssh_d_socks4() -> Socks4 {
+    Socks4::template(ssh(recipe!("ssh/dynamic")))
 }
 
-pub(crate) fn ssh_d_socks4() -> Socks4 {
-    Socks4::template(ssh_d())
+fn ssh_d_socks4a() -> Socks4a {
+    Socks4a::template(ssh(recipe!("ssh/dynamic")))
 }
