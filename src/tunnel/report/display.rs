@@ -156,7 +156,14 @@ fn write_expectation(f: &mut fmt::Formatter<'_>, one: &Expectation) -> fmt::Resu
         ExpectationState::Gone => {
             writeln!(f, "gone: {pattern} was expected to deviate ({reason})")
         }
-        ExpectationState::Met | ExpectationState::Unused => Ok(()),
+        // It may be a slip of the pen.
+        ExpectationState::Unused => {
+            writeln!(
+                f,
+                "unused: {pattern} was expected to deviate, and no such check was judged"
+            )
+        }
+        ExpectationState::Met => Ok(()),
     }
 }
 

@@ -142,6 +142,7 @@ fn a_report_is_readable_on_its_own_with_the_failures_first() {
 deviates socks5/rfc1928/6/refused: the connection is still open (expected: it is slow)
   it works (SHOULD, RFC 1928, section 6)
 gone: pace/* was expected to deviate (it is slow)
+unused: typo was expected to deviate, and no such check was judged
 warning: cannot write to run.jsonl: no space
 connectivity/46: 1 passed, 1 failed, 1 skipped
   route: client 127.0.0.2 -> program 127.0.0.1:61022, from ::1 -> service [::1]:4000
