@@ -288,6 +288,8 @@ fn tinyproxy_login() -> HttpConnect {
 /// side.
 const SQUIDS: usize = 8;
 
+/// Each has a name of its own (`-n`), as those of one name share memory. One that is killed leaves three
+/// files with that name in `/dev/shm`.
 fn squid() -> HttpConnect {
     let command = Template::new(recipe!("squid/command"));
     HttpConnect::template(command.file("squid.conf", recipe!("squid/squid.conf")))

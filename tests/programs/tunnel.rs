@@ -1,6 +1,8 @@
 //! The tunnel harness on real tunnels and proxies.
 
 use std::env;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -47,12 +49,38 @@ fn recipe_trial(recipe: &'static Recipe) -> Trial {
                 let runs: u32 = runs.parse().expect("LOOPBACK_PROGRAM_RUNS is a number");
                 for _ in 0..runs {
                     judge(recipe.harness(Slow::Expect).suites(Suite::ALL));
+                    remove_shared_memory();
                 }
             }
-            Err(_) if recipe.again => judge(recipe.harness(Slow::Skip).suites(HANDSHAKE)),
-            Err(_) => judge(recipe.harness(Slow::Skip).suites(Suite::ALL)),
+            Err(_) => {
+                let suites = if recipe.again { HANDSHAKE } else { Suite::ALL };
+                judge(recipe.harness(Slow::Skip).suites(suites));
+                remove_shared_memory();
+            }
         }
     })
+}
+
+/// Removes what killed squids have left: files named after a folder that is gone.
+fn remove_shared_memory() {
+    let names = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok())
+    };
+    let shared = Path::new("/dev/shm");
+    // In this order: what has a file by now has had its folder before.
+    let files: Vec<String> = names(shared).collect();
+    let folders: Vec<String> = names(&env::temp_dir()).collect();
+    for file in files {
+        let rest = file.strip_prefix("loopback");
+        let Some((id, _)) = rest.and_then(|rest| rest.split_once("-cf__")) else {
+            continue;
+        };
+        if !folders.iter().any(|folder| folder.ends_with(id)) {
+            // Another test may remove it too.
+            let _ = fs::remove_file(shared.join(file));
+        }
+    }
 }
 
 /// The suites that see how a program is spoken to.
