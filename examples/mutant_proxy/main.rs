@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! mutant_proxy <protocol> --listen ADDR:PORT [--service ADDR:PORT] [--outgoing IP]
-//!              [--user U --password P] [--patience MS] [--slow] [--coalesce] [--mutation NAME]...
+//!              [--user U --password P] [--patience MS] [--slow] [--coalesce]
+//!              [--pid-files FOLDER] [--mutation NAME]...
 //! mutant_proxy --list
 //! ```
 //!
 //! The protocols: `forward`, `socks4`, `socks4a`, `socks5`, `connect`, `proxy-v1` and `proxy-v2`; the
-//! last two and `forward` need `--service`. `--slow` writes one byte at a time, `--coalesce` gathers
+//! last two and `forward` need `--service`. `--slow` writes one byte at a time (a few after the first 20,000), `--coalesce` gathers
 //! for up to 20 ms what it carries: both are odd and right.
 //!
 //! It connects to loopback addresses only, and names other than `localhost` and addresses in text

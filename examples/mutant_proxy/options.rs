@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::mutation::Mutation;
@@ -30,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) coalesce: bool,
     /// Ends by itself after this time, for one that nobody finds.
     pub(crate) life: Option<Duration>,
+    /// Where `stale-pid-file` leaves its file.
+    pub(crate) pid_files: Option<PathBuf>,
     pub(crate) mutations: Vec<Mutation>,
 }
 
@@ -46,6 +49,7 @@ impl Options {
             slow: false,
             coalesce: false,
             life: None,
+            pid_files: None,
             mutations: Vec::new(),
         };
         let (mut listen, mut user, mut password) = (None, None, None);
@@ -62,6 +66,7 @@ impl Options {
                 "--password" => password = Some(value()?.clone().into_bytes()),
                 "--patience" => options.patience = Duration::from_millis(parse(word, value()?)?),
                 "--life" => options.life = Some(Duration::from_millis(parse(word, value()?)?)),
+                "--pid-files" => options.pid_files = Some(value()?.into()),
                 "--mutation" => options.mutations.push(Mutation::parse(value()?)?),
                 other => return Err(format!("unknown option {other}")),
             }

@@ -1,5 +1,6 @@
 //! The ways to be wrong that concern the process as a whole.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::process::{self, Command};
 use std::time::Duration;
@@ -20,6 +21,10 @@ pub(crate) fn prepare(options: &Options, args: &[String]) {
             Mutation::NeverListens => {
                 println!("mutant never-listens on {}", options.listen);
                 sleep_for_ever();
+            }
+            Mutation::StalePidFile => {
+                leave_pid_file(options);
+                continue;
             }
             Mutation::FloodsOutput => {
                 thread::spawn(|| while io::stdout().write_all(&[b'f'; 1000]).is_ok() {});
@@ -51,6 +56,16 @@ pub(crate) fn prepare(options: &Options, args: &[String]) {
             thread::sleep(life);
             process::exit(0);
         });
+    }
+}
+
+/// Ends if the file is there, as programs do that take it for another one that still runs.
+fn leave_pid_file(options: &Options) {
+    let folder = options.pid_files.as_ref().expect("--pid-files is wanted");
+    let file = folder.join(options.listen.port().to_string());
+    if let Err(error) = File::create_new(&file) {
+        eprintln!("mutant: {}: {error}", file.display());
+        process::exit(2);
     }
 }
 

@@ -1,10 +1,11 @@
 //! Carries the bytes both ways.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,12 @@ const DELAY: Duration = Duration::from_secs(2);
 /// How long a connection may be idle for what cuts idle ones.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// How many bytes of a direction the slow one writes one at a time, and how many at once after them.
+const SINGLE: usize = 20_000;
+const FEW: usize = 100;
+/// How many connections must be live to be mixed up.
+const MANY: usize = 10;
+
 /// What the two ways of a connection know of each other.
 struct Link {
     options: &'static Options,
@@ -52,6 +59,8 @@ struct Way<'a> {
     to: &'a TcpStream,
     up: bool,
     mangler: Mangler,
+    /// How many bytes the slow one still writes one at a time.
+    single: usize,
     /// With an unbounded buffer: what another thread has read.
     queue: Option<Receiver<io::Result<Vec<u8>>>>,
 }
@@ -78,6 +87,10 @@ pub(crate) fn run(
         link.client.set_read_timeout(Some(IDLE))?;
         link.service.set_read_timeout(Some(IDLE))?;
     }
+    let _live = match options.has(Mutation::MixesConnections) {
+        true => Some(Live::add(&link.client)?),
+        false => None,
+    };
     thread::scope(|scope| {
         let up = scope.spawn(|| Way::new(&link, true).carry(early_up));
         let down = Way::new(&link, false).carry(early_down);
@@ -98,6 +111,7 @@ impl Way<'_> {
             to,
             up,
             mangler: Mangler::new(link.options, up),
+            single: SINGLE,
             queue: queue.then(|| read_ahead(from)),
         }
     }
@@ -193,9 +207,13 @@ impl Way<'_> {
         }
         let now = self.link.begun.elapsed().as_millis();
         self.link.busy.store(now as u64, Ordering::Relaxed);
-        let mut to = self.to;
+        let other = match !self.up && has(Mutation::MixesConnections) {
+            true => Live::other(self.to)?,
+            false => None,
+        };
+        let mut to = other.as_ref().unwrap_or(self.to);
         match options.slow {
-            true => piece.chunks(1).try_for_each(|byte| to.write_all(byte))?,
+            true => self.dribble(to, &piece)?,
             false => to.write_all(&piece)?,
         }
         if has(Mutation::CutsOtherWay) && self.other_ended() {
@@ -209,6 +227,14 @@ impl Way<'_> {
             true => self.to.shutdown(Shutdown::Write),
             false => Ok(()),
         }
+    }
+
+    /// Writes one byte at a time, and a few when there have been many: the system takes its time for each.
+    fn dribble(&mut self, mut to: &TcpStream, piece: &[u8]) -> io::Result<()> {
+        let (single, rest) = piece.split_at(piece.len().min(self.single));
+        self.single -= single.len();
+        let mut pieces = single.chunks(1).chain(rest.chunks(FEW));
+        pieces.try_for_each(|piece| to.write_all(piece))
     }
 
     /// What is wrong with the last piece, if this is one.
@@ -305,6 +331,43 @@ impl Way<'_> {
             Err(error) if is_passing(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The clients of all live connections, for what mixes them up.
+static CLIENTS: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
+
+/// A live connection, known by its client's address.
+struct Live(SocketAddr);
+
+impl Live {
+    fn add(client: &TcpStream) -> io::Result<Live> {
+        let peer = client.peer_addr()?;
+        Live::all().push(client.try_clone()?);
+        Ok(Live(peer))
+    }
+
+    /// The client after this one, when there are many.
+    fn other(client: &TcpStream) -> io::Result<Option<TcpStream>> {
+        let clients = Live::all();
+        let own = client.peer_addr()?;
+        let is_own = |one: &TcpStream| one.peer_addr().is_ok_and(|peer| peer == own);
+        match clients.iter().position(is_own) {
+            Some(at) if clients.len() >= MANY => {
+                clients[(at + 1) % clients.len()].try_clone().map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn all() -> MutexGuard<'static, Vec<TcpStream>> {
+        CLIENTS.lock().expect("no thread panics with it")
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        Live::all().retain(|one| one.peer_addr().is_ok_and(|peer| peer != self.0));
     }
 }
 

@@ -1,11 +1,14 @@
 //! The listener, and what all handshakes have in common.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{mem, thread};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::login::Logins;
 use crate::mutation::Mutation;
@@ -39,7 +42,7 @@ pub(crate) fn run(options: Options) -> io::Result<()> {
         live: AtomicUsize::new(0),
     }));
     let options = proxy.options;
-    let listener = TcpListener::bind(options.listen).map_err(|error| {
+    let listener = listen(options).map_err(|error| {
         let message = format!("cannot listen on {}: {error}", options.listen);
         io::Error::new(error.kind(), message)
     })?;
@@ -66,12 +69,23 @@ pub(crate) fn run(options: Options) -> io::Result<()> {
     }
 }
 
+fn listen(options: &Options) -> io::Result<TcpListener> {
+    if !options.has(Mutation::KeepsAddress) {
+        // This sets SO_REUSEADDR.
+        return TcpListener::bind(options.listen);
+    }
+    let socket = Socket::new(Domain::for_address(options.listen), Type::STREAM, None)?;
+    socket.bind(&options.listen.into())?;
+    socket.listen(128)?;
+    Ok(socket.into())
+}
+
 impl Proxy {
     fn serve(&'static self, client: TcpStream) {
         let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         match () {
-            () if self.options.has(Mutation::AtMostEight) && live > 8 => {}
+            () if self.options.has(Mutation::AtMostFifty) && live > 50 => {}
             () if self.options.has(Mutation::DropsHundredth) && count.is_multiple_of(100) => {}
             () if self.options.has(Mutation::StopsAfterFiveHundred) && count > 500 => {
                 mem::forget(client);
@@ -92,7 +106,7 @@ impl Proxy {
 
     fn talk(&'static self, client: TcpStream) -> io::Result<()> {
         if self.options.has(Mutation::LeaksDescriptors) {
-            mem::forget(client.try_clone()?);
+            mem::forget(File::open("/dev/null")?);
         }
         if self.options.has(Mutation::LeavesChildren) {
             Command::new("sleep").arg("60").spawn()?;

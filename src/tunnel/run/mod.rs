@@ -39,6 +39,14 @@ const START: Rule = Rule::new(
     "harness",
 );
 
+/// Written down in the same way.
+const ORDINARY: Rule = Rule::new(
+    Strictness::Must,
+    "ordinary",
+    "an ordinary connection works: without that, nothing else here says anything",
+    "harness",
+);
+
 /// Runs the suites of `tables`.
 pub(in crate::tunnel) fn run(
     tunnel: &dyn Tunnel,
@@ -89,7 +97,8 @@ struct Task<'a> {
 }
 
 enum Work<'a> {
-    Plan(Site<'a>, &'static Plan),
+    /// And whether it stands on an ordinary connection.
+    Plan(Site<'a>, &'static Plan, bool),
     Sequence(Site<'a>, &'static Sequence),
     /// It cannot be run; why.
     LeaveOut(String),
@@ -99,13 +108,13 @@ impl Task<'_> {
     /// Its name in the journal: that of the check, or of the checks that stand on each other.
     fn name(&self) -> String {
         match self.work {
-            Work::Plan(_, plan) => format!("{}/{}", self.group, plan.rule.name),
+            Work::Plan(_, plan, _) => format!("{}/{}", self.group, plan.rule.name),
             _ => self.group.clone(),
         }
     }
 
     fn is_alone(&self) -> bool {
-        matches!(self.work, Work::Plan(_, plan) if plan.alone)
+        matches!(self.work, Work::Plan(_, plan, _) if plan.alone)
     }
 }
 
@@ -199,9 +208,10 @@ fn works<'a>(
     };
     match &table.steps {
         Steps::Sequence(sequence) => vec![Work::Sequence(site, sequence)],
-        Steps::Plans(plans) => {
+        Steps::Plans(plans) | Steps::Standing(plans) => {
+            let stands = matches!(table.steps, Steps::Standing(_));
             let plans = plans.iter().filter(|plan| asked_for(&plan.rule));
-            plans.map(|plan| Work::Plan(site, plan)).collect()
+            plans.map(|plan| Work::Plan(site, plan, stands)).collect()
         }
     }
 }
@@ -228,7 +238,8 @@ enum Found {
     #[default]
     Nothing,
     Starts,
-    DoesNot,
+    /// This does not hold.
+    Fails(&'static Rule),
 }
 
 impl Groups {
@@ -259,8 +270,8 @@ struct Shared<'a> {
 
 /// Why there is no program for a check.
 enum NoProgram {
-    /// Somebody else has said so, or does now.
-    Told,
+    /// Somebody else has said so, or does now: this does not hold.
+    Told(&'static Rule),
     /// Why, and what became of those that were started.
     Stop(Stop, Vec<Ended>),
 }
@@ -289,7 +300,7 @@ impl<'a> Lane<'a> {
         match (&task.work, closed) {
             (Work::LeaveOut(reason), _) => page.leave_out(Stop::Skipped(reason.clone())),
             (Work::Sequence(..), Some(stop)) => page.leave_out(stop),
-            (Work::Plan(_, plan), Some(stop)) => {
+            (Work::Plan(_, plan, _), Some(stop)) => {
                 page.make_again();
                 page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
             }
@@ -304,7 +315,7 @@ impl<'a> Lane<'a> {
                     self.book.keep_error(task.place, error);
                 }
             }
-            (Work::Plan(site, plan), None) => self.plan(task, site, plan, &mut page),
+            (Work::Plan(site, plan, _), None) => self.plan(task, site, plan, &mut page),
         }
     }
 
@@ -326,8 +337,8 @@ impl<'a> Lane<'a> {
         }
         let program = match self.program(task, site, plan) {
             Ok(program) => program,
-            Err(NoProgram::Told) => {
-                let reason = format!("not reached, as {}/{} failed", task.group, START.name);
+            Err(NoProgram::Told(rule)) => {
+                let reason = format!("not reached, as {}/{} failed", task.group, rule.name);
                 let stop = Stop::Skipped(reason);
                 page.make_again();
                 return page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
@@ -396,7 +407,7 @@ impl<'a> Lane<'a> {
         // Whoever comes first finds out for all; that wait is bounded by the check's deadline.
         let mut found = group.lock().unwrap_or_else(PoisonError::into_inner);
         match *found {
-            Found::DoesNot => Err(NoProgram::Told),
+            Found::Fails(rule) => Err(NoProgram::Told(rule)),
             Found::Starts => {
                 drop(found);
                 let not_made =
@@ -412,40 +423,51 @@ impl<'a> Lane<'a> {
             }
             Found::Nothing => {
                 let started = self.first_start(task, site);
-                *found = match started {
-                    Some(_) => Found::Starts,
-                    None => Found::DoesNot,
+                *found = match &started {
+                    Ok(_) => Found::Starts,
+                    Err(rule) => Found::Fails(rule),
                 };
-                started.ok_or(NoProgram::Told)
+                started.map_err(NoProgram::Told)
             }
         }
     }
 
-    /// The first start in a group, which is written down if it fails.
-    fn first_start(&self, task: &Task<'a>, site: &Site<'a>) -> Option<Program<'a>> {
+    /// The first start in a group, and what it stands on; what of that fails is written down.
+    fn first_start(&self, task: &Task<'a>, site: &Site<'a>) -> Result<Program<'a>, &'static Rule> {
+        let mut program = site.start().map_err(|error| {
+            let stop = Stop::failed(error.to_string());
+            self.tell(task, &START, stop, None);
+            self.book.keep_error(task.place, error);
+            &START
+        })?;
+        if let Err(stop) = self.get_ready(&mut program) {
+            self.tell(task, &START, stop, Some(program));
+            return Err(&START);
+        }
+        if matches!(task.work, Work::Plan(_, _, true)) {
+            let deadline = Deadline::new(self.book.limit(1), "an ordinary connection");
+            let both = program.open(None, &deadline);
+            if let Err(stop) = both.and_then(|both| both.whole(&deadline)) {
+                self.tell(task, &ORDINARY, stop, Some(program));
+                return Err(&ORDINARY);
+            }
+        }
+        Ok(program)
+    }
+
+    /// Writes down that `rule` does not hold in a group, whether anybody asked for it or not.
+    fn tell(&self, task: &Task<'a>, rule: &Rule, stop: Stop, program: Option<Program<'a>>) {
         let group = task.group.clone();
-        let name = format!("{group}/{}", START.name);
+        let name = format!("{group}/{}", rule.name);
         let mut page = self.book.page(task.place, name, group, task.round);
         page.make_again();
         page.tell_all();
-        let mut program = match site.start() {
-            Ok(program) => program,
-            Err(error) => {
-                let stop = Stop::failed(error.to_string());
-                page.write(&START, Err(stop), Seen::default(), Duration::ZERO);
-                self.book.keep_error(task.place, error);
-                return None;
-            }
+        let Some(mut program) = program else {
+            return page.write(rule, Err(stop), Seen::default(), Duration::ZERO);
         };
         page.set_route(program.line().route);
-        match self.get_ready(&mut program) {
-            Ok(()) => Some(program),
-            Err(stop) => {
-                page.write(&START, Err(stop), Seen::default(), self.book.limit(1));
-                page.explain(&program.explain(LAST_GRACE));
-                None
-            }
-        }
+        page.write(rule, Err(stop), Seen::default(), self.book.limit(1));
+        page.explain(&program.explain(LAST_GRACE));
     }
 
     fn get_ready(&self, program: &mut Program<'_>) -> Result<(), Stop> {

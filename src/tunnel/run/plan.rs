@@ -55,6 +55,9 @@ pub(in crate::tunnel) enum Routes {
 pub(in crate::tunnel) enum Steps {
     /// Checks that stand on their own. They run side by side.
     Plans(&'static [Plan]),
+    /// The same, where none of them says anything of a program through which an ordinary connection does
+    /// not work: that is tried first, and told once.
+    Standing(&'static [Plan]),
     /// Checks that stand on each other, on one process from its start to its end.
     Sequence(Sequence),
 }
@@ -215,7 +218,9 @@ impl Table {
     /// The statements of its checks.
     pub(in crate::tunnel) fn rules(&self) -> Vec<Rule> {
         match &self.steps {
-            Steps::Plans(plans) => plans.iter().map(|plan| plan.rule).collect(),
+            Steps::Plans(plans) | Steps::Standing(plans) => {
+                plans.iter().map(|plan| plan.rule).collect()
+            }
             Steps::Sequence(sequence) => sequence.rules.to_vec(),
         }
     }

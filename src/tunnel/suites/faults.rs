@@ -18,7 +18,7 @@ pub(in crate::tunnel) const TABLE: Table = Table {
     name: "faults",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(&[
+    steps: Steps::Standing(&[
         Plan::must(
             "refused",
             "a service that refuses becomes the protocol's failure or a close, and can come back",

@@ -19,7 +19,7 @@ pub(in crate::tunnel) const TABLE: Table = Table {
     name: "life",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(&[
+    steps: Steps::Standing(&[
         Plan::harness(
             "ready",
             "started several times, it listens each time",

@@ -360,7 +360,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     row(
-        "at-most-eight",
+        "at-most-fifty",
         &["concurrency/*", "echo/*", "pace/*"],
         AT_ONCE_ONLY,
     ),

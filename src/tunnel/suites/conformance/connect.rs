@@ -36,7 +36,7 @@ pub(super) const TABLE: Table = Table {
     name: "connect",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(statements! {
+    steps: Steps::Standing(statements! {
         cut {
             Must "rfc9110/9.3.6/connect" "CONNECT host:port gets a 2xx and an empty line, and carries" "RFC 9110, section 9.3.6" connect;
             Must "rfc9110/9.3.6/no-length" "a 2xx has no Content-Length and no Transfer-Encoding" "RFC 9110, section 9.3.6" no_length;

@@ -13,7 +13,7 @@ pub(super) const TABLE: Table = Table {
     name: "proxy-protocol",
     routes: Routes::Each,
     applies: |_| Ok(()),
-    steps: Steps::Plans(statements! {
+    steps: Steps::Standing(statements! {
         cut {
             Must "early-data" "the header comes before data that the client sends at once" "PROXY protocol, section 2" early_data;
             Must "nested" "a header among the client's data is data" "PROXY protocol, section 2" nested;

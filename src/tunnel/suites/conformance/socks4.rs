@@ -14,7 +14,7 @@ pub(super) const TABLE: Table = Table {
     name: "socks4",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(statements! {
+    steps: Steps::Standing(statements! {
         cut {
             Must "connect" "CONNECT is granted by 00 5a and six bytes, and carries" "SOCKS4 memo, CONNECT" connect;
             Must "refused" "a refused connection gets 00 5b and six bytes" "SOCKS4 memo, CONNECT" refused;
@@ -38,7 +38,7 @@ pub(super) const TABLE_4A: Table = Table {
     name: "socks4a",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(statements! {
+    steps: Steps::Standing(statements! {
         cut {
             Must "connect" "CONNECT is granted by 00 5a and six bytes, and carries" "SOCKS4 memo, CONNECT" connect;
             Must "name" "CONNECT to localhost by name is granted" "SOCKS4a memo" name;

@@ -44,13 +44,6 @@ impl Mutant {
         bounded(TcpStream::connect(self.address).unwrap())
     }
 
-    /// How many descriptors it has open.
-    #[cfg(target_os = "linux")]
-    pub(super) fn descriptors(&self) -> usize {
-        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
-        open.unwrap().count()
-    }
-
     /// Sends `bytes` and checks that exactly `reply` comes, then the end.
     #[track_caller]
     fn answers(&self, bytes: &[u8], reply: &[u8]) {

@@ -14,7 +14,7 @@ pub(super) const TABLE: Table = Table {
     name: "socks5",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(statements! {
+    steps: Steps::Standing(statements! {
         cut {
             Must "rfc1928/3/no-auth" "05 01 00 is answered with 05 00" "RFC 1928, section 3" negotiation::no_auth;
             Must "rfc1928/3/choice" "of the methods 00 and 02 one is chosen" "RFC 1928, section 3" negotiation::choice;

@@ -1,0 +1,287 @@
+//! Judges rows of the table: what all suites say of one mutation.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{fs, process, thread};
+
+use loopback::TunnelHarness;
+use loopback::tunnel::{Check, Family, Outcome, Report, Sizes, Strictness, Suite};
+
+use super::super::PATIENT;
+use super::Protocol;
+
+/// Waited for in full by each check that hangs; such checks are run apart, with nothing else that would
+/// have to work within it but the start of the program.
+const SHORT: Duration = Duration::from_secs(3);
+/// What a program gets to end that is known not to end.
+const BRIEF: Duration = Duration::from_millis(300);
+/// How many rows run at once.
+const AT_ONCE: usize = 6;
+/// How many checks of one row run at once, where they only wait.
+const WAITING: usize = 32;
+/// Far more than a row needs.
+const ROW: Duration = Duration::from_secs(900);
+
+/// What all suites say of one mutation, run together with quick sizes and on one combination of
+/// families unless the row says otherwise.
+///
+/// Lists are of patterns of ids, in which `*` stands for any characters; one that stands for a check stands
+/// for its `/cut` too. Each must match a check that is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    mutation: &'static str,
+    protocol: Protocol,
+    breaks: &'static [&'static str],
+    all_but: Option<&'static [&'static str]>,
+    some: &'static [&'static str],
+    hangs: &'static [&'static str],
+    unsupported: &'static [&'static str],
+    left_out: &'static [&'static str],
+    only: &'static [&'static str],
+    families: &'static [(Family, Family)],
+    sizes: Sizes,
+    stays: bool,
+}
+
+/// A row of which nothing else is said: the mutation is right.
+pub(super) const fn row(mutation: &'static str, protocol: Protocol) -> Row {
+    Row {
+        mutation,
+        protocol,
+        breaks: &[],
+        all_but: None,
+        some: &[],
+        hangs: &[],
+        unsupported: &[],
+        left_out: &[],
+        only: &[],
+        families: &[(Family::V4, Family::V4)],
+        sizes: Sizes::Quick,
+        stays: false,
+    }
+}
+
+impl Row {
+    /// The checks whose statement does not hold, and no others: those of a MUST fail, all others deviate.
+    pub(super) const fn breaks(mut self, checks: &'static [&'static str]) -> Row {
+        self.breaks = checks;
+        self
+    }
+
+    /// The only checks whose statement holds.
+    pub(super) const fn breaks_all_but(mut self, checks: &'static [&'static str]) -> Row {
+        self.all_but = Some(checks);
+        self
+    }
+
+    /// Checks of which chance says whether their statement holds. If the row says nothing else, for one at
+    /// least it does not.
+    pub(super) const fn breaks_some(mut self, checks: &'static [&'static str]) -> Row {
+        self.some = checks;
+        self
+    }
+
+    /// The checks that wait until their deadline. They are made in a run of their own, with a short one.
+    pub(super) const fn hangs(mut self, checks: &'static [&'static str]) -> Row {
+        self.hangs = checks;
+        self
+    }
+
+    /// The checks that the program declines in its protocol.
+    pub(super) const fn unsupported(mut self, checks: &'static [&'static str]) -> Row {
+        self.unsupported = checks;
+        self
+    }
+
+    /// The checks that are not made; the reason stands at the row.
+    pub(super) const fn left_out(mut self, checks: &'static [&'static str]) -> Row {
+        self.left_out = checks;
+        self
+    }
+
+    /// The only checks that are made; the reason stands at the row.
+    pub(super) const fn only(mut self, checks: &'static [&'static str]) -> Row {
+        self.only = checks;
+        self
+    }
+
+    /// With full sizes.
+    pub(super) const fn full(mut self) -> Row {
+        self.sizes = Sizes::Full;
+        self
+    }
+
+    /// On all four combinations of families.
+    pub(super) const fn each_family(mut self) -> Row {
+        self.families = &[
+            (Family::V4, Family::V4),
+            (Family::V4, Family::V6),
+            (Family::V6, Family::V4),
+            (Family::V6, Family::V6),
+        ];
+        self
+    }
+
+    /// It does not end when it is told to, and gets little time for that.
+    pub(super) const fn stays(mut self) -> Row {
+        self.stays = true;
+        self
+    }
+
+    pub(super) const fn mutation(&self) -> &'static str {
+        self.mutation
+    }
+
+    /// What must become of a check.
+    fn due(&self, check: &Check) -> Outcome {
+        let breaks = match self.all_but {
+            Some(holds) => !any(holds, check.id()),
+            None => any(self.breaks, check.id()),
+        };
+        match () {
+            () if any(self.unsupported, check.id()) => Outcome::Unsupported,
+            () if any(self.some, check.id()) => check.outcome(),
+            () if !breaks => Outcome::Passed,
+            () if check.strictness() == Strictness::Must => Outcome::Failed,
+            () => Outcome::Deviates,
+        }
+    }
+}
+
+/// Judges rows, several at once.
+pub(super) fn judge(rows: &[Row]) {
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(rows.len()) {
+            scope.spawn(|| {
+                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let verdict = misjudged(row);
+                    wrong.lock().unwrap().extend(verdict);
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with the verdicts on a row's mutation, if anything.
+fn misjudged(row: &Row) -> Option<String> {
+    let reports = reports(row);
+    let checks = reports.iter().flat_map(Report::checks);
+    // Why one is skipped stands in the report: it is not reached, or makes no sense for this protocol.
+    let made: Vec<&Check> = checks.filter(|c| c.outcome() != Outcome::Skipped).collect();
+    let mut wrong: Vec<String> = made
+        .iter()
+        .filter(|check| check.outcome() != row.due(check) && !is_record(check))
+        .map(|check| format!("  must be {}: {check}", row.due(check).name()))
+        .collect();
+    let lists = [
+        row.breaks,
+        row.all_but.unwrap_or_default(),
+        row.hangs,
+        row.unsupported,
+    ];
+    for pattern in lists.into_iter().flatten() {
+        if !made.iter().any(|check| any(&[pattern], check.id())) {
+            wrong.push(format!("  no such check is made: {pattern}"));
+        }
+    }
+    // A row that says nothing else must not be empty by chance.
+    let breaks = |check: &&&Check| matches!(check.outcome(), Outcome::Failed | Outcome::Deviates);
+    if !row.some.is_empty() && made.iter().filter(breaks).count() == 0 {
+        wrong.push(format!("  none of these breaks: {:?}", row.some));
+    }
+    if made.is_empty() {
+        wrong.push("  no check is made".to_owned());
+    }
+    let (mutation, protocol) = (row.mutation, row.protocol);
+    (!wrong.is_empty()).then(|| format!("{mutation} of {protocol:?}:\n{}", wrong.join("\n")))
+}
+
+/// All suites, and apart from that what hangs.
+fn reports(row: &Row) -> Vec<Report> {
+    let folder = Folder::new(row);
+    let pid_files = folder.0.to_str().unwrap().to_owned().leak();
+    let options = vec!["--pid-files", pid_files, "--mutation", row.mutation].leak();
+    let harness = || {
+        let harness = row
+            .protocol
+            .harness(options)
+            .suites(Suite::ALL)
+            .families(row.families.iter().copied())
+            .sizes(row.sizes)
+            .deadline(ROW)
+            .stop_deadline(if row.stays { BRIEF } else { PATIENT });
+        let only = row.only.iter();
+        only.fold(harness, |harness, pattern| harness.only(*pattern))
+    };
+    let harness = || {
+        with_cut(row.left_out).fold(harness(), |harness, pattern| {
+            harness.skip(pattern, "left out")
+        })
+    };
+    let mut reports = Vec::new();
+    if row.hangs[..] != ["*"] && (row.only.is_empty() || row.only != row.hangs) {
+        let together = with_cut(row.hangs).fold(harness(), |harness, pattern| {
+            harness.skip(pattern, "made apart")
+        });
+        let together = together.check_deadline(PATIENT);
+        reports.push(together.run().unwrap());
+    }
+    if !row.hangs.is_empty() {
+        let waiting = with_cut(row.hangs).fold(harness(), TunnelHarness::only);
+        let waiting = waiting.check_deadline(SHORT).jobs(WAITING);
+        reports.push(waiting.run().unwrap());
+    }
+    reports
+}
+
+/// Patterns for the checks and for their `/cut`.
+fn with_cut(patterns: &[&str]) -> impl Iterator<Item = String> {
+    patterns
+        .iter()
+        .flat_map(|pattern| [(*pattern).to_owned(), format!("{pattern}/cut")])
+}
+
+/// What is only recorded: it deviates where it could not be seen, and nothing of it fails.
+fn is_record(check: &Check) -> bool {
+    check.suite() == Suite::Behaviour.name() && check.outcome() != Outcome::Failed
+}
+
+/// Where the program may leave files.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(row: &Row) -> Folder {
+        let name = format!("{}-{:?}-{}", row.mutation, row.protocol, process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn any(patterns: &[&str], id: &str) -> bool {
+    let whole = id.strip_suffix("/cut").unwrap_or(id);
+    patterns
+        .iter()
+        .any(|pattern| matches(pattern, id) || matches(pattern, whole))
+}
+
+/// Whether the id is the pattern, in which each `*` stands for any characters.
+fn matches(pattern: &str, id: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == id,
+        Some((start, rest)) => id.strip_prefix(start).is_some_and(|id| {
+            (0..=id.len()).any(|at| id.is_char_boundary(at) && matches(rest, &id[at..]))
+        }),
+    }
+}

@@ -1,0 +1,153 @@
+//! Bytes that are changed, lost, doubled or added.
+
+use super::super::Protocol::{Forward, Socks5};
+use super::super::judge::{Row, judge, row};
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    row("swaps-bytes", Forward).breaks(&[
+        "closing/client-close", "closing/client-half-close/bytes",
+        "closing/client-half-close/carried", "closing/service-half-close/carried",
+        "concurrency/10-at-once", "concurrency/100-at-once", "concurrency/20-in-a-row",
+        "connectivity/44/client-to-service", "data-quality/both", "data-quality/up",
+        "echo/44/again", "echo/44/stream", "echo/44/values", "faults/ordinary", "life/ordinary",
+        "pace/byte-by-byte", "pace/idle", "pace/slow-writer", "ping-pong/500-bytes",
+        "punishment/transfers", "turnover/connections", "turnover/descriptors",
+    ]),
+    row("swaps-bytes", Socks5).breaks(&[
+        "closing/client-close", "closing/client-half-close/bytes",
+        "closing/client-half-close/carried", "closing/service-half-close/carried",
+        "concurrency/10-at-once", "concurrency/100-at-once", "concurrency/20-in-a-row",
+        "connectivity/44/client-to-service", "data-quality/both", "data-quality/up",
+        "echo/44/again", "echo/44/stream", "echo/44/values", "faults/ordinary", "life/ordinary",
+        "pace/byte-by-byte", "pace/idle", "pace/slow-writer", "ping-pong/500-bytes",
+        "punishment/transfers", "socks5/ordinary", "turnover/connections", "turnover/descriptors",
+        "udp/44/associate",
+    ]),
+    row("changes-late-byte", Forward)
+        .breaks(&["data-quality/down", "data-quality/both", "pace/slow-reader", "closing/service-close"]),
+    row("drops-late-byte", Forward)
+        .breaks(&["data-quality/up", "data-quality/both", "closing/client-close"]),
+    row("drops-byte", Forward).breaks(&[
+        "closing/client-close", "closing/client-half-close/bytes",
+        "closing/service-half-close/carried", "concurrency/10-at-once", "concurrency/100-at-once",
+        "connectivity/44/client-half-close", "data-quality/both", "data-quality/up",
+        "echo/44/again", "echo/44/lengths", "echo/44/stream", "echo/44/values",
+        "faults/gone-reading", "faults/killed", "pace/byte-by-byte", "pace/idle",
+        "pace/slow-writer", "ping-pong/500-bytes", "punishment/transfers",
+    ]).hangs(&["echo/44/values", "echo/44/lengths", "echo/44/again", "ping-pong/*", "pace/slow-writer", "closing/service-half-close/carried"]),
+    row("doubles-byte", Forward).breaks(&[
+        "closing/client-half-close/carried", "closing/service-close",
+        "closing/service-half-close/bytes", "concurrency/10-at-once", "concurrency/100-at-once",
+        "connectivity/44/client-half-close", "data-quality/both", "data-quality/down",
+        "echo/44/again", "echo/44/lengths", "echo/44/stream", "echo/44/values",
+        "faults/gone-writing", "pace/byte-by-byte", "pace/idle", "pace/service-first",
+        "pace/slow-reader", "pace/slow-writer", "ping-pong/500-bytes", "punishment/transfers",
+    ]),
+    row("doubles-up", Forward).breaks_some(&["pace/byte-by-byte", "echo/44/again"]).breaks(&[
+        "closing/client-close", "closing/client-half-close/bytes",
+        "closing/client-half-close/carried", "closing/client-reset",
+        "closing/service-half-close/carried", "concurrency/10-at-once", "concurrency/100-at-once",
+        "concurrency/20-in-a-row", "connectivity/44/client-half-close", "data-quality/both",
+        "data-quality/up", "echo/44/lengths", "echo/44/stream", "echo/44/values",
+        "faults/ordinary", "life/ordinary", "pace/idle", "pace/slow-writer",
+        "ping-pong/500-bytes", "punishment/transfers", "turnover/connections",
+        "turnover/descriptors",
+    ]),
+    // How the pieces come is chance, and so is what comes after the last byte that is read.
+    row("doubles-down", Forward).breaks(&["connectivity/44/client-half-close"]).breaks_some(&[
+        "closing/client-half-close/carried",
+        "closing/service-close",
+        "closing/service-half-close/bytes",
+        "closing/service-half-close/carried",
+        "closing/service-reset",
+        "concurrency/10-at-once",
+        "concurrency/100-at-once",
+        "data-quality/both",
+        "data-quality/down",
+        "echo/44/lengths",
+        "echo/44/stream",
+        "echo/44/values",
+        "faults/gone-writing",
+        "life/int-live/gone",
+        "life/term-live/gone",
+        "pace/byte-by-byte",
+        "pace/slow-reader",
+        "pace/slow-writer",
+        "ping-pong/500-bytes",
+        "punishment/transfers",
+    ]),
+    row("drops-up", Forward).breaks(&[
+        "closing/client-close", "closing/client-half-close/bytes",
+        "closing/client-half-close/carried", "closing/client-reset",
+        "closing/service-half-close/carried", "concurrency/10-at-once", "concurrency/100-at-once",
+        "concurrency/20-in-a-row", "connectivity/44/client-to-service", "data-quality/both",
+        "data-quality/up", "echo/44/again", "echo/44/lengths", "echo/44/stream", "echo/44/values",
+        "faults/ordinary", "life/ordinary", "pace/byte-by-byte", "pace/idle", "pace/memory",
+        "pace/slow-writer", "ping-pong/500-bytes", "punishment/transfers", "turnover/connections",
+        "turnover/descriptors",
+    ]).hangs(&["*"]),
+    row("drops-down", Forward).breaks(&[
+        "closing/client-half-close/carried", "closing/service-close",
+        "closing/service-half-close/bytes", "closing/service-half-close/carried",
+        "closing/service-reset", "concurrency/10-at-once", "concurrency/100-at-once",
+        "concurrency/20-in-a-row", "connectivity/44/service-to-client", "data-quality/both",
+        "data-quality/down", "echo/44/again", "echo/44/lengths", "echo/44/stream",
+        "echo/44/values", "faults/ordinary", "life/ordinary", "pace/byte-by-byte", "pace/idle",
+        "pace/service-first", "pace/slow-reader", "pace/slow-writer", "ping-pong/500-bytes",
+        "punishment/transfers", "turnover/connections", "turnover/descriptors",
+    ]).hangs(&["*"]),
+    row("only-first-bytes", Forward).breaks(&[
+        "closing/client-close", "closing/client-half-close/bytes", "data-quality/both",
+        "data-quality/up", "echo/44/lengths", "echo/44/stream", "punishment/transfers",
+    ]).hangs(&["echo/44/lengths", "echo/44/stream", "data-quality/up", "data-quality/both", "punishment/transfers"]),
+    row("strips-high-bits", Forward).breaks(&[
+        "closing/client-close", "closing/client-half-close/bytes", "concurrency/10-at-once",
+        "concurrency/100-at-once", "data-quality/both", "data-quality/up", "echo/44/again",
+        "echo/44/lengths", "echo/44/stream", "echo/44/values", "faults/gone-reading",
+        "faults/killed", "pace/byte-by-byte", "pace/slow-writer", "ping-pong/500-bytes",
+        "punishment/transfers",
+    ]),
+    row("drops-carriage-returns", Forward).breaks(&[
+        "closing/client-close", "closing/client-half-close/bytes",
+        "closing/client-half-close/carried", "closing/client-reset",
+        "closing/service-half-close/carried", "concurrency/100-at-once",
+        "concurrency/20-in-a-row", "connectivity/44/client-to-service", "data-quality/both",
+        "data-quality/up", "echo/44/lengths", "echo/44/stream", "echo/44/values",
+        "faults/ordinary", "life/ordinary", "pace/idle", "ping-pong/500-bytes",
+        "punishment/transfers", "turnover/connections", "turnover/descriptors",
+    ]).hangs(&["echo/44/values", "ping-pong/*", "closing/service-half-close/carried"]),
+    row("stops-at-nul", Forward).breaks(&[
+        "closing/service-close", "closing/service-half-close/bytes", "concurrency/10-at-once",
+        "concurrency/100-at-once", "data-quality/both", "data-quality/down", "echo/44/again",
+        "echo/44/lengths", "echo/44/stream", "echo/44/values", "faults/gone-writing",
+        "pace/byte-by-byte", "pace/slow-reader", "pace/slow-writer", "ping-pong/500-bytes",
+        "punishment/transfers",
+    ]).hangs(&["echo/44/values", "echo/44/lengths", "echo/44/again", "ping-pong/*", "concurrency/1*", "punishment/*", "pace/slow-writer", "faults/gone-writing"]),
+    row("junk-at-start", Forward).breaks(&[
+        "closing/client-close", "closing/client-half-close/bytes",
+        "closing/client-half-close/carried", "closing/client-reset",
+        "closing/service-half-close/carried", "concurrency/10-at-once", "concurrency/100-at-once",
+        "concurrency/20-in-a-row", "connectivity/44/client-to-service", "data-quality/both",
+        "data-quality/up", "echo/44/again", "echo/44/lengths", "echo/44/stream", "echo/44/values",
+        "faults/ordinary", "life/ordinary", "pace/byte-by-byte", "pace/idle", "pace/memory",
+        "pace/slow-writer", "ping-pong/500-bytes", "punishment/transfers", "turnover/connections",
+        "turnover/descriptors",
+    ]),
+    row("junk-at-end-up", Forward).breaks(&[
+        "closing/client-close", "closing/client-half-close/bytes",
+        "closing/client-half-close/carried", "closing/service-half-close/carried",
+        "concurrency/20-in-a-row", "connectivity/44/client-half-close", "faults/ordinary",
+        "life/ordinary", "pace/idle", "turnover/connections", "turnover/descriptors",
+    ]),
+    row("junk-at-end-down", Forward).breaks(&[
+        "closing/client-half-close/carried", "closing/service-close",
+        "closing/service-half-close/bytes", "closing/service-half-close/carried",
+        "connectivity/44/end",
+    ]),
+];
+
+#[test]
+fn of_bytes() {
+    judge(ROWS);
+}

@@ -1,0 +1,118 @@
+//! Any handshake: requests, replies and failures.
+
+use super::super::Protocol::{Connect, Forward, Socks4, Socks4a, Socks5};
+use super::super::judge::{Row, judge, row};
+use super::{NO_TCP, NOTHING};
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    row("garbage", Socks5).breaks_all_but(NOTHING),
+    row("garbage", Connect).breaks_all_but(NOTHING),
+    row("closes-in-handshake", Socks5).breaks_all_but(NOTHING),
+    row("hangs", Socks5).breaks_all_but(NOTHING).hangs(&["*"]),
+    row("exits-in-handshake", Socks5)
+        .breaks_all_but(&[
+            "connectivity/44/start", "connectivity/44/port-closed",
+            "udp/44/closed", "udp/44/echo", "udp/44/fragment", "udp/44/junk", "udp/44/name*", "udp/44/payload-*", "udp/44/several", "udp/44/stranger", "udp/44/two-services",
+        ])
+        // It ends in them, whatever they look at.
+        .left_out(&["behaviour/*"]),
+    row("wrong-version", Socks4a).breaks_all_but(NOTHING),
+    row("wrong-version", Socks5).breaks_all_but(NOTHING),
+    row("wrong-version", Connect).breaks_all_but(NOTHING),
+    row("refuses", Socks5).breaks_all_but(NO_TCP),
+    row("refuses", Connect).breaks_all_but(NOTHING),
+    row("cuts-reply", Socks4a).breaks_all_but(NOTHING),
+    row("cuts-reply", Socks5).breaks_all_but(NO_TCP),
+    row("cuts-reply", Connect).breaks_all_but(NOTHING),
+    row("says-yes-and-closes", Socks5)
+        .breaks_all_but(&[
+            "connectivity/44/handshake", "connectivity/44/start", "connectivity/44/stop",
+            "connectivity/44/port-closed", "udp/44/closed", "udp/44/echo", "udp/44/fragment", "udp/44/junk", "udp/44/name*", "udp/44/payload-*", "udp/44/several", "udp/44/stranger", "udp/44/two-services",
+        ]),
+    row("says-yes-and-hangs", Socks5)
+        .breaks_all_but(&["connectivity/44/handshake", "connectivity/44/start", "connectivity/44/stop", "connectivity/44/port-closed"])
+        .left_out(&["udp/*"])
+        .hangs(&["*"]),
+    row("signed-ports", Socks5).breaks_all_but(NO_TCP),
+    row("reserved-not-zero", Socks5).breaks_all_but(NOTHING),
+    row("wrong-address-type", Socks5).breaks_all_but(NOTHING).hangs(&["*"]),
+    row("other-method", Socks5).breaks_all_but(NOTHING),
+    row("no-method", Socks5).breaks_all_but(NOTHING),
+    row("no-empty-line", Connect).breaks_all_but(NOTHING).hangs(&["*"]),
+    // Four bytes more at the client, and nothing else is wrong.
+    row("junk-after-reply", Socks5).breaks_all_but(&[
+        "connectivity/44/start", "connectivity/44/handshake", "connectivity/44/accept",
+        "connectivity/44/source", "connectivity/44/stop", "connectivity/44/port-closed",
+        "data-quality/up", "pace/memory",
+        "closing/client-half-close/bytes", "closing/client-reset", "udp/44/closed", "udp/44/echo", "udp/44/fragment", "udp/44/junk", "udp/44/name*", "udp/44/payload-*", "udp/44/several", "udp/44/stranger", "udp/44/two-services",
+    ]),
+    row("late", Socks5),
+    // On a loaded machine not every cut is seen, but only checks of cuts see any.
+    row("needs-whole-messages", Socks4a).breaks_some(&["socks4a/*/cut"]),
+    row("needs-whole-messages", Socks5).breaks_some(&["socks5/*/cut"]),
+    row("needs-whole-messages", Connect).breaks_some(&["connect/*/cut"]),
+    row("tells-other-address", Socks5).breaks(TOLD),
+    row("tells-reversed-address", Socks5).breaks(TOLD),
+    row("tells-other-port", Socks5).breaks(TOLD),
+    row("tells-reversed-port", Socks5).breaks(TOLD),
+    // Right for CONNECT; but where it listens, a client must know.
+    row("tells-nothing", Socks5).breaks(&["socks5/rfc1928/4/bind*"]),
+    row("no-names", Socks4a)
+        .breaks(&["connectivity/44/name-literal", "socks4a/name", "socks4a/name-literal"]),
+    row("no-names", Socks5).breaks(&[
+        "connectivity/44/name-literal", "socks5/rfc1928/5/name", "socks5/rfc1928/5/name-literal",
+        "udp/44/name", "udp/44/name-literal",
+    ]),
+    row("drops-early-data", Socks4a).breaks(&["socks4a/early-data"]).hangs(&["socks4a/early-data"]),
+    row("drops-early-data", Socks5).breaks(&["socks5/early-data"]).hangs(&["socks5/early-data"]),
+    row("drops-early-data", Connect).breaks(&["connect/early-data"]).hangs(&["connect/early-data"]),
+    row("hangs-on-half-close", Socks4a)
+        .breaks(&["socks4a/half-request"]).hangs(&["socks4a/half-request"]),
+    row("hangs-on-half-close", Socks5)
+        .breaks(&["socks5/half-*"]).hangs(&["socks5/half-*"]),
+    row("hangs-on-half-close", Connect)
+        .breaks(&["connect/half-request"]).hangs(&["connect/half-request"]),
+    // It is waited for with full sizes only.
+    row("waits-for-ever", Socks5).full()
+        .only(&["faults/half-handshake/ended"])
+        .breaks(&["faults/half-handshake/ended"]).hangs(&["faults/half-handshake/ended"]),
+    row("bind-replies-once", Socks4).breaks(&["socks4/bind"]).hangs(&["socks4/bind"]),
+    row("bind-replies-once", Socks5)
+        .breaks(&["socks5/rfc1928/4/bind"]).hangs(&["socks5/rfc1928/4/bind"]),
+    row("bind-tells-no-port", Socks4).breaks(&["socks4/bind"]),
+    row("bind-tells-no-port", Socks5).breaks(&["socks5/rfc1928/4/bind*"]),
+    row("bind-takes-anyone", Socks5).breaks(&["socks5/rfc1928/4/bind-stranger"]),
+    row("method-not-offered", Socks5).breaks(&[
+        "socks5/rfc1928/3/closes", "socks5/rfc1928/3/gssapi", "socks5/rfc1928/3/no-methods",
+        "socks5/rfc1928/3/private", "socks5/rfc1928/3/user-password",
+    ]),
+    row("signed-method-count", Socks5).breaks(&["socks5/rfc1928/3/most-methods"]),
+    row("takes-any-address-type", Socks5).breaks(&["socks5/rfc1928/6/type-*"]),
+    row("ignores-version", Socks4a).breaks(&["socks4a/version-*"]),
+    row("ignores-version", Socks5)
+        .breaks(&["socks5/rfc1928/3/version-*", "socks5/rfc1928/4/version", "socks5/http"]),
+    // Right: HTTP/9.9 may be taken for the latest that is known.
+    row("ignores-version", Connect),
+    row("takes-any-command", Socks4a).breaks(&["socks4a/command"]),
+    row("takes-any-command", Socks5).breaks(&["socks5/rfc1928/6/command-*"]),
+    row("takes-any-command", Connect).breaks(&["connect/rfc9112/3/method"]),
+    row("ipv4-only", Socks5).each_family().breaks(&[
+        "connectivity/46/handshake", "connectivity/66/handshake", "echo/46/*", "echo/66/*",
+        "udp/46/associate", "udp/66/associate",
+    ]),
+    row("ipv4-only", Forward).each_family().breaks(&[
+        "connectivity/46/accept", "connectivity/66/accept", "echo/46/*", "echo/66/*",
+    ]),
+];
+
+const TOLD: &[&str] = &[
+    "connectivity/44/source",
+    "socks5/rfc1928/4/bind*",
+    "socks5/rfc1928/6/bound",
+];
+
+#[test]
+fn of_the_handshake() {
+    judge(ROWS);
+}

@@ -1,0 +1,45 @@
+//! CONNECT's messages, and the header of the PROXY protocol.
+
+use super::super::Protocol::{Connect, ProxyV1, ProxyV2};
+use super::super::judge::{Row, judge, row};
+use super::NOTHING;
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    row("content-length", Connect).breaks(&["connect/rfc9110/9.3.6/no-length"]),
+    row("transfer-encoding", Connect).breaks(&["connect/rfc9110/9.3.6/no-length"]),
+    row("takes-any-port", Connect).breaks(&["connect/rfc9110/9.3.6/port-large"]),
+    row("dies-on-long-head", Connect).breaks(&["connect/long-head"]),
+    row("no-header", ProxyV1).breaks_all_but(NOTHING).hangs(&["*"]),
+    row("header-cut", ProxyV2).breaks_all_but(NOTHING).hangs(&["*"]),
+    row("header-twice", ProxyV1).breaks_all_but(TWICE),
+    row("header-twice", ProxyV2).breaks_all_but(TWICE),
+    row("header-swapped", ProxyV1).breaks_all_but(NOTHING),
+    row("header-swapped", ProxyV2).breaks_all_but(NOTHING),
+    row("header-other-port", ProxyV1).breaks_all_but(NOTHING),
+    row("header-other-port", ProxyV2).breaks_all_but(NOTHING),
+    row("header-other-family", ProxyV1).breaks_all_but(NOTHING),
+    row("header-other-family", ProxyV2).breaks_all_but(NOTHING),
+    row("header-unknown", ProxyV1).breaks_all_but(NOTHING),
+    row("header-unknown", ProxyV2).breaks_all_but(NOTHING),
+];
+
+/// What gets nothing from the client is not harmed.
+const TWICE: &[&str] = &[
+    "connectivity/44/start",
+    "connectivity/44/accept",
+    "connectivity/44/source",
+    "connectivity/44/service-to-client",
+    "connectivity/44/stop",
+    "connectivity/44/port-closed",
+    "data-quality/down",
+    "pace/service-first",
+    "pace/slow-reader",
+    "closing/service-half-close/bytes",
+    "closing/service-reset",
+];
+
+#[test]
+fn of_headers() {
+    judge(ROWS);
+}

@@ -1,0 +1,68 @@
+//! Which checks must fail for which mutation.
+
+mod bytes;
+mod connections;
+mod failures;
+mod flow;
+mod handshake;
+mod header;
+mod login;
+mod process;
+mod udp;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use super::super::example;
+use super::judge::Row;
+
+/// All that holds when nothing gets through.
+const NOTHING: &[&str] = &[
+    "connectivity/44/start",
+    "connectivity/44/stop",
+    "connectivity/44/port-closed",
+];
+/// The same where datagrams do. With `associate` goes an ordinary connection.
+const NO_TCP: &[&str] = &[
+    "connectivity/44/start",
+    "connectivity/44/stop",
+    "connectivity/44/port-closed",
+    "udp/44/closed",
+    "udp/44/echo",
+    "udp/44/fragment",
+    "udp/44/junk",
+    "udp/44/name*",
+    "udp/44/payload-*",
+    "udp/44/several",
+    "udp/44/stranger",
+    "udp/44/two-services",
+];
+
+/// `life` tests it, as it leaves a daemon that nobody finds.
+const APART: &str = "leaves-hidden-daemon";
+
+#[test]
+fn every_mutation_is_in_the_table() {
+    let output = Command::new(example("mutant_proxy")).arg("--list").output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let names = text.lines().map(|line| line.split_once(": ").unwrap().0);
+    let names: BTreeSet<&str> = names.collect();
+    let tables = [
+        bytes::ROWS,
+        connections::ROWS,
+        failures::ROWS,
+        flow::ROWS,
+        handshake::ROWS,
+        header::ROWS,
+        login::ROWS,
+        process::ROWS,
+        udp::ROWS,
+    ];
+    let rows = tables.into_iter().flatten().map(Row::mutation);
+    let known: BTreeSet<&str> = rows.chain([APART]).collect();
+    // Some can be seen on Linux only.
+    #[cfg(target_os = "linux")]
+    assert_eq!(names, known);
+    #[cfg(not(target_os = "linux"))]
+    assert!(names.is_superset(&known));
+}
