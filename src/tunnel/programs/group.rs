@@ -177,7 +177,8 @@ mod blind {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::ffi::OsStr;
-    use std::fs;
+    use std::fs::{self, File};
+    use std::io::Read;
     use std::path::Path;
     use std::process::{Child, Command, Stdio};
     use std::sync::OnceLock;
@@ -271,13 +272,13 @@ mod linux {
     /// Kills every process outside `group` that was started with `variable` set to `value`, and
     /// gives their number: those that left the group by `setsid`, as a daemon does.
     pub(in crate::tunnel) fn sweep(variable: &str, value: &str, group: u32) -> usize {
-        let wanted = format!("{variable}={value}");
+        let mut mark = Mark::new(variable, value);
         let mut killed = Vec::new();
         // Again until nothing new is found: one may start another while we look.
         for _ in 0..SWEEPS {
             let before = killed.len();
             for pid in processes() {
-                let is_one = is_marked(pid, &wanted) && !is_in(pid, group);
+                let is_one = mark.is_on(pid) && !is_in(pid, group);
                 if is_one
                     && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
                     && !killed.contains(&pid)
@@ -300,11 +301,10 @@ mod linux {
     /// How many processes run that were started with `variable` set to `value` or belong to `group`,
     /// beside its leader.
     pub(in crate::tunnel) fn left(variable: &str, value: &str, group: u32) -> Option<usize> {
-        let wanted = format!("{variable}={value}");
+        let mut mark = Mark::new(variable, value);
         let others = processes().filter(|pid| pid.cast_unsigned() != group);
         // One that has ended and was not waited for stays in its group, and has no environment.
-        let runs =
-            |pid: &i32| is_marked(*pid, &wanted) || (is_in(*pid, group) && !has_no_memory(*pid));
+        let runs = |pid: &i32| mark.is_on(*pid) || (is_in(*pid, group) && !has_no_memory(*pid));
         Some(others.filter(runs).count())
     }
 
@@ -313,10 +313,41 @@ mod linux {
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
     }
 
-    /// Someone else's process cannot be read; one that has ended has an empty environment.
-    fn is_marked(pid: i32, wanted: &str) -> bool {
-        fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|all| all.split(|b| *b == 0).any(|one| one == wanted.as_bytes()))
+    /// A variable that is looked for in the environments of all processes, each time that a program
+    /// ends: so in few system calls, and with a search that the standard library has compiled.
+    struct Mark {
+        /// Between the bytes that end it and the one before it.
+        wanted: String,
+        environment: Vec<u8>,
+    }
+
+    impl Mark {
+        fn new(variable: &str, value: &str) -> Mark {
+            Mark {
+                wanted: format!("\0{variable}={value}\0"),
+                environment: vec![0; 16 * 1024],
+            }
+        }
+
+        /// Someone else's process cannot be read; one that has ended has an empty environment.
+        fn is_on(&mut self, pid: i32) -> bool {
+            // The first variable has none before it, but for this byte.
+            let mut length = 1;
+            let Ok(mut file) = File::open(format!("/proc/{pid}/environ")) else {
+                return false;
+            };
+            loop {
+                if length == self.environment.len() {
+                    self.environment.resize(2 * length, 0);
+                }
+                match file.read(&mut self.environment[length..]) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => length += count,
+                }
+            }
+            let text = String::from_utf8_lossy(&self.environment[..length]);
+            text.contains(&self.wanted)
+        }
     }
 
     fn is_in(pid: i32, group: u32) -> bool {

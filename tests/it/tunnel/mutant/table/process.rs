@@ -13,7 +13,7 @@ pub(super) const ROWS: &[Row] = &[
     row("exits-at-once", Socks5).breaks(&["*/start"]),
     row("never-listens", Socks5).breaks(&["*/start"]).hangs(&["*"]),
     row("ignores-term", Socks5).stays().breaks(&[
-        "connectivity/44/stop", "life/term-idle/ends", "life/term-live/ends", 
+        "connectivity/44/stop", "life/term-idle/ends", "life/term-live/ends",
     ]),
     row("ignores-int", Socks5).stays().breaks(&["life/int-idle/ends", "life/int-live/ends"]),
     row("ends-late", Forward).stays().breaks(&[
