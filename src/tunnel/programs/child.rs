@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::group::{self, Signal, Whom};
+use super::group::{self, Mark, Signal, Whom};
 use super::output::Output;
 use super::port::SPAWNING;
 use crate::deadline::Deadline;
@@ -27,7 +27,7 @@ pub(in crate::tunnel) struct Child {
     process: process::Child,
     name: String,
     command: String,
-    mark: String,
+    mark: Mark,
     output: Output,
     started: Instant,
     told: Option<Told>,
@@ -76,15 +76,16 @@ impl Child {
             Error::new(ErrorKind::Program, message, Some(source))
         };
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mark = format!("{}-{count}", process::id());
+        let value = format!("{}-{count}", process::id());
         let output = Output::capture().map_err(fail)?;
         let mut command = group::default_signals(command);
         group::isolate(&mut command);
         command
-            .env(VARIABLE, &mark)
+            .env(VARIABLE, &value)
             .stdin(Stdio::null())
             .stdout(output.stdio().map_err(fail)?)
             .stderr(output.stdio().map_err(fail)?);
+        let mark = Mark::new(VARIABLE, &value);
         let started = Instant::now();
         let spawning = SPAWNING.read().unwrap_or_else(PoisonError::into_inner);
         let spawned = command.spawn();
@@ -166,7 +167,7 @@ impl Child {
     pub(in crate::tunnel) fn descendants_end(&self, deadline: &Deadline) -> Option<usize> {
         let mut pause = Backoff::new(Duration::from_millis(1));
         loop {
-            match group::left(VARIABLE, &self.mark, self.process.id())? {
+            match group::left(&self.mark, self.process.id())? {
                 left if left > 0 && !deadline.expired() => pause.sleep(deadline),
                 left => return Some(left),
             }
@@ -190,7 +191,7 @@ impl Child {
         // What it started may still run, ignore TERM and forward: the group ends now in any case.
         group::kill_all(&mut self.process);
         let gone = told.ended || self.wait(&to_end(KILL_LIMIT));
-        let strays = group::sweep(VARIABLE, &self.mark, self.process.id());
+        let strays = group::sweep(&self.mark, self.process.id());
         let status = match gone {
             true => self.process.wait().ok(),
             false => None,

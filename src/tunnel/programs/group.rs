@@ -1,8 +1,8 @@
 //! A child's process group and signals: all that belongs to Unix, and where it is Linux's own.
 
 pub(in crate::tunnel) use imp::{
-    SETTLING, default_signals, has_exited, isolate, kill_all, left, may_be_ending, members, send,
-    sweep,
+    Mark, SETTLING, default_signals, has_exited, isolate, kill_all, left, may_be_ending, members,
+    send, sweep,
 };
 
 /// A signal that ends programs.
@@ -101,11 +101,11 @@ mod imp {
 
     #[cfg(target_os = "linux")]
     pub(in crate::tunnel) use super::linux::{
-        SETTLING, default_signals, left, may_be_ending, members, sweep,
+        Mark, SETTLING, default_signals, left, may_be_ending, members, sweep,
     };
 
     #[cfg(not(target_os = "linux"))]
-    pub(in crate::tunnel) use super::blind::{SETTLING, left, may_be_ending, members};
+    pub(in crate::tunnel) use super::blind::{Mark, SETTLING, left, may_be_ending, members};
 
     /// Nothing needs to be done, or nothing can be without unsafe code.
     #[cfg(not(target_os = "linux"))]
@@ -115,7 +115,7 @@ mod imp {
 
     /// Elsewhere a process that left the group cannot be found.
     #[cfg(not(target_os = "linux"))]
-    pub(in crate::tunnel) fn sweep(_variable: &str, _value: &str, _group: u32) -> usize {
+    pub(in crate::tunnel) fn sweep(_mark: &Mark, _group: u32) -> usize {
         0
     }
 }
@@ -124,7 +124,7 @@ mod imp {
 mod imp {
     use std::process::{Child, Command};
 
-    pub(in crate::tunnel) use super::blind::{SETTLING, left, may_be_ending, members};
+    pub(in crate::tunnel) use super::blind::{Mark, SETTLING, left, may_be_ending, members};
     use super::{Signal, Whom};
 
     pub(in crate::tunnel) fn isolate(_command: &mut Command) {}
@@ -146,7 +146,7 @@ mod imp {
         command
     }
 
-    pub(in crate::tunnel) fn sweep(_variable: &str, _value: &str, _group: u32) -> usize {
+    pub(in crate::tunnel) fn sweep(_mark: &Mark, _group: u32) -> usize {
         0
     }
 }
@@ -169,8 +169,18 @@ mod blind {
         None
     }
 
-    pub(in crate::tunnel) fn left(_variable: &str, _value: &str, _group: u32) -> Option<usize> {
+    pub(in crate::tunnel) fn left(_mark: &Mark, _group: u32) -> Option<usize> {
         None
+    }
+
+    /// Nobody can look for it.
+    #[derive(Debug)]
+    pub(in crate::tunnel) struct Mark;
+
+    impl Mark {
+        pub(in crate::tunnel) fn new(_variable: &str, _value: &str) -> Mark {
+            Mark
+        }
     }
 }
 
@@ -194,6 +204,9 @@ mod linux {
 
     /// How often at most to look for processes that left their group.
     const SWEEPS: usize = 10;
+
+    /// Fewer than there are ids of processes on any system: 32,768 and more.
+    const FEW: u64 = 16_000;
 
     const RESET: &str = "--default-signal=HUP,INT,QUIT,TERM";
 
@@ -269,16 +282,16 @@ mod linux {
         pages.is_ok_and(|pages| pages.starts_with("0 "))
     }
 
-    /// Kills every process outside `group` that was started with `variable` set to `value`, and
-    /// gives their number: those that left the group by `setsid`, as a daemon does.
-    pub(in crate::tunnel) fn sweep(variable: &str, value: &str, group: u32) -> usize {
-        let mut mark = Mark::new(variable, value);
+    /// Kills every process outside `group` that bears the mark, and gives their number: those that left
+    /// the group by `setsid`, as a daemon does.
+    pub(in crate::tunnel) fn sweep(mark: &Mark, group: u32) -> usize {
         let mut killed = Vec::new();
+        let mut buffer = Vec::new();
         // Again until nothing new is found: one may start another while we look.
         for _ in 0..SWEEPS {
             let before = killed.len();
-            for pid in processes() {
-                let is_one = mark.is_on(pid) && !is_in(pid, group);
+            for pid in mark.processes_since(group) {
+                let is_one = mark.is_on(pid, &mut buffer) && !is_in(pid, group);
                 if is_one
                     && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
                     && !killed.contains(&pid)
@@ -298,13 +311,15 @@ mod linux {
         Some(processes().filter(|pid| is_in(*pid, group)).collect())
     }
 
-    /// How many processes run that were started with `variable` set to `value` or belong to `group`,
-    /// beside its leader.
-    pub(in crate::tunnel) fn left(variable: &str, value: &str, group: u32) -> Option<usize> {
-        let mut mark = Mark::new(variable, value);
-        let others = processes().filter(|pid| pid.cast_unsigned() != group);
+    /// How many processes run that bear the mark or belong to `group`, beside its leader.
+    pub(in crate::tunnel) fn left(mark: &Mark, group: u32) -> Option<usize> {
+        let mut buffer = Vec::new();
+        let others = mark.processes_since(group);
+        let others = others.filter(|pid| pid.cast_unsigned() != group);
         // One that has ended and was not waited for stays in its group, and has no environment.
-        let runs = |pid: &i32| mark.is_on(*pid) || (is_in(*pid, group) && !has_no_memory(*pid));
+        let runs = |pid: &i32| {
+            mark.is_on(*pid, &mut buffer) || (is_in(*pid, group) && !has_no_memory(*pid))
+        };
         Some(others.filter(runs).count())
     }
 
@@ -313,41 +328,73 @@ mod linux {
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
     }
 
-    /// A variable that is looked for in the environments of all processes, each time that a program
-    /// ends: so in few system calls, and with a search that the standard library has compiled.
-    struct Mark {
+    /// A variable by which all that a program has started is known. It is looked for in the environments
+    /// of processes each time that a program ends: so in few of them, by few system calls, and with a
+    /// search that the standard library has compiled.
+    #[derive(Debug)]
+    pub(in crate::tunnel) struct Mark {
         /// Between the bytes that end it and the one before it.
         wanted: String,
-        environment: Vec<u8>,
+        /// How many processes and threads the system had started when the mark was made.
+        started: Option<u64>,
     }
 
     impl Mark {
-        fn new(variable: &str, value: &str) -> Mark {
+        /// To be made before the program is started.
+        pub(in crate::tunnel) fn new(variable: &str, value: &str) -> Mark {
             Mark {
                 wanted: format!("\0{variable}={value}\0"),
-                environment: vec![0; 16 * 1024],
+                started: started(),
             }
         }
 
+        /// The processes that can have been started since `leader`. Ids are given in turn and from the
+        /// lowest again behind the highest, so that most that are older can be told by theirs; unless so
+        /// many were given meanwhile that the turn may have come round.
+        fn processes_since(&self, leader: u32) -> impl Iterator<Item = i32> {
+            let leader = leader.cast_signed();
+            let newest = newest().filter(|_| {
+                let since = started().zip(self.started).map(|(now, then)| now - then);
+                since.is_some_and(|since| since < FEW)
+            });
+            processes().filter(move |pid| match newest {
+                None => true,
+                Some(newest) if newest < leader => *pid >= leader || *pid <= newest,
+                Some(_) => *pid >= leader,
+            })
+        }
+
         /// Someone else's process cannot be read; one that has ended has an empty environment.
-        fn is_on(&mut self, pid: i32) -> bool {
-            // The first variable has none before it, but for this byte.
-            let mut length = 1;
+        fn is_on(&self, pid: i32, buffer: &mut Vec<u8>) -> bool {
             let Ok(mut file) = File::open(format!("/proc/{pid}/environ")) else {
                 return false;
             };
+            // The first variable has none before it, but for this byte.
+            let mut length = 1;
             loop {
-                if length == self.environment.len() {
-                    self.environment.resize(2 * length, 0);
+                if buffer.len() < 2 * length {
+                    buffer.resize((2 * length).max(16 * 1024), 0);
                 }
-                match file.read(&mut self.environment[length..]) {
+                match file.read(&mut buffer[length..]) {
                     Ok(0) | Err(_) => break,
                     Ok(count) => length += count,
                 }
             }
-            let text = String::from_utf8_lossy(&self.environment[..length]);
-            text.contains(&self.wanted)
+            String::from_utf8_lossy(&buffer[..length]).contains(&self.wanted)
         }
+    }
+
+    /// How many processes and threads the system has started.
+    fn started() -> Option<u64> {
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let line = |line: &str| line.strip_prefix("processes ")?.trim().parse().ok();
+        stat.lines().rev().find_map(line)
+    }
+
+    /// The id of the process that was started last.
+    fn newest() -> Option<i32> {
+        let load = fs::read_to_string("/proc/loadavg").ok()?;
+        load.split_whitespace().nth(4)?.parse().ok()
     }
 
     fn is_in(pid: i32, group: u32) -> bool {

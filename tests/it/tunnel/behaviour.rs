@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use loopback::tunnel::{Outcome, Suite};
+use loopback::tunnel::{Family, Report, Suite};
 
 use super::PATIENT;
 use super::mutant::Protocol::{self, Forward, Socks5};
-use super::verdicts::{count, passes, run};
+
+fn run(protocol: Protocol, options: &'static [&'static str]) -> Report {
+    let harness = protocol.harness(options).suite(Suite::Behaviour);
+    let harness = harness.families([(Family::V4, Family::V4)]).strict(true);
+    harness.check_deadline(PATIENT).run().unwrap()
+}
 
 /// What is recorded of a proxy with these options; by name, without the suite's.
 fn behaviour(protocol: Protocol, options: &'static [&'static str]) -> BTreeMap<String, String> {
-    let report = passes(Suite::Behaviour, protocol, options);
-    assert_eq!(count(&report, Outcome::Deviates), 0, "{report}");
+    let report = run(protocol, options);
+    report.assert_passed();
+    assert_eq!(report.counts().deviates, 0, "{report}");
     let lines = report.behaviour();
     assert!(lines.is_sorted(), "{lines:?}");
     let own = |(name, value): (String, String)| {
@@ -132,9 +138,9 @@ fn differences_are_seen() {
 #[test]
 fn what_cannot_be_seen_is_unknown() {
     let options = &["--mutation", "exits-in-transfer"];
-    let report = run(Suite::Behaviour, Forward, options);
-    assert_eq!(count(&report, Outcome::Failed), 0, "{report}");
-    assert!(count(&report, Outcome::Deviates) > 0, "{report}");
+    let report = run(Forward, options);
+    assert_eq!(report.failed(), 0, "{report}");
+    assert!(report.counts().deviates > 0, "{report}");
     let seen: BTreeMap<String, String> = report.behaviour().into_iter().collect();
     let due = ("behaviour/client-half-close/becomes", "unknown");
     assert_has(&seen, &[due]);

@@ -3,7 +3,6 @@
 mod attached;
 mod bad;
 mod behaviour;
-mod closing;
 mod conformance;
 mod faults;
 mod good;
@@ -11,11 +10,9 @@ mod kinds;
 mod life;
 mod mutant;
 mod options;
-mod stop;
 mod traffic;
 mod types;
 mod udp;
-mod verdicts;
 
 use std::env;
 use std::path::PathBuf;
@@ -70,16 +67,6 @@ fn names(report: &Report, families: &str, outcome: Outcome) -> Vec<String> {
     of.filter_map(|check| check.id().strip_prefix(&group))
         .map(str::to_owned)
         .collect()
-}
-
-/// Runs what a mutation must not fail with all the time that it may need on a loaded machine, and then
-/// those checks that it must fail, which may hang, with little. The second report is of those.
-fn in_two_runs(rest: TunnelHarness, hanging: TunnelHarness, which: &[String]) -> [Report; 2] {
-    let why = "it is made with a short deadline";
-    let rest = which.iter().fold(rest, |rest, id| rest.skip(id, why));
-    let hanging = which.iter().fold(hanging, |hanging, id| hanging.only(id));
-    [(rest, PATIENT), (hanging, SHORT)]
-        .map(|(harness, limit)| harness.check_deadline(limit).run().unwrap())
 }
 
 /// The combinations that this machine can run.

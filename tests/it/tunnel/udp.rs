@@ -1,58 +1,14 @@
-//! The suite of UDP, on a proxy that is right and on some that are wrong in one way.
-
-use std::process::Command;
-use std::thread;
+//! The suite of UDP on a right proxy, and on one that has none.
 
 use loopback::TunnelHarness;
-use loopback::tunnel::{Check, Family, Outcome, Socks5, Suite};
+use loopback::tunnel::{Check, Outcome, Suite};
 
-use super::{PATIENT, combinations, example, in_two_runs};
-
-/// All checks that need an exchange.
-const EXCHANGES: &[&str] = &[
-    "closed",
-    "echo",
-    "fragment",
-    "junk",
-    "name*",
-    "payload-*",
-    "several",
-    "stranger",
-    "two-services",
-];
-
-/// The checks that fail with a mutation.
-const TABLE: &[(&str, &[&[&str]])] = &[
-    ("udp-no-header", &[EXCHANGES]),
-    ("udp-own-address", &[EXCHANGES]),
-    ("udp-reversed-port", &[EXCHANGES]),
-    ("udp-junk", &[EXCHANGES]),
-    ("udp-tells-no-port", &[EXCHANGES, &["associate"]]),
-    ("udp-takes-anyone", &[&["stranger"]]),
-    ("udp-ignores-frag", &[&["fragment"]]),
-    ("udp-small-buffer", &[&["payload-9000", "payload-60000"]]),
-    ("udp-after-close", &[&["closed"]]),
-    // A fragment is as malformed to it.
-    ("udp-dies-on-junk", &[&["fragment", "junk"]]),
-    ("udp-drops-empty", &[&["payload-0"]]),
-    (
-        "udp-once",
-        &[&["several", "two-services", "fragment", "junk", "stranger"]],
-    ),
-];
+use super::mutant::Protocol;
+use super::{PATIENT, combinations};
 
 fn harness(options: &'static [&'static str]) -> TunnelHarness {
-    let mutant = Socks5::spawn(move |route| {
-        let mut command = Command::new(example("mutant_proxy"));
-        command.args(["socks5", "--listen", &route.listen.to_string()]);
-        command.args(["--outgoing", &route.outgoing.to_string()]);
-        command.args(options);
-        command
-    });
-    TunnelHarness::new(mutant.binds_outgoing(true))
-        .suite(Suite::Udp)
-        .strict(true)
-        .check_deadline(PATIENT)
+    let harness = Protocol::Socks5.harness(options).suite(Suite::Udp);
+    harness.strict(true).check_deadline(PATIENT)
 }
 
 #[test]
@@ -63,29 +19,6 @@ fn a_right_relay_passes_on_each_combination() {
         let check = report.check(&format!("udp/{families}/payload-60000"));
         assert_eq!(check.unwrap().outcome(), Outcome::Passed);
     }
-}
-
-#[test]
-fn each_mutation_fails_the_checks_that_are_about_it_and_no_others() {
-    let judge = |mutation: &'static str, patterns: &[&[&str]]| {
-        let options: &'static [&'static str] = vec!["--mutation", mutation].leak();
-        let harness = || harness(options).families([(Family::V4, Family::V4)]);
-        let patterns = patterns.concat();
-        let globs: Vec<String> = patterns.iter().map(|p| format!("udp/44/{p}")).collect();
-        let [rest, hanging] = in_two_runs(harness(), harness(), &globs);
-        let mut made = hanging
-            .checks()
-            .iter()
-            .filter(|c| c.outcome() != Outcome::Skipped);
-        let all_fail = made.clone().count() > 0 && made.all(|c| c.outcome() == Outcome::Failed);
-        assert!(all_fail, "{mutation}\n{hanging}");
-        assert_eq!(rest.failed(), 0, "{mutation}\n{rest}");
-    };
-    thread::scope(|scope| {
-        for (mutation, patterns) in TABLE {
-            scope.spawn(move || judge(mutation, patterns));
-        }
-    });
 }
 
 #[test]

@@ -5,14 +5,12 @@ mod by_hand;
 mod judge;
 mod table;
 
-use std::collections::BTreeSet;
 use std::process::Command;
 use std::thread;
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{
-    Family, Forward, HttpConnect, Outcome, ProxyProtocol, Report, Route, Socks4, Socks4a, Socks5,
-    Suite,
+    Family, Forward, HttpConnect, ProxyProtocol, Report, Route, Socks4, Socks4a, Socks5, Suite,
 };
 
 use super::{PATIENT, example};
@@ -51,7 +49,7 @@ impl Protocol {
 
     /// A harness for the mutant with these options, which connects from the address it is told.
     pub(super) fn harness(self, options: &'static [&'static str]) -> TunnelHarness {
-        let command = move |route: &Route| self.command(route, options);
+        let command = self.spawn(options);
         macro_rules! harness {
             ($tunnel:expr) => {
                 TunnelHarness::new($tunnel.binds_outgoing(true))
@@ -68,6 +66,11 @@ impl Protocol {
             Protocol::ProxyV1 => harness!(ProxyProtocol::spawn(command).v1()),
             Protocol::ProxyV2 => harness!(ProxyProtocol::spawn(command).v2()),
         }
+    }
+
+    /// Starts it, for a kind of the test's own.
+    pub(super) fn spawn(self, options: &'static [&'static str]) -> impl Fn(&Route) -> Command {
+        move |route| self.command(route, options)
     }
 
     fn command(self, route: &Route, options: &[&str]) -> Command {
@@ -97,12 +100,6 @@ impl Protocol {
         command.args(options);
         command
     }
-}
-
-pub(super) fn failed(report: &Report) -> BTreeSet<String> {
-    let checks = report.checks().iter();
-    let failed = checks.filter(|check| check.outcome() == Outcome::Failed);
-    failed.map(|check| check.id().to_owned()).collect()
 }
 
 /// Checks that all suites pass with these options; gives the report.
@@ -136,6 +133,8 @@ fn without_a_mutation_it_is_right() {
             assert_eq!(check.notes(), ["half-close carried"], "{protocol:?}");
         }
         assert_eq!(report.counts().unsupported, 0, "{report}");
+        let ready = report.check("life/ready").unwrap();
+        assert_eq!(ready.measures().latency().unwrap().count, 3);
     });
 }
 

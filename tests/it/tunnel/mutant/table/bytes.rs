@@ -1,6 +1,6 @@
 //! Bytes that are changed, lost, doubled or added.
 
-use super::super::Protocol::{Forward, Socks5};
+use super::super::Protocol::{Connect, Forward, Socks5};
 use super::super::judge::{Row, judge, row};
 
 #[rustfmt::skip]
@@ -97,6 +97,10 @@ pub(super) const ROWS: &[Row] = &[
         "pace/service-first", "pace/slow-reader", "pace/slow-writer", "ping-pong/500-bytes",
         "punishment/transfers", "turnover/connections", "turnover/descriptors",
     ]).hangs(&["*"]),
+    // Of CONNECT what no other protocol has; the rest is as with a forwarder.
+    row("only-first-bytes", Connect)
+        .only(&["connect/rfc9110/9.3.6/outstanding*"])
+        .breaks(&["connect/rfc9110/9.3.6/outstanding-up"]),
     row("only-first-bytes", Forward).breaks(&[
         "closing/client-close", "closing/client-half-close/bytes", "data-quality/both",
         "data-quality/up", "echo/44/lengths", "echo/44/stream", "punishment/transfers",

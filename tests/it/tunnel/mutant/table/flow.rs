@@ -1,6 +1,6 @@
 //! When bytes are carried, and what becomes of ends.
 
-use super::super::Protocol::Forward;
+use super::super::Protocol::{Connect, Forward};
 use super::super::judge::{Row, judge, row};
 
 #[rustfmt::skip]
@@ -41,6 +41,10 @@ pub(super) const ROWS: &[Row] = &[
         "closing/client-close", "closing/client-half-close/bytes",
         "closing/client-half-close/carried", "connectivity/44/client-half-close",
     ]),
+    // Of CONNECT what no other protocol has; the rest is as with a forwarder.
+    row("loses-end-down", Connect)
+        .only(&["connect/rfc9110/9.3.6/outstanding*"])
+        .breaks(&["connect/rfc9110/9.3.6/outstanding"]),
     row("loses-end-down", Forward).left_out(LATE).breaks(&[
         "closing/service-close", "closing/service-half-close/bytes",
         "closing/service-half-close/carried", "connectivity/44/service-half-close",
@@ -72,6 +76,10 @@ pub(super) const ROWS: &[Row] = &[
         "turnover/descriptors",
     ]).hangs(&["connectivity/*", "concurrency/20-in-a-row", "turnover/*", "pace/idle", "closing/*close*", "faults/*", "life/*"]),
     row("resets-at-end", Forward).breaks(&["closing/client-half-close/*", "closing/client-close"]),
+    row("swallows-reset", Connect)
+        .only(&["connect/rfc9110/9.3.6/closes"])
+        .breaks(&["connect/rfc9110/9.3.6/closes"])
+        .hangs(&["connect/rfc9110/9.3.6/closes"]),
     row("swallows-reset", Forward).breaks(RESETS).hangs(RESETS),
     row("reset-becomes-end", Forward),
 ];

@@ -57,6 +57,10 @@ pub(super) const ROWS: &[Row] = &[
     row("tells-other-port", Socks5).breaks(TOLD),
     row("tells-reversed-port", Socks5).breaks(TOLD),
     // Right for CONNECT; but where it listens, a client must know.
+    row("tells-ipv6-zeros", Socks5).breaks(&["socks5/rfc1928/4/bind*", "socks5/rfc1928/6/type"]),
+    row("no-bind", Socks5)
+        .unsupported(&["socks5/rfc1928/4/bind*"])
+        .breaks(&["socks5/rfc1928/6/bind-code"]),
     row("tells-nothing", Socks5).breaks(&["socks5/rfc1928/4/bind*"]),
     row("no-names", Socks4a)
         .breaks(&["connectivity/44/name-literal", "socks4a/name", "socks4a/name-literal"]),
