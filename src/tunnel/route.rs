@@ -58,11 +58,23 @@ pub enum Target {
     Name(String, u16),
 }
 
+impl Target {
+    /// As reports have it: an address and a name that reads like one are told apart.
+    pub(in crate::tunnel) fn told(&self) -> String {
+        match self {
+            Target::Name(..) => format!("{self} by name"),
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// As protocols of text have it, `[::1]:80` and `localhost:80`; a name with a colon is in brackets too.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Address(address) => write!(f, "{address}"),
-            Target::Name(name, port) => write!(f, "{name}:{port} by name"),
+            Target::Name(name, port) if name.contains(':') => write!(f, "[{name}]:{port}"),
+            Target::Name(name, port) => write!(f, "{name}:{port}"),
         }
     }
 }
@@ -192,5 +204,29 @@ pub trait Tunnel: Send + Sync {
     /// The user and the password that it logs in with. `None` unless overridden.
     fn credentials(&self) -> Option<(&[u8], &[u8])> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handshake of text is written by it, as in the example of `Custom`.
+    #[test]
+    fn a_target_is_written_as_protocols_of_text_have_it() {
+        let name = |name: &str| Target::Name(name.to_owned(), 80);
+        let address = |text: &str| Target::Address(text.parse().unwrap());
+        let due = [
+            (address("127.0.0.1:80"), "127.0.0.1:80"),
+            (address("[::1]:80"), "[::1]:80"),
+            (name("localhost"), "localhost:80"),
+            (name("127.0.0.1"), "127.0.0.1:80"),
+            (name("::1"), "[::1]:80"),
+        ];
+        for (target, text) in due {
+            assert_eq!(target.to_string(), text);
+        }
+        assert_eq!(name("::1").told(), "[::1]:80 by name");
+        assert_eq!(address("[::1]:80").told(), "[::1]:80");
     }
 }

@@ -55,7 +55,10 @@ impl Tunnel for Socks4 {
 
     fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>> {
         let Target::Address(SocketAddr::V4(address)) = target else {
-            let text = format!("SOCKS4 cannot ask for {target}: it has only IPv4 addresses");
+            let text = format!(
+                "SOCKS4 cannot ask for {}: it has only IPv4 addresses",
+                target.told()
+            );
             return Err(prose(io::ErrorKind::Unsupported, text));
         };
         let host = Host::Ip(*address.ip());

@@ -266,7 +266,7 @@ impl Line<'_> {
                 ..Failure::default()
             };
             Stop::with(
-                format!("the handshake for {target} failed: {error}"),
+                format!("the handshake for {} failed: {error}", target.told()),
                 failure,
             )
         })

@@ -77,6 +77,7 @@ impl Trial<'_> {
             Ok(_) if !spoken => Ok(Answer::Forwards),
             Ok(_) => Ok(Answer::Connected),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                let target = target.told();
                 Err(client.failed(format!("the request for {target} has no answer: {error}")))
             }
             Err(error) => Ok(Answer::Refused(error.to_string())),
