@@ -33,8 +33,8 @@ impl<T: Tunnel> Attached<T> {
         Attached { tunnel, running }
     }
 
-    /// Where the program forwards to, which only a proxy can be told: the test service listens
-    /// there.
+    /// Where the program forwards to: the test service listens there. Without this no check is made of
+    /// a forwarder; a proxy is told by the handshake, and needs none.
     #[must_use]
     pub fn service(mut self, address: SocketAddr) -> Attached<T> {
         self.running.service = Some(address);
@@ -73,13 +73,24 @@ impl<T: Tunnel> Tunnel for Attached<T> {
     }
 
     fn unsupported(&self, listen: Family, service: Family) -> Option<String> {
-        let other = |address: SocketAddr, family| {
-            let own = Family::of(address.ip());
-            (own != family).then(|| format!("it runs with the address {address}"))
-        };
-        other(self.running.listen, listen)
-            .or_else(|| other(self.running.service?, service))
-            .or_else(|| self.tunnel.unsupported(listen, service))
+        let Running {
+            listen: near,
+            service: far,
+        } = self.running;
+        if far.is_none() && matches!(self.kind(), Kind::Forward | Kind::ProxyProtocol) {
+            let reason = "where it forwards to is not known; see `Attached::service`";
+            return Some(reason.to_owned());
+        }
+        let other = |address: SocketAddr, family| Family::of(address.ip()) != family;
+        if other(near, listen) {
+            return Some(format!("it already runs, and listens on {near}"));
+        }
+        match far {
+            Some(far) if other(far, service) => {
+                Some(format!("it already runs, and forwards to {far}"))
+            }
+            _ => self.tunnel.unsupported(listen, service),
+        }
     }
 
     fn kind(&self) -> Kind {

@@ -50,7 +50,7 @@ fn a_proxy_that_already_runs_is_checked_and_left_alone() {
     }
     if combinations().contains(&"64") {
         let other = report.check("connectivity/64").unwrap();
-        let due = format!("it runs with the address {}", proxy.listen);
+        let due = format!("it already runs, and listens on {}", proxy.listen);
         assert_eq!(other.message(), due);
         let to_v6 = names(&report, "46", Outcome::Passed);
         assert!(
@@ -85,9 +85,19 @@ fn a_forwarder_that_already_runs_is_checked_with_the_service_that_it_knows() {
     if combinations().contains(&"46") {
         let other = report.check("connectivity/46").unwrap();
         assert_eq!(other.outcome(), Outcome::Skipped);
-        let due = format!("it runs with the address {service}");
+        let due = format!("it already runs, and forwards to {service}");
         assert_eq!(other.message(), due);
     }
+}
+
+#[test]
+fn nothing_is_checked_of_a_forwarder_whose_destination_is_not_known() {
+    let report = run(Attached::new(([127, 0, 0, 1], 1).into(), Forward::new()));
+    assert!(!report.is_success(), "{report}");
+    let check = report.check("connectivity/44").unwrap();
+    assert_eq!(check.outcome(), Outcome::Skipped, "{check}");
+    let due = "where it forwards to is not known; see `Attached::service`";
+    assert_eq!(check.message(), due);
 }
 
 #[test]
