@@ -96,8 +96,9 @@ impl TunnelHarness {
     }
 
     /// Makes only checks whose id matches this pattern as a whole, or one of several. `*` stands for
-    /// any characters, `?` for a single one. What a check stands on is made too, and not told; unless
-    /// it fails, and then what stands on it fails too.
+    /// any characters, slashes too, and `?` for a single one. What a check stands on is made too, and not
+    /// told; unless it fails, and then what stands on it fails too. A pattern that matches no check is in
+    /// [`Report::warnings`].
     ///
     /// ```
     /// # use loopback::TunnelHarness;
@@ -114,6 +115,7 @@ impl TunnelHarness {
 
     /// Skips the checks whose id matches this pattern, for `reason`: they are in the report as
     /// [skipped](crate::tunnel::Outcome::Skipped). What others stand on is made nevertheless, and not judged.
+    /// A pattern that matches no check is in [`Report::warnings`].
     #[must_use]
     pub fn skip(mut self, pattern: impl Into<String>, reason: impl Into<String>) -> TunnelHarness {
         let entry = (Glob::new(pattern), reason.into());
@@ -228,8 +230,9 @@ impl TunnelHarness {
     /// from it and not made again. So an interrupted run goes on where it was. The file is made if it is
     /// not there, and stays when the run is over: remove it to begin anew.
     ///
-    /// The file is of one run: tunnel, seed, sizes, segment size, strictness and the patterns of checks
-    /// must be the same.
+    /// The file is of one run: the tunnel's name, seed, sizes, segment size, strictness and the patterns of
+    /// checks must be the same. The program is not compared, and one that was built anew is not checked
+    /// again: [`Report::warnings`] says how many checks are the earlier run's.
     #[must_use]
     pub fn resume(mut self, path: impl Into<PathBuf>) -> TunnelHarness {
         self.options.resume = Some(path.into());

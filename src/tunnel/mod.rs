@@ -36,8 +36,11 @@
 //!
 //! # Checks, suites and verdicts
 //!
-//! A [`Suite`] is a group of checks. Each [`Check`] has an id (`connectivity/46/handshake`), a statement,
-//! the source of that, a [`Strictness`] and an [`Outcome`]. A statement with [`Strictness::Must`] that
+//! A [`Suite`] is a group of checks. Those of [`Connectivity`](Suite::Connectivity), [`Echo`](Suite::Echo)
+//! and [`Udp`](Suite::Udp) are made for each combination of families, all others on the first that the
+//! tunnel can do. Each [`Check`] has an id, a statement, the source of that, a [`Strictness`] and an
+//! [`Outcome`]. The ids are `connectivity/46/handshake`, where 46 is a client on IPv4 and a service on
+//! IPv6, and `closing/client-reset`. A statement with [`Strictness::Must`] that
 //! does not hold is a failure; any other deviates, and fails only in a
 //! [strict](crate::TunnelHarness::strict) run. What is known of a program is said with
 //! [`expect`](crate::TunnelHarness::expect) or [`skip`](crate::TunnelHarness::skip), with a reason.
@@ -60,7 +63,7 @@
 //! | `total` | the whole run as a suite, with the tunnel's name |
 //! | `suites` | a list of suites |
 //! | `expectations` | a list of `pattern`, `reason`, `state` (`met`, `gone`, `unused`) |
-//! | `warnings` | a list of texts: what went wrong with the run itself |
+//! | `warnings` | a list of texts: what is to be known of the run itself |
 //! | `checks` | a list of checks, in the order of the suites |
 //!
 //! Each suite:

@@ -149,6 +149,24 @@ impl Report {
     ///
     /// The same program and the same suites give the same names; values are coarse, so that they are
     /// mostly the same too.
+    ///
+    /// ```no_run
+    /// use loopback::TunnelHarness;
+    /// use loopback::tunnel::{Error, Socks5, Suite};
+    ///
+    /// # fn main() -> Result<(), Error> {
+    /// let behaviour = |program: &str| {
+    ///     let tunnel = Socks5::template(format!("{program} --listen {{listen}}"));
+    ///     let report = TunnelHarness::new(tunnel).suite(Suite::Behaviour).run()?;
+    ///     Ok::<_, Error>(report.behaviour())
+    /// };
+    /// let (old, new) = (behaviour("./proxy-1.0")?, behaviour("./proxy-1.1")?);
+    /// for changed in new.iter().filter(|record| !old.contains(record)) {
+    ///     println!("{changed:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn behaviour(&self) -> Vec<(String, String)> {
         let mut seen: Vec<(String, Vec<&str>)> = Vec::new();
         for check in &self.checks {
@@ -166,7 +184,8 @@ impl Report {
         seen.into_iter().map(line).collect()
     }
 
-    /// What went wrong with the run itself and did not stop it.
+    /// What is to be known of the run itself: a file that could not be written, checks that an earlier
+    /// run has made, patterns that no check matches.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

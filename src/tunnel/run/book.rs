@@ -46,6 +46,8 @@ struct State {
     /// Why a combination could not be run, in the same way.
     errors: Vec<(usize, Error)>,
     warnings: Vec<String>,
+    /// How many checks were taken from the journal.
+    taken: usize,
     /// The check that ended the run.
     ended_by: Option<String>,
 }
@@ -96,6 +98,7 @@ impl<'a> Book<'a> {
         let known = state.journal.as_mut().and_then(|j| j.take(task, round));
         match known {
             Some(checks) => {
+                state.taken += checks.len();
                 state.done.push((place, checks));
                 true
             }
@@ -164,11 +167,14 @@ impl<'a> Book<'a> {
             Some((_, error)) if !checks.iter().any(made) => return Err(error),
             _ => {}
         }
+        let mut warnings = state.warnings;
+        warnings.extend(not_made(self.options, state.taken));
+        warnings.extend(unmatched(self.options, &checks));
         Ok(Report {
             tunnel,
             expectations: expectations(self.options, &checks),
             checks,
-            warnings: state.warnings,
+            warnings,
             seed: self.options.seed,
             strict: self.options.strict,
             elapsed: self.begun.elapsed(),
@@ -400,6 +406,35 @@ impl Drop for Page<'_> {
     fn drop(&mut self) {
         self.book.add(self);
     }
+}
+
+/// That checks are an earlier run's, maybe of another program. A run of a file that nobody has removed
+/// makes none, and must not look as if it had.
+fn not_made(options: &Options, taken: usize) -> Option<String> {
+    let path = options.resume.as_ref().filter(|_| taken > 0)?;
+    let checks = match taken {
+        1 => "1 check was".to_owned(),
+        _ => format!("{taken} checks were"),
+    };
+    let file = path.display();
+    Some(format!(
+        "{checks} made by an earlier run, and taken from {file}"
+    ))
+}
+
+/// The patterns that choose or skip and match nothing: most often they are misspelt.
+fn unmatched(options: &Options, checks: &[Check]) -> Vec<String> {
+    let unused = |pattern: &&Glob| !checks.iter().any(|check| pattern.matches(&check.id));
+    // What is not chosen is not in the report, so that nothing is known of what would skip it.
+    let skip = options.skip.iter().filter(|_| options.only.is_empty());
+    let only = options.only.iter().map(|pattern| (pattern, "only"));
+    let all = only.chain(skip.map(|(pattern, _)| (pattern, "skip")));
+    all.filter(|(pattern, _)| unused(pattern))
+        .map(|(pattern, option)| {
+            let pattern = pattern.pattern();
+            format!("{option} {pattern}: no check of this run has such an id")
+        })
+        .collect()
 }
 
 /// What came of each expected deviation.

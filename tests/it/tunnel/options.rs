@@ -43,6 +43,21 @@ fn only_some_checks_are_told_though_others_are_made() {
         report.checks().is_empty() && !report.is_success(),
         "{report}"
     );
+    let due = "only no/such/check: no check of this run has such an id";
+    assert_eq!(report.warnings(), [due]);
+}
+
+#[test]
+fn a_pattern_that_nothing_matches_is_told() {
+    let report = harness("plain")
+        .skip("connectivity/44/name*", "not our business")
+        .skip("conectivity/*", "misspelt")
+        .run()
+        .unwrap();
+    let due = "skip conectivity/*: no check of this run has such an id";
+    assert_eq!(report.warnings(), [due]);
+    assert!(report.to_string().contains(&format!("warning: {due}\n")));
+    report.assert_passed();
 }
 
 #[test]
@@ -180,4 +195,9 @@ fn a_run_goes_on_from_its_file() {
     fs::remove_file(&path).unwrap();
     second.assert_passed();
     assert_eq!(second.checks(), first.checks());
+    // Otherwise nobody sees that the program was not even started.
+    let (count, path) = (first.checks().len(), path.display());
+    let due = format!("{count} checks were made by an earlier run, and taken from {path}");
+    assert_eq!(second.warnings(), [due]);
+    assert!(first.warnings().is_empty());
 }
