@@ -58,7 +58,7 @@ Without arguments it checks a small proxy and a small forwarder of its own.
   --file NAME PATH   a configuration file, written to {tmp}/NAME for each run
   --running          checks a program that already runs
   --suite NAME       runs this suite; may be given several times; \"all\" runs each; else connectivity
-  --only PATTERN     makes only checks with such an id: \"closing/44/*\"; may be given several times
+  --only PATTERN     makes only checks with such an id: \"closing/*\"; may be given several times
   --full             carries as much as a release deserves, and takes minutes
   --strict           whatever deviates fails
   --json FILE        writes the report as JSON too
@@ -68,6 +68,8 @@ Replaced in the program's arguments and in its files, for each run:
   {service} {service_ip} {service_port}    where connections are to end
   {client_ip}                              where the client connects from
   {outgoing_ip}                            where the program may connect from
+  {listen_host} {service_host} {outgoing_host} {client_host}   these IPs, IPv6 in brackets
+  {family} {service_family}                4 or 6: the family of {listen}, of {service}
   {user} {password}                        of --auth
   {tmp}                                    a folder of the run's own
 ";

@@ -14,6 +14,11 @@ use crate::deadline::prose;
 /// in, within each word, so that a value is never split. In a configuration file they are filled in
 /// everywhere.
 ///
+/// The program must stay in the foreground: one that goes to the background has ended. It is looked for
+/// as a shell does: in `PATH`, or where a path with a slash leads from the test's current folder. Start
+/// it through `env` to set a variable of its environment, and a line of a shell through `sh -c`; begin
+/// that with `exec` where possible, so that the program itself gets the signals.
+///
 /// | placeholder | value |
 /// |-|-|
 /// | `{listen}` `{listen_ip}` `{listen_port}` | where the program must listen |
@@ -34,15 +39,15 @@ use crate::deadline::prose;
 ///
 /// let microsocks = Socks5::template("microsocks -i {listen_ip} -p {listen_port} -b {outgoing_ip}");
 ///
-/// // The client of the pair is started when the server listens.
+/// // The client of the pair is started when the server listens. Its files want no brackets.
 /// let stunnel = Forward::template(
 ///     Template::new("stunnel4 {tmp}/server.conf")
 ///         .listens_on("{listen_2}")
 ///         .then("stunnel4 {tmp}/client.conf")
 ///         .file("server.conf", "foreground = yes\npid =\ncert = /etc/ssl/test.pem\n\
-///                [s]\naccept = {listen_2}\nconnect = {service}\n")
+///                [s]\naccept = {listen_ip}:{port_2}\nconnect = {service_ip}:{service_port}\n")
 ///         .file("client.conf", "foreground = yes\npid =\n\
-///                [c]\nclient = yes\naccept = {listen}\nconnect = {listen_2}\n"),
+///                [c]\nclient = yes\naccept = {listen_ip}:{listen_port}\nconnect = {listen_ip}:{port_2}\n"),
 /// );
 /// # let _ = (microsocks, stunnel);
 /// ```
