@@ -6,6 +6,11 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::deadline::Deadline;
 
 /// How many of the last bytes are kept.
 const KEPT: usize = 16 * 1024;
@@ -13,6 +18,10 @@ const KEPT: usize = 16 * 1024;
 const MARK: usize = 16;
 /// How much is read at once; the end mark is looked for in this much of the tail.
 const CHUNK: usize = 8 * 1024;
+/// How long the reader may take to meet the end mark. Only what nobody can find and end makes it miss it.
+const FINISH_LIMIT: Duration = Duration::from_secs(1);
+/// After which time the mark is written again.
+const AGAIN: Duration = Duration::from_millis(2);
 
 /// The output of a child and of all that it starts, standard output and error in one, in the order
 /// in which they were written.
@@ -22,13 +31,22 @@ pub(in crate::tunnel) struct Output {
     /// Our own writing end. Reading a pipe ends when its last writer is gone, and a grandchild may
     /// stay a writer for as long as it likes; so the reader is told by an end mark through here.
     writer: PipeWriter,
-    reader: Option<JoinHandle<()>>,
+    reader: Option<Reader>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    thread: JoinHandle<()>,
+    /// Is disconnected when the thread has nothing more to do.
+    done: Receiver<()>,
 }
 
 #[derive(Debug)]
 struct Shared {
     tail: Mutex<Tail>,
     ending: AtomicBool,
+    /// The reader ends with whatever it reads next.
+    given_up: AtomicBool,
     mark: [u8; MARK],
 }
 
@@ -46,16 +64,18 @@ impl Output {
         let shared = Arc::new(Shared {
             tail: Mutex::default(),
             ending: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             mark: mark(),
         });
         let for_thread = Arc::clone(&shared);
-        let reader = thread::Builder::new()
+        let (ends, done) = crossbeam_channel::bounded(0);
+        let thread = thread::Builder::new()
             .name("loopback-tunnel-output".into())
-            .spawn(move || for_thread.read(reader))?;
+            .spawn(move || for_thread.read(reader, ends))?;
         Ok(Output {
             shared,
             writer,
-            reader: Some(reader),
+            reader: Some(Reader { thread, done }),
         })
     }
 
@@ -65,16 +85,28 @@ impl Output {
     }
 
     /// Ends the reading once all that was written before this call has been read.
+    ///
+    /// A full pipe does not hold this up: the reader empties it until it meets the mark, and a write of
+    /// this length is never mixed with others (PIPE_BUF). But whoever has left the group and hides its
+    /// environment still shares the pipe. It may have made it non-blocking for all, so that the mark does
+    /// not get in, or read from it, so that the mark is lost: then it is written again.
     pub(in crate::tunnel) fn finish(&mut self) {
         let Some(reader) = self.reader.take() else {
             return;
         };
         self.shared.ending.store(true, Ordering::SeqCst);
-        // A full pipe does not hold this up: the reader empties it until it meets the mark. A write
-        // of this length is never mixed with others (PIPE_BUF), and fails only when the reader ended.
-        let _ = self.writer.write_all(&self.shared.mark);
-        // A panic in it can only mean that some output is missing.
-        let _ = reader.join();
+        let deadline = Deadline::new(FINISH_LIMIT, "the output to end");
+        loop {
+            // It fails where the pipe is full, or the reader has ended.
+            let _ = self.writer.write(&self.shared.mark);
+            match reader.done.recv_timeout(AGAIN) {
+                Err(RecvTimeoutError::Timeout) if !deadline.expired() => {}
+                Err(RecvTimeoutError::Timeout) => break,
+                // A panic in it can only mean that some output is missing.
+                _ => return drop(reader.thread.join()),
+            }
+        }
+        self.shared.given_up.store(true, Ordering::SeqCst);
     }
 
     /// The text so far; says so when its beginning is missing.
@@ -99,11 +131,12 @@ impl Shared {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, mut pipe: PipeReader) {
+    fn read(&self, mut pipe: PipeReader, _ends: Sender<()>) {
         let mut chunk = [0; CHUNK];
         loop {
             match pipe.read(&mut chunk) {
                 Ok(0) => return,
+                Ok(_) if self.given_up.load(Ordering::SeqCst) => return,
                 Ok(length) => {
                     let mut tail = self.tail();
                     tail.push(&chunk[..length]);
@@ -195,6 +228,42 @@ mod tests {
         stop.store(true, Ordering::SeqCst);
         writer.join().unwrap();
         assert!(output.text().bytes().all(|b| b.is_ascii()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_writer_that_makes_the_pipe_non_blocking_does_not_hold_up_the_end() {
+        let mut output = Output::capture().unwrap();
+        let flood = std::os::fd::OwnedFd::from(output.writer.try_clone().unwrap());
+        let mut flood = mio::unix::pipe::Sender::from(flood);
+        flood.set_nonblocking(true).unwrap();
+        let ended = |result: io::Result<usize>| {
+            result.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
+        };
+        // The pipe breaks when the reader has ended.
+        let writer = thread::spawn(move || while !ended(flood.write(&[b'f'; 4096])) {});
+        output.finish();
+        drop(output);
+        writer.join().unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_reader_of_the_same_pipe_does_not_hold_up_the_end() {
+        use std::os::fd::AsRawFd;
+        let mut output = Output::capture().unwrap();
+        let path = format!("/proc/self/fd/{}", output.writer.as_raw_fd());
+        let thieves: Vec<_> = (0..4)
+            .map(|_| {
+                let mut thief = std::fs::File::open(&path).unwrap();
+                thread::spawn(move || while thief.read(&mut [0; 4096]).unwrap() > 0 {})
+            })
+            .collect();
+        output.finish();
+        drop(output);
+        for thief in thieves {
+            thief.join().unwrap();
+        }
     }
 
     #[test]
