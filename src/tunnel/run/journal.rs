@@ -78,38 +78,65 @@ impl Journal {
             .map_err(|error| format!("cannot write to {}: {error}", self.path.display()))
     }
 
+    /// Nothing is changed of a file that is not this run's.
     fn read(path: &Path, header: &str) -> io::Result<Journal> {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).append(true).create(true).open(path)?;
-        let mut text = String::new();
-        (&mut file).take(LONGEST).read_to_string(&mut text)?;
-        let whole = text.rfind('\n').map_or(0, |at| at + 1);
-        file.set_len(whole as u64)?;
-        let mut lines = text[..whole].lines();
-        let known = match lines.next() {
-            None => {
-                file.write_all(format!("{header}\n").as_bytes())?;
-                Vec::new()
-            }
-            Some(line) if line != header => {
-                let text = format!("it is of another run: {}", difference(line, header));
-                return Err(prose(io::ErrorKind::InvalidData, text));
-            }
-            Some(_) => lines
-                .enumerate()
-                .map(|(index, line)| entry(line).map_err(|error| (index + 2, error)))
-                .collect::<Result<_, _>>()
-                .map_err(|(number, error)| {
-                    let message = format!("line {number}: {error}");
-                    io::Error::new(io::ErrorKind::InvalidData, message)
-                })?,
+        // Reading of anything else may never end.
+        if !file.metadata()?.is_file() {
+            return Err(invalid("it is not a regular file".to_owned()));
+        }
+        let mut bytes = Vec::new();
+        (&mut file).take(LONGEST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > LONGEST {
+            let text = format!("it is longer than {} MiB", LONGEST >> 20);
+            return Err(invalid(text));
+        }
+        let whole = bytes
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |at| at + 1);
+        let (lines, rest) = bytes.split_at(whole);
+        let known = match whole {
+            // The run may have been interrupted while it wrote its first line.
+            0 if header.as_bytes().starts_with(rest) => None,
+            0 => return Err(of_another("its first line does not tell of a run")),
+            _ => Some(entries(lines, header)?),
         };
+        file.set_len(whole as u64)?;
+        if known.is_none() {
+            file.write_all(format!("{header}\n").as_bytes())?;
+        }
         Ok(Journal {
             path: path.to_owned(),
             file,
-            known,
+            known: known.unwrap_or_default(),
         })
     }
+}
+
+/// What the whole lines of a file tell, the first of which must be `header`.
+fn entries(lines: &[u8], header: &str) -> io::Result<Vec<Entry>> {
+    let text = std::str::from_utf8(lines).map_err(|_| invalid("it is not UTF-8".to_owned()))?;
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    if first != header {
+        return Err(of_another(&difference(first, header)));
+    }
+    lines
+        .zip(2..)
+        .map(|(line, number)| {
+            entry(line).map_err(|error| invalid(format!("line {number}: {error}")))
+        })
+        .collect()
+}
+
+fn of_another(difference: &str) -> io::Error {
+    invalid(format!("it is of another run: {difference}"))
+}
+
+fn invalid(text: String) -> io::Error {
+    prose(io::ErrorKind::InvalidData, text)
 }
 
 /// What must be the same for checks to be those of one run.

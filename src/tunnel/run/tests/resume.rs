@@ -165,3 +165,54 @@ fn a_file_of_another_run_is_refused() {
     let error = run(&forwarder(), &nowhere, &[table(&[GOOD])]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Resume);
 }
+
+#[test]
+fn a_file_that_is_no_runs_stays_as_it_is() {
+    let file = File::new("foreign");
+    let refused = |options: &Options| {
+        let error = run(&forwarder(), options, &[table(&[GOOD])]).unwrap_err();
+        error.to_string()
+    };
+    let other = "it is of another run: its first line does not tell of a run";
+    // The last line of some has no end, as one that was being written.
+    for (bytes, due) in [
+        (&b"somebody's only note"[..], other),
+        (b"one\ntwo", other),
+        (b"\xff\xfe", other),
+        (b"\xff\n", "it is not UTF-8"),
+    ] {
+        fs::write(&file.0, bytes).unwrap();
+        let text = refused(&file.options());
+        assert!(text.ends_with(due), "{text}");
+        assert_eq!(fs::read(&file.0).unwrap(), bytes);
+    }
+    if cfg!(unix) {
+        let device = Options {
+            resume: Some("/dev/null".into()),
+            ..options()
+        };
+        let due = "cannot go on with the run in /dev/null: it is not a regular file";
+        assert_eq!(refused(&device), due);
+    }
+}
+
+#[test]
+fn a_run_goes_on_wherever_its_file_was_cut() {
+    let file = File::new("cut");
+    run_with(&file.options(), &[GOOD]).assert_passed();
+    // What a program says may be in any script.
+    let text = file.text().replace("\"statement\":\"", "\"statement\":\"ü");
+    let (header, letter) = (text.find('\n').unwrap(), text.find('ü').unwrap());
+    for cut in [
+        1,
+        header,
+        header + 1,
+        header + 2,
+        letter + 1,
+        text.len() - 1,
+    ] {
+        fs::write(&file.0, &text.as_bytes()[..cut]).unwrap();
+        run_with(&file.options(), &[GOOD]).assert_passed();
+        assert_eq!(file.text().lines().count(), 2, "{cut}");
+    }
+}
