@@ -75,7 +75,9 @@ pub(in crate::tunnel) fn run(
         let work = || Lane::new(&book, &groups).work(&tasks, &next);
         thread::scope(|scope| {
             let others = 1..jobs.min(tasks.len());
-            let others: Vec<_> = others.map(|_| scope.spawn(work)).collect();
+            // Where no more threads can be had, the others do all.
+            let lane = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+            let others: Vec<_> = others.filter_map(lane).collect();
             work();
             for lane in others {
                 // The user's own code may panic: the test gets that panic, not one about a thread.
