@@ -154,6 +154,10 @@ pub(in crate::tunnel) fn connect_from(
 ) -> io::Result<std::net::TcpStream> {
     let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
     socket.bind(&SockAddr::from(SocketAddr::new(client, 0)))?;
+    // Its port is its own; but what is left of it for a minute must not keep a service from listening
+    // there. After thousands of connections hardly a port would be free on all of several addresses.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
     socket.connect_timeout(&SockAddr::from(server), limit)?;
     let stream = std::net::TcpStream::from(socket);
     // With nobody listening, TCP lets a socket connect to itself when its own port is that port.
@@ -305,5 +309,15 @@ mod tests {
         let foreign = IpAddr::from([192, 0, 2, 77]);
         assert!(can_connect(Ipv4Addr::LOCALHOST.into(), foreign).is_err());
         assert!(can_connect(foreign, Ipv4Addr::LOCALHOST.into()).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_client_keeps_no_service_from_its_port() {
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let service = Service::bind(&[ip]).unwrap();
+        let client = connect_from(ip, service.addr(), PAIR_LIMIT).unwrap();
+        // While it is open and after it, for a minute, alike.
+        Service::bind_at(client.local_addr().unwrap()).unwrap();
     }
 }
