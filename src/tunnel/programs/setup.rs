@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::{self, Command};
 use std::{env, fmt};
 
@@ -147,7 +147,8 @@ impl Folder {
         let mut builder = DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        let parent = env::temp_dir();
+        // The programs may run in another folder than we.
+        let parent = path::absolute(env::temp_dir())?;
         let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
         for _ in 0..ATTEMPTS {
             let random = RandomState::new().hash_one(0);
@@ -167,7 +168,11 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        let removed = fs::remove_dir_all(&self.path).or_else(|_| {
+            open_up(&self.path);
+            fs::remove_dir_all(&self.path)
+        });
+        if let Err(error) = removed {
             log::warn!(
                 target: "loopback::tunnel",
                 "cannot remove {}: {error}",
@@ -176,6 +181,24 @@ impl Drop for Folder {
         }
     }
 }
+
+/// Makes folders of ours removable again that a program has made read-only, as some do with caches.
+#[cfg(unix)]
+fn open_up(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    // What cannot be opened is not removed, and that is told.
+    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // A link to a folder is none.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
+/// Elsewhere it is not folders that are read-only.
+#[cfg(not(unix))]
+fn open_up(_folder: &Path) {}
 
 #[cfg(test)]
 mod tests {
@@ -216,5 +239,29 @@ mod tests {
         assert_eq!(setup.further(2).unwrap(), second);
         assert_ne!(setup.further(3).unwrap(), second);
         assert_eq!(second.ip(), setup.route().listen.ip());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_a_program_has_locked_is_removed_too() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let lock = |path: &Path| {
+            fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        };
+        let mut setup = setup();
+        let mut elsewhere = tests::setup();
+        let other = elsewhere.tmp().unwrap().join("other");
+        fs::create_dir(&other).unwrap();
+        lock(&other);
+        let tmp = setup.tmp().unwrap().to_owned();
+        fs::create_dir_all(tmp.join("a/b")).unwrap();
+        fs::write(tmp.join("a/b/file"), "").unwrap();
+        symlink(&other, tmp.join("a/link")).unwrap();
+        lock(&tmp.join("a/b"));
+        lock(&tmp.join("a"));
+        drop(setup);
+        assert!(!tmp.exists());
+        let mode = fs::metadata(&other).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0, "what a link leads to stays as it is");
     }
 }

@@ -300,7 +300,7 @@ fn value(gap: &str, setup: &mut Setup, login: &Login<'_>) -> io::Result<Option<S
         "service_family" => route.families()[1..].to_owned(),
         "user" => secret("user", login.user)?,
         "password" => secret("password", login.password)?,
-        "tmp" => setup.tmp()?.to_string_lossy().into_owned(),
+        "tmp" => tmp(setup)?,
         _ => return further_port(gap, setup),
     }))
 }
@@ -326,6 +326,12 @@ fn host(ip: std::net::IpAddr) -> String {
         std::net::IpAddr::V4(ip) => ip.to_string(),
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),
     }
+}
+
+fn tmp(setup: &mut Setup) -> io::Result<String> {
+    let path = setup.tmp()?;
+    let not_text = || invalid(format!("the folder {} is not UTF-8", path.display()));
+    Ok(path.to_str().ok_or_else(not_text)?.to_owned())
 }
 
 fn secret(what: &str, bytes: Option<&[u8]>) -> io::Result<String> {
