@@ -172,7 +172,11 @@ impl<'a> Program<'a> {
                 let message = format!("the program ended before it listened on {listen}");
                 return Err(Stop::failed(message));
             }
-            if !may_come_later(&error) || deadline.expired() {
+            if !may_come_later(&error) {
+                let message = format!("cannot connect to {listen} from {client}: {error}");
+                return Err(Stop::failed(message));
+            }
+            if deadline.expired() {
                 return Err(Stop::failed(format!(
                     "nothing listens on {listen} after {:.1?}: connecting from {client}: {error}",
                     deadline.elapsed(),
