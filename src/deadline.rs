@@ -65,9 +65,19 @@ impl Deadline {
             io::ErrorKind::TimedOut,
             format!(
                 "timed out after {:?} waiting for {}{so_far}",
-                self.limit, self.what
+                readable(self.limit),
+                self.what
             ),
         )
+    }
+}
+
+/// What was left of another wait is no round number: only its milliseconds are told.
+fn readable(limit: Duration) -> Duration {
+    let whole = || u64::try_from((limit.as_micros() + 500) / 1000).ok();
+    match limit >= Duration::from_secs(1) {
+        true => whole().map_or(limit, Duration::from_millis),
+        false => limit,
     }
 }
 
@@ -103,6 +113,19 @@ mod tests {
             deadline.error("; 3 bytes came").to_string(),
             "timed out after 0ns waiting for a line; 3 bytes came"
         );
+    }
+
+    #[test]
+    fn a_long_wait_is_told_in_milliseconds() {
+        for (nanos, due) in [
+            (1_999_948_704, "2s"),
+            (3_998_958_539, "3.999s"),
+            (1_500_000_000, "1.5s"),
+            (20_000_001, "20.000001ms"),
+        ] {
+            assert_eq!(format!("{:?}", readable(Duration::from_nanos(nanos))), due);
+        }
+        assert_eq!(readable(Duration::MAX), Duration::MAX);
     }
 
     #[test]
