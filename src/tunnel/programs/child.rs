@@ -49,7 +49,7 @@ pub(in crate::tunnel) struct Told {
 /// How a program ended.
 #[derive(Debug, Clone)]
 pub(in crate::tunnel) struct End {
-    /// `None` only if not even KILL ended it in time.
+    /// `None` if not even KILL ended it in time, or somebody else has waited for it.
     pub(in crate::tunnel) status: Option<ExitStatus>,
     /// It had ended before it was told to.
     pub(in crate::tunnel) by_itself: bool,
@@ -246,7 +246,9 @@ impl End {
     pub(in crate::tunnel) fn how(&self) -> String {
         let how = match self.status {
             Some(status) => describe(status),
-            None => "still there after KILL".to_owned(),
+            None if self.killed => "still there after KILL".to_owned(),
+            // Somebody else has waited for it: the kernel, where the test's process ignores SIGCHLD.
+            None => "ended, and the system does not tell how".to_owned(),
         };
         let (signal, elapsed) = (self.signal.name(), self.elapsed);
         match (self.by_itself, self.killed) {
@@ -416,6 +418,17 @@ mod tests {
         assert!(end.killed, "{end:?}");
         assert!(begun.elapsed() < LIMIT);
         assert_eq!(describe(end.status.unwrap()), "killed by signal 9");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_end_that_somebody_else_has_waited_for_is_an_end() {
+        let mut child = shell("exit 3");
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        nix::sys::wait::waitpid(pid, None).unwrap();
+        let end = child.stop(LIMIT);
+        let due = "ended, and the system does not tell how, by itself";
+        assert_eq!(end.describe(), due);
     }
 
     #[test]
