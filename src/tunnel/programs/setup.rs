@@ -246,7 +246,7 @@ mod tests {
     fn a_folder_that_a_program_has_locked_is_removed_too() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let lock = |path: &Path| {
-            fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
         };
         let mut setup = setup();
         let mut elsewhere = tests::setup();
