@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::server::failure::panic_message;
@@ -64,12 +64,12 @@ pub(in crate::tunnel) fn run(
     let tasks = tasks(tunnel, options, tables, &addresses);
     let (alone, together): (Vec<&Task<'_>>, _) = tasks.iter().partition(|task| task.is_alone());
     let groups = Groups::default();
-    // Measurements come last, when nobody else is left.
-    // What already runs may have one service for all.
     let jobs = match tunnel.running() {
+        // What already runs may have one service for all.
         Some(_) => 1,
         None => options.jobs.max(1),
     };
+    // Measurements come last, when nobody else is left.
     for (tasks, jobs) in [(together, jobs), (alone, 1)] {
         let next = AtomicUsize::new(0);
         let work = || Lane::new(&book, &groups).work(&tasks, &next);
@@ -406,7 +406,7 @@ impl<'a> Lane<'a> {
             self.give_back();
         }
         let group = self.groups.of(task);
-        // Whoever comes first finds out for all; that wait is bounded by the check's deadline.
+        // Whoever comes first finds out for all; that wait is bounded by the deadlines of two checks.
         let mut found = group.lock().unwrap_or_else(PoisonError::into_inner);
         match *found {
             Found::Fails(rule) => Err(NoProgram::Told(rule)),
@@ -436,21 +436,22 @@ impl<'a> Lane<'a> {
 
     /// The first start in a group, and what it stands on; what of that fails is written down.
     fn first_start(&self, task: &Task<'a>, site: &Site<'a>) -> Result<Program<'a>, &'static Rule> {
+        let begun = Instant::now();
         let mut program = site.start().map_err(|error| {
             let stop = Stop::failed(error.to_string());
-            self.tell(task, &START, stop, None);
+            self.tell(task, &START, stop, begun.elapsed(), None);
             self.book.keep_error(task.place, error);
             &START
         })?;
         if let Err(stop) = self.get_ready(&mut program) {
-            self.tell(task, &START, stop, Some(program));
+            self.tell(task, &START, stop, begun.elapsed(), Some(program));
             return Err(&START);
         }
         if matches!(task.work, Work::Plan(_, _, true)) {
             let deadline = Deadline::new(self.book.limit(1), "an ordinary connection");
             let both = program.open(None, &deadline);
             if let Err(stop) = both.and_then(|both| both.whole(&deadline)) {
-                self.tell(task, &ORDINARY, stop, Some(program));
+                self.tell(task, &ORDINARY, stop, deadline.elapsed(), Some(program));
                 return Err(&ORDINARY);
             }
         }
@@ -458,17 +459,24 @@ impl<'a> Lane<'a> {
     }
 
     /// Writes down that `rule` does not hold in a group, whether anybody asked for it or not.
-    fn tell(&self, task: &Task<'a>, rule: &Rule, stop: Stop, program: Option<Program<'a>>) {
+    fn tell(
+        &self,
+        task: &Task<'a>,
+        rule: &Rule,
+        stop: Stop,
+        elapsed: Duration,
+        program: Option<Program<'a>>,
+    ) {
         let group = task.group.clone();
         let name = format!("{group}/{}", rule.name);
         let mut page = self.book.page(task.place, name, group, task.round);
         page.make_again();
         page.tell_all();
         let Some(mut program) = program else {
-            return page.write(rule, Err(stop), Seen::default(), Duration::ZERO);
+            return page.write(rule, Err(stop), Seen::default(), elapsed);
         };
         page.set_route(program.line().route);
-        page.write(rule, Err(stop), Seen::default(), self.book.limit(1));
+        page.write(rule, Err(stop), Seen::default(), elapsed);
         page.explain(&program.explain(LAST_GRACE));
     }
 

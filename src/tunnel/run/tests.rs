@@ -6,7 +6,6 @@ mod resume;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{self, Command};
-use std::time::Instant;
 use std::{env, thread};
 
 use super::*;
@@ -316,6 +315,7 @@ fn a_program_that_does_not_start_is_told_once_and_its_checks_are_not_reached() {
             .starts_with("the program ended before it listened"),
         "{start}"
     );
+    assert!(start.elapsed() < PATIENT / 2, "noticed at once: {start}");
     for name in ["good", "also-good"] {
         let skipped = check(&report, name, Outcome::Skipped);
         assert_eq!(skipped.message(), "not reached, as toy/44/start failed");
