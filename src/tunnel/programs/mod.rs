@@ -12,10 +12,11 @@ pub(in crate::tunnel) mod template;
 pub(in crate::tunnel) mod usage;
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, prose};
 use crate::tunnel::ends::conversation::Stop;
 use crate::tunnel::error::{Error, ErrorKind};
 use crate::tunnel::report::Ended;
@@ -56,13 +57,13 @@ impl Programs {
         let setup = programs.setup.insert(Setup::new(*route, ports.clone()));
         let fail = |source| {
             let message = format!("cannot make the command for {}", tunnel.slug());
-            Error::new(ErrorKind::Program, message, source)
+            Error::new(ErrorKind::Program, message, Some(source))
         };
-        let made = tunnel.programs(setup).map_err(|error| fail(Some(error)))?;
+        let made = tunnel.programs(setup).map_err(fail)?;
         programs.waiting = made.into();
         match programs.waiting.pop_front() {
             Some(first) => programs.spawn(first)?,
-            None => return Err(fail(None)),
+            None => return Err(fail(none_given())),
         }
         Ok(programs)
     }
@@ -197,6 +198,12 @@ impl Programs {
         }
         Ok(())
     }
+}
+
+/// The error of a kind of tunnel that neither gives a program nor tells where one runs.
+fn none_given() -> io::Error {
+    let text = "it gives no program, and tells of none that runs".to_owned();
+    prose(io::ErrorKind::InvalidInput, text)
 }
 
 impl Drop for Programs {

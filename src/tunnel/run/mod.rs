@@ -58,7 +58,10 @@ pub(in crate::tunnel) fn run(
     let deadline = Deadline::new(limit, "addresses that can connect");
     let addresses = Addresses::find(options.interfaces, &deadline);
     if addresses.is_empty() {
-        let message = "no two addresses of this machine can connect to each other".to_owned();
+        let message = match deadline.check() {
+            Ok(_) => "no two addresses of this machine can connect to each other".to_owned(),
+            Err(error) => error.to_string(),
+        };
         return Err(Error::new(ErrorKind::Address, message, None));
     }
     let tasks = tasks(tunnel, options, tables, &addresses);

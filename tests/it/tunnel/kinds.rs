@@ -536,3 +536,26 @@ impl Tunnel for ByHand {
 fn a_kind_of_the_users_own_may_have_several_programs() {
     passes(ByHand, ALL);
 }
+
+/// A kind that forgets its programs.
+struct Empty;
+
+impl Tunnel for Empty {
+    fn slug(&self) -> String {
+        "empty".to_owned()
+    }
+
+    fn programs(&self, _setup: &mut Setup) -> io::Result<Vec<Program>> {
+        Ok(Vec::new())
+    }
+
+    fn handshake(&self, _stream: &mut Stream, _target: &Target) -> io::Result<Option<SocketAddr>> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_kind_without_a_program_is_an_error_that_says_so() {
+    let due = "cannot make the command for empty: it gives no program, and tells of none that runs";
+    assert_eq!(error(Empty), due);
+}
