@@ -93,8 +93,8 @@
 //! | `measures` | `bytes` (of payload), `connections`, `throughput` (bytes a second, or `null`), `latency` (`null`, or `count`, `p50_ns`, `p99_ns`, `max_ns`), `records` (a list of `name`, `value`) |
 //! | `failure` | `null`, or `sent`, `expected`, `received`, and `programs`: a list of `name`, `command`, `exit` (how it ended) and `output` (the last of it), in the order of their start |
 //!
-//! `sent`, `expected` and `received` are `null`, or bytes: `length` is how many there were, `hex` and
-//! `text` (with escapes) hold at most 4096 of them, which begin at byte `from`.
+//! `sent`, `expected` and `received` are `null`, or bytes: `length` is how many the report has (see
+//! [`Failure`]), `hex` and `text` (with escapes) hold at most 4096 of them, which begin at byte `from`.
 //!
 //! # Implementation notes
 //!

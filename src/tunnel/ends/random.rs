@@ -1,6 +1,7 @@
 //! Data that looks random and comes again with the same seed.
 
-/// SplitMix64: a counter whose steps are scattered by multiplying and shifting. Good enough to tell mixed-up bytes apart; no use for secrets.
+/// SplitMix64: a counter whose steps are scattered by multiplying and shifting. Good enough to tell
+/// mixed-up bytes apart; no use for secrets.
 #[derive(Debug, Clone)]
 pub(in crate::tunnel) struct Random {
     state: u64,

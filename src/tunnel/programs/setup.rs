@@ -24,9 +24,9 @@ pub struct Program {
 
 impl Program {
     /// A program that runs in the foreground. Its standard input, output and error, and its process
-    /// group, are set by the harness; so is `LC_ALL`, to a UTF-8 locale of this machine, unless
-    /// the command sets `LC_ALL`, `LC_CTYPE` or `LANG`. A relative path of a program is relative to the test's current
-    /// folder, also when the command sets another.
+    /// group, are set by the harness; so is `LC_ALL`, to a UTF-8 locale of this machine, unless the
+    /// command sets `LC_ALL`, `LC_CTYPE` or `LANG`. A relative path of a program is relative to the
+    /// test's current folder, also when the command sets another.
     pub fn new(command: Command) -> Program {
         Program {
             command,
@@ -34,9 +34,9 @@ impl Program {
         }
     }
 
-    /// The next program is started when this one listens here; otherwise at once. On Linux the
-    /// kernel is asked for that, elsewhere this is found out by connecting. The last program needs none: the harness
-    /// waits until it can connect to [`Route::listen`].
+    /// The next program is started when this one listens here; otherwise at once. On Linux the kernel
+    /// is asked for that, elsewhere this is found out by connecting. The last program needs none: the
+    /// harness waits until it can connect to [`Route::listen`].
     #[must_use]
     pub fn listens_on(mut self, address: SocketAddr) -> Program {
         self.listens_on = Some(address);

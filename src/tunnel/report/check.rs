@@ -219,17 +219,18 @@ impl Outcome {
 }
 
 impl Failure {
-    /// What was sent before, if that explains anything: the first bytes.
+    /// What was sent before, if that explains anything: the first bytes, at most 4096.
     pub fn sent(&self) -> Option<&[u8]> {
         self.sent.as_deref()
     }
 
-    /// What should have come.
+    /// What should have come: of many bytes those around the first that differs, of which the check's
+    /// message tells where it is.
     pub fn expected(&self) -> Option<&[u8]> {
         self.expected.as_deref()
     }
 
-    /// What came instead: the first bytes.
+    /// What came instead, the same part of it.
     pub fn received(&self) -> Option<&[u8]> {
         self.received.as_deref()
     }
