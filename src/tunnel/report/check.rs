@@ -28,6 +28,7 @@ pub struct Check {
 
 /// How binding a statement is: what becomes of a check whose statement does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Strictness {
     /// A program that breaks it is wrong: the check fails.
     Must,

@@ -79,6 +79,7 @@ pub struct Expectation {
 
 /// What came of an expected deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ExpectationState {
     /// A check with such an id deviated.
     Met,

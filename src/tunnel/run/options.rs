@@ -19,6 +19,7 @@ const JOBS: usize = 4;
 
 /// How much a check does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Sizes {
     /// Enough to find what is wrong in most programs, within seconds.
     #[default]
