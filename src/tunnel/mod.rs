@@ -101,6 +101,14 @@
 //! - The rooms: `kinds` know how a tunnel is asked for a connection, `programs` start and end what runs,
 //!   `ends` are the test's client and service and what they say, `suites` hold the checks, `run` makes
 //!   and judges them, `report` tells of them.
+//! - Where to change what. A check: a line in the table of its suite, `suites/<name>.rs`; of a protocol in
+//!   `suites/conformance`, with the statement that it shows in `suites/statements.rs`. A suite: a file,
+//!   told in `suites/mod.rs`. A kind: a file in `kinds`, what it speaks in `src/proto`, a [`Kind`], and its
+//!   table in `suites/conformance/mod.rs`. An option: a method in `harness.rs` and a field in
+//!   `run/options.rs`; if checks come out otherwise by it, a member of the header in `run/journal.rs`. A
+//!   placeholder: a line in `programs/template.rs`. A key of the JSON: `report/json.rs`, and the tables
+//!   above. What a verdict rests on: a mutation of `examples/mutant_proxy`, and its row in
+//!   `tests/it/tunnel/mutant/table`; what real programs do is in `tests/programs/recipes`.
 //! - A suite is a table of plans (`plan`); their bodies work with a `trial` and only tell what they saw.
 //!   The frame (`run`, `book`) starts programs, makes checks side by side, and judges by strictness and
 //!   the run's options.
