@@ -153,6 +153,10 @@ pub(in crate::tunnel) fn connect_from(
     limit: Duration,
 ) -> io::Result<std::net::TcpStream> {
     let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+    // Its port stays behind in TIME_WAIT for a minute, where a busy machine has thousands: without this no
+    // service could listen there meanwhile. The port that is given now is nobody's all the same.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
     socket.bind(&SockAddr::from(SocketAddr::new(client, 0)))?;
     // Its port is its own; but what is left of it for a minute must not keep a service from listening
     // there. After thousands of connections hardly a port would be free on all of several addresses.
@@ -291,6 +295,22 @@ mod tests {
         }));
         let loopback = |pair: &Pair| pair.server.is_loopback() && pair.client.is_loopback();
         assert!(found.pairs.iter().all(loopback));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_port_that_was_connected_from_can_be_listened_at() {
+        use std::io::Read;
+        let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let listener = std::net::TcpListener::bind((localhost, 0)).unwrap();
+        let limit = Duration::from_secs(20);
+        let near = connect_from(localhost, listener.local_addr().unwrap(), limit).unwrap();
+        let (mut far, peer) = listener.accept().unwrap();
+        // Who closes first is the one whose port stays behind.
+        drop(near);
+        assert_eq!(far.read(&mut [0]).unwrap(), 0);
+        drop(far);
+        std::net::TcpListener::bind(peer).unwrap();
     }
 
     #[test]
