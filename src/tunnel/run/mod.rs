@@ -380,10 +380,12 @@ impl<'a> Lane<'a> {
             done => done,
         };
         let failed = !matches!(done, Ok(()) | Err(Stop::Unsupported(_) | Stop::Skipped(_)));
+        // One that was told to end may be seen to run for a moment, when its connections have closed.
+        let may_stay = !plan.own && !seen.may_end;
         page.write(&plan.rule, done, seen, elapsed);
         if failed {
             page.explain(&program.explain(LAST_GRACE));
-        } else if !plan.own && program.is_as_new() {
+        } else if may_stay && program.is_as_new() {
             self.shared = Some(Shared {
                 group: task.group.clone(),
                 round: task.round,
