@@ -45,6 +45,10 @@
 //! [strict](crate::TunnelHarness::strict) run. What is known of a program is said with
 //! [`expect`](crate::TunnelHarness::expect) or [`skip`](crate::TunnelHarness::skip), with a reason.
 //!
+//! Two checks are in the report only where they fail, and then all others of their suite are skipped:
+//! `start`, that the program listens at all (in [`Suite::Connectivity`] always), and `ordinary`, that
+//! an ordinary connection works, without which the other checks of some suites say nothing.
+//!
 //! [`Suite::Behaviour`] judges nothing: what the standards leave open is recorded under names that stay
 //! the same, for [`Report::behaviour`].
 //!
