@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use nix::sys::socket::sockopt;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::service::Service;
@@ -153,10 +155,10 @@ pub(in crate::tunnel) fn connect_from(
     limit: Duration,
 ) -> io::Result<std::net::TcpStream> {
     let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
-    // Its port stays behind in TIME_WAIT for a minute, where a busy machine has thousands: without this no
-    // service could listen there meanwhile. The port that is given now is nobody's all the same.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
+    // Otherwise each connection keeps its port from everybody for a minute after its end, from the
+    // program under test too, and a machine has some 28,000. An older kernel does without.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::socket::setsockopt(&socket, sockopt::IpBindAddressNoPort, &true);
     socket.bind(&SockAddr::from(SocketAddr::new(client, 0)))?;
     // Its port is its own; but what is left of it for a minute must not keep a service from listening
     // there. After thousands of connections hardly a port would be free on all of several addresses.
