@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use std::{fs, process, thread};
+use std::{env, fs, process, thread};
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{Check, Family, Outcome, Report, Sizes, Strictness, Suite};
@@ -17,15 +17,29 @@ use super::Protocol;
 const SHORT: Duration = Duration::from_secs(3);
 /// What a program gets to end that is known not to end.
 const BRIEF: Duration = Duration::from_millis(300);
-/// How many rows run at once.
-const AT_ONCE: usize = 6;
+/// How many rows run at once: they wait more than they work.
+const AT_ONCE: usize = 10;
 /// How many checks of one row run at once, where they only wait.
 const WAITING: usize = 32;
+/// The variable that asks for all suites.
+const WHOLE: &str = "LOOPBACK_WHOLE_TABLE";
+/// The suites that are quick.
+const QUICK: [Suite; 7] = [
+    Suite::Connectivity,
+    Suite::Echo,
+    Suite::DataQuality,
+    Suite::PingPong,
+    Suite::Punishment,
+    Suite::Closing,
+    Suite::Faults,
+];
 /// Far more than a row needs.
 const ROW: Duration = Duration::from_secs(900);
 
 /// What all suites say of one mutation, run together with quick sizes and on one combination of
-/// families unless the row says otherwise.
+/// families unless the row says otherwise. That takes minutes, so an ordinary run is made of the suites that
+/// the row names and of the quick ones, without messages that are cut, which make the same check again and
+/// again. With [`WHOLE`] in the environment it is all suites.
 ///
 /// Lists are of patterns of ids, in which `*` stands for any characters; one that stands for a check stands
 /// for its `/cut` too. Each must match a check that is made.
@@ -130,6 +144,36 @@ impl Row {
         self
     }
 
+    /// The patterns of checks that it says something of.
+    fn named(&self) -> impl Iterator<Item = &'static str> {
+        let lists = [
+            self.breaks,
+            self.some,
+            self.hangs,
+            self.unsupported,
+            self.only,
+        ];
+        lists.into_iter().flatten().copied()
+    }
+
+    fn needs_cuts(&self) -> bool {
+        self.named().any(|id| id.ends_with("/cut"))
+    }
+
+    fn suites(&self) -> Vec<Suite> {
+        let names = |suite: &Suite| {
+            let mut named = self.named().filter_map(|id| id.split_once('/'));
+            match suite {
+                Suite::Conformance => named.any(|(first, _)| is_protocol(first)),
+                _ => named.any(|(first, _)| first == suite.name()),
+            }
+        };
+        let all =
+            is_whole() || self.all_but.is_some() || self.named().any(|id| id.starts_with('*'));
+        let wanted = |suite: &&Suite| all || QUICK.contains(suite) || names(suite);
+        Suite::ALL.iter().filter(wanted).copied().collect()
+    }
+
     pub(super) const fn mutation(&self) -> &'static str {
         self.mutation
     }
@@ -148,6 +192,17 @@ impl Row {
             () => Outcome::Deviates,
         }
     }
+}
+
+fn is_whole() -> bool {
+    env::var_os(WHOLE).is_some()
+}
+
+/// Whether ids of the suite of conformance begin so.
+fn is_protocol(first: &str) -> bool {
+    first.starts_with("socks")
+        || first.starts_with("connect") && first != "connectivity"
+        || first.starts_with("proxy")
 }
 
 /// Judges rows, several at once.
@@ -210,7 +265,7 @@ fn reports(row: &Row) -> Vec<Report> {
         let harness = row
             .protocol
             .harness(options)
-            .suites(Suite::ALL)
+            .suites(&row.suites())
             .families(row.families.iter().copied())
             .sizes(row.sizes)
             .deadline(ROW)
@@ -219,7 +274,11 @@ fn reports(row: &Row) -> Vec<Report> {
         only.fold(harness, |harness, pattern| harness.only(*pattern))
     };
     let harness = || {
-        with_cut(row.left_out).fold(harness(), |harness, pattern| {
+        let harness = match row.needs_cuts() || is_whole() {
+            true => harness(),
+            false => harness().skip("*/cut", "takes too long"),
+        };
+        with_cut(row.left_out).fold(harness, |harness, pattern| {
             harness.skip(pattern, "left out")
         })
     };

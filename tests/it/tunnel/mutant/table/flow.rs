@@ -5,22 +5,8 @@ use super::super::judge::{Row, judge, row};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    row("waits-for-client", Forward).breaks(&[
-        "closing/service-close", "closing/service-half-close/bytes",
-        "closing/service-half-close/carried", "closing/service-reset", "concurrency/20-in-a-row",
-        "connectivity/44/service-to-client", "data-quality/down", "faults/ordinary",
-        "life/ordinary", "pace/idle", "pace/service-first", "pace/slow-reader",
-        "turnover/connections", "turnover/descriptors",
-    ]).hangs(&["*"]),
-    row("waits-for-more", Forward).breaks(&[
-        "closing/client-half-close/carried", "closing/client-reset",
-        "closing/service-half-close/carried", "closing/service-reset", "concurrency/10-at-once",
-        "concurrency/100-at-once", "concurrency/20-in-a-row", "connectivity/44/service-to-client",
-        "echo/44/again", "echo/44/lengths", "echo/44/stream", "echo/44/values", "faults/ordinary",
-        "life/ordinary", "pace/byte-by-byte", "pace/idle", "pace/memory", "pace/service-first",
-        "pace/slow-reader", "pace/slow-writer", "ping-pong/500-bytes", "punishment/transfers",
-        "turnover/connections", "turnover/descriptors",
-    ]).hangs(&["*"]),
+    row("waits-for-client", Forward).breaks(FOR_CLIENT).hangs(&["*"]),
+    row("waits-for-more", Forward).breaks(FOR_MORE).hangs(&["*"]).breaks_some(&["pace/slow-reader"]),
     #[cfg(target_os = "linux")]
     row("unbounded-buffer", Forward).breaks(&["pace/memory"]),
     row("stalls-at-megabyte", Forward).breaks(STALLS).hangs(STALLS),
@@ -61,9 +47,9 @@ pub(super) const ROWS: &[Row] = &[
         "closing/client-close", "closing/client-half-close/bytes", "concurrency/10-at-once",
         "concurrency/100-at-once", "connectivity/44/client-half-close", "data-quality/both",
         "data-quality/up", "echo/44/lengths", "echo/44/stream", "echo/44/values",
-        "faults/gone-reading", "pace/byte-by-byte", "pace/idle", "pace/slow-writer",
+        "faults/gone-reading", "pace/idle", "pace/slow-writer",
         "ping-pong/500-bytes", "punishment/transfers",
-    ]).hangs(&["concurrency/20-in-a-row"]),
+    ]).breaks_some(&["pace/byte-by-byte"]).hangs(&["concurrency/20-in-a-row"]),
     row("holds-half-close", Forward).breaks(&[
         "closing/client-close", "closing/client-half-close/carried", "closing/service-close",
         "closing/service-half-close/carried", "concurrency/20-in-a-row", "faults/ordinary",
@@ -84,6 +70,47 @@ pub(super) const ROWS: &[Row] = &[
     row("reset-becomes-end", Forward),
 ];
 
+const FOR_CLIENT: &[&str] = &[
+    "closing/service-close",
+    "closing/service-half-close/bytes",
+    "closing/service-half-close/carried",
+    "closing/service-reset",
+    "concurrency/20-in-a-row",
+    "connectivity/44/service-to-client",
+    "data-quality/down",
+    "faults/ordinary",
+    "life/ordinary",
+    "pace/idle",
+    "pace/service-first",
+    "pace/slow-reader",
+    "turnover/connections",
+    "turnover/descriptors",
+];
+const FOR_MORE: &[&str] = &[
+    "closing/client-half-close/carried",
+    "closing/client-reset",
+    "closing/service-half-close/carried",
+    "closing/service-reset",
+    "concurrency/10-at-once",
+    "concurrency/100-at-once",
+    "concurrency/20-in-a-row",
+    "connectivity/44/service-to-client",
+    "echo/44/again",
+    "echo/44/lengths",
+    "echo/44/stream",
+    "echo/44/values",
+    "faults/ordinary",
+    "life/ordinary",
+    "pace/byte-by-byte",
+    "pace/idle",
+    "pace/memory",
+    "pace/service-first",
+    "pace/slow-writer",
+    "ping-pong/500-bytes",
+    "punishment/transfers",
+    "turnover/connections",
+    "turnover/descriptors",
+];
 const STALLS: &[&str] = &[
     "data-quality/down",
     "data-quality/both",
