@@ -6,7 +6,7 @@ use super::super::judge::{Row, judge, row};
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
     row("waits-for-client", Forward).breaks(FOR_CLIENT).hangs(&["*"]),
-    row("waits-for-more", Forward).breaks(FOR_MORE).hangs(&["*"]).breaks_some(&["pace/slow-reader"]),
+    row("waits-for-more", Forward).breaks(FOR_MORE).hangs(&["*"]).breaks_some(CHANCE),
     #[cfg(target_os = "linux")]
     row("unbounded-buffer", Forward).breaks(&["pace/memory"]),
     row("stalls-at-megabyte", Forward).breaks(STALLS).hangs(STALLS),
@@ -111,6 +111,8 @@ const FOR_MORE: &[&str] = &[
     "turnover/connections",
     "turnover/descriptors",
 ];
+/// Whether their last bytes are followed by more in time is chance.
+const CHANCE: &[&str] = &["data-quality/both", "data-quality/up", "pace/slow-reader"];
 const STALLS: &[&str] = &[
     "data-quality/down",
     "data-quality/both",
