@@ -62,7 +62,9 @@ pub(crate) fn prepare(options: &Options, args: &[String]) {
 /// Ends if the file is there, as programs do that take it for another one that still runs.
 fn leave_pid_file(options: &Options) {
     let folder = options.pid_files.as_ref().expect("--pid-files is wanted");
-    let file = folder.join(options.listen.port().to_string());
+    // Another check may listen at the same port later; its service has another one.
+    let service = options.service.map_or(0, |service| service.port());
+    let file = folder.join(format!("{}-{service}", options.listen.port()));
     if let Err(error) = File::create_new(&file) {
         eprintln!("mutant: {}: {error}", file.display());
         process::exit(2);

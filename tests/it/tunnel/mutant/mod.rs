@@ -88,12 +88,7 @@ impl Protocol {
         command.args(["--outgoing", &route.outgoing.to_string()]);
         // On a loaded machine a handshake of single bytes takes its time.
         command.args(["--patience", "60000"]);
-        if matches!(
-            self,
-            Protocol::Forward | Protocol::ProxyV1 | Protocol::ProxyV2
-        ) {
-            command.args(["--service", &route.service.to_string()]);
-        }
+        command.args(["--service", &route.service.to_string()]);
         if matches!(self, Protocol::Socks5Login | Protocol::ConnectLogin) {
             command.args(["--user", USER, "--password", PASSWORD]);
         }
