@@ -152,6 +152,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 #[test]
+#[ignore = "takes minutes: run with --ignored"]
 fn of_bytes() {
     judge(ROWS);
 }

@@ -44,6 +44,7 @@ const SERIAL: &[&str] = &[
 ];
 
 #[test]
+#[ignore = "takes minutes: run with --ignored"]
 fn of_the_connections() {
     judge(ROWS);
 }

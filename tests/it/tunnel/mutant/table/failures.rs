@@ -110,6 +110,7 @@ const CONNECT_PROMISES: &[&str] = &[
 ];
 
 #[test]
+#[ignore = "takes minutes: run with --ignored"]
 fn of_failures() {
     judge(ROWS);
 }

@@ -117,6 +117,7 @@ const TOLD: &[&str] = &[
 ];
 
 #[test]
+#[ignore = "takes minutes: run with --ignored"]
 fn of_the_handshake() {
     judge(ROWS);
 }

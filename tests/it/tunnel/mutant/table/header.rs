@@ -40,6 +40,7 @@ const TWICE: &[&str] = &[
 ];
 
 #[test]
+#[ignore = "takes minutes: run with --ignored"]
 fn of_headers() {
     judge(ROWS);
 }

@@ -56,6 +56,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 #[test]
+#[ignore = "takes minutes: run with --ignored"]
 fn of_logins() {
     judge(ROWS);
 }

@@ -49,6 +49,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 #[test]
+#[ignore = "takes minutes: run with --ignored"]
 fn of_the_process() {
     judge(ROWS);
 }

@@ -45,6 +45,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 #[test]
+#[ignore = "takes minutes: run with --ignored"]
 fn of_datagrams() {
     judge(ROWS);
 }
