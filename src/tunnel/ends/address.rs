@@ -312,7 +312,12 @@ mod tests {
         drop(near);
         assert_eq!(far.read(&mut [0]).unwrap(), 0);
         drop(far);
-        std::net::TcpListener::bind(peer).unwrap();
+        // Ports are shared, so that somebody else's client may have the same one just now.
+        let deadline = crate::deadline::Deadline::new(limit, "the port");
+        while std::net::TcpListener::bind(peer).is_err() {
+            deadline.check().unwrap();
+            std::thread::yield_now();
+        }
     }
 
     #[test]
