@@ -21,7 +21,7 @@ const CHUNK: usize = 8 * 1024;
 /// How long the reader may take to meet the end mark. Only what nobody can find and end makes it miss it.
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
 /// After which time the mark is written again.
-const AGAIN: Duration = Duration::from_millis(2);
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// The output of a child and of all that it starts, standard output and error in one, in the order
 /// in which they were written.
