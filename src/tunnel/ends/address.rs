@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(far.read(&mut [0]).unwrap(), 0);
         drop(far);
         // Ports are shared, so that somebody else's client may have the same one just now.
-        let deadline = crate::deadline::Deadline::new(limit, "the port");
+        let deadline = Deadline::new(limit, "the port");
         while std::net::TcpListener::bind(peer).is_err() {
             deadline.check().unwrap();
             std::thread::yield_now();

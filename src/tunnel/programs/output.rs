@@ -21,7 +21,7 @@ const CHUNK: usize = 8 * 1024;
 /// How long the reader may take to meet the end mark. Only what nobody can find and end makes it miss it.
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
 /// After which time the mark is written again.
-const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN: Duration = Duration::from_millis(2);
 
 /// The output of a child and of all that it starts, standard output and error in one, in the order
 /// in which they were written.
@@ -139,10 +139,12 @@ impl Shared {
                 Ok(_) if self.given_up.load(Ordering::SeqCst) => return,
                 Ok(length) => {
                     let mut tail = self.tail();
-                    tail.push(&chunk[..length]);
+                    tail.bytes.extend_from_slice(&chunk[..length]);
+                    // Cut before anything is dropped: behind the mark there may be another one.
                     if self.ending.load(Ordering::SeqCst) && tail.cut_at(&self.mark) {
-                        return;
+                        return tail.keep(KEPT);
                     }
+                    tail.keep(KEPT + MARK);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
@@ -152,9 +154,9 @@ impl Shared {
 }
 
 impl Tail {
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-        let over = self.bytes.len().saturating_sub(KEPT + MARK);
+    /// Drops all but the last `count` bytes.
+    fn keep(&mut self, count: usize) {
+        let over = self.bytes.len().saturating_sub(count);
         self.bytes.drain(..over);
         self.dropped += over as u64;
     }
@@ -269,9 +271,9 @@ mod tests {
     #[test]
     fn a_mark_cut_in_two_by_the_reading_is_found() {
         let mut tail = Tail::default();
-        tail.push(b"output12345678");
+        tail.bytes.extend_from_slice(b"output12345678");
         assert!(!tail.cut_at(b"1234567890abcdef"));
-        tail.push(b"90abcdefmore");
+        tail.bytes.extend_from_slice(b"90abcdefmore");
         assert!(tail.cut_at(b"1234567890abcdef"));
         assert_eq!(tail.bytes, b"output");
     }
