@@ -160,8 +160,8 @@ pub(in crate::tunnel) fn connect_from(
     #[cfg(target_os = "linux")]
     let _ = nix::sys::socket::setsockopt(&socket, sockopt::IpBindAddressNoPort, &true);
     socket.bind(&SockAddr::from(SocketAddr::new(client, 0)))?;
-    // Its port is its own; but what is left of it for a minute must not keep a service from listening
-    // there. After thousands of connections hardly a port would be free on all of several addresses.
+    // What is left of its port for a minute must not keep a service from listening there. After thousands
+    // of connections hardly a port would be free on all of several addresses.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.connect_timeout(&SockAddr::from(server), limit)?;

@@ -20,6 +20,7 @@ const SUITES: &[Suite] = &[
     Suite::Turnover,
     Suite::Pace,
 ];
+
 /// Strict, so that what breaks a rule of the harness fails too.
 fn harness(protocol: Protocol) -> TunnelHarness {
     protocol

@@ -7,8 +7,8 @@ use std::time::Duration;
 use data_encoding::BASE64;
 
 use super::{
-    Refusing, Stop, Wire, impossible_name, localhost, not_reached, service_of, statements,
-    takes_names,
+    Refusing, Stop, Wire, credentials, impossible_name, localhost, not_reached, other_behind_colon,
+    service_of, statements, takes_names,
 };
 use crate::proto::connect::{self, Response};
 use crate::tunnel::ends::address::Family;
@@ -280,15 +280,7 @@ fn password_prefix(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
 /// Only the first colon divides (RFC 7617 section 2).
 fn password_colon(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
     let (user, password) = credentials(trial)?;
-    let Some(colon) = password.iter().position(|byte| *byte == b':') else {
-        return Err(Stop::Skipped("the password has no colon".to_owned()));
-    };
-    let mut wrong = password[..=colon].to_vec();
-    wrong.extend(password[colon + 1..].iter().map(|byte| byte ^ 1));
-    match wrong == password {
-        true => Err(Stop::Skipped("the password ends in its colon".to_owned())),
-        false => denied(trial, wire, user, &wrong),
-    }
+    denied(trial, wire, user, &other_behind_colon(password)?)
 }
 
 /// Statement 71.
@@ -438,11 +430,6 @@ fn login(trial: &Trial<'_>) -> Result<String, Stop> {
 fn basic(user: &[u8], password: &[u8]) -> String {
     let text = BASE64.encode(&[user, b":", password].concat());
     format!("Proxy-Authorization: Basic {text}\r\n")
-}
-
-fn credentials<'a>(trial: &Trial<'a>) -> Result<(&'a [u8], &'a [u8]), Stop> {
-    let set = trial.tunnel().credentials();
-    set.ok_or_else(|| Stop::Skipped("no user and password are set".to_owned()))
 }
 
 /// Wrong credentials.

@@ -77,7 +77,7 @@ pub(super) fn whole(trial: &mut Trial<'_>, once: Once) -> Result<(), Stop> {
     trial.still_works()
 }
 
-/// Makes the check one byte a segment, and split at each byte that is not a message's end anyway.
+/// Makes the check one byte a segment, and split in two, but not where a message ends anyway.
 pub(super) fn in_pieces(trial: &mut Trial<'_>, once: Once) -> Result<(), Stop> {
     let ends = cut(trial, Cut::Bytes, once)?;
     for at in splits(&ends, trial.sizes()) {

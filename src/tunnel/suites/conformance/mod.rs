@@ -1,7 +1,8 @@
 //! The suite of what the standards say about a proxy's handshake, as far as it shows from outside.
 //!
 //! Each statement is checked with the client's messages whole, and once more, under the same id with
-//! `/cut` at its end, one byte a segment and split at each byte. TCP promises no segments, so that a
+//! `/cut` at its end, one byte a segment and split in two: in a full run at each byte, in a quick one at
+//! twelve places. TCP promises no segments, so that a
 //! program has to put them together, but no standard of proxies says so: those are rules of the harness.
 //! After each check an ordinary connection still works.
 //!
@@ -76,6 +77,25 @@ const NOTHING: Table = Table {
         |_| Ok(()),
     )]),
 };
+
+/// The user and the password that are set; without, there is nothing to look at.
+fn credentials<'a>(trial: &Trial<'a>) -> Result<(&'a [u8], &'a [u8]), Stop> {
+    let set = trial.tunnel().credentials();
+    set.ok_or_else(|| Stop::Skipped("no user and password are set".to_owned()))
+}
+
+/// A password that is right up to its colon, and wrong behind it.
+fn other_behind_colon(password: &[u8]) -> Result<Vec<u8>, Stop> {
+    let Some(colon) = password.iter().position(|byte| *byte == b':') else {
+        return Err(Stop::Skipped("the password has no colon".to_owned()));
+    };
+    let mut wrong = password[..=colon].to_vec();
+    wrong.extend(password[colon + 1..].iter().map(|byte| byte ^ 1));
+    match wrong == password {
+        true => Err(Stop::Skipped("the password ends in its colon".to_owned())),
+        false => Ok(wrong),
+    }
+}
 
 /// An address of the service's family that refuses, and keeps its port while this lives: a socket that
 /// is bound and does not listen.

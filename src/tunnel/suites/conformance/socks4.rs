@@ -9,57 +9,45 @@ use crate::proto::socks4::{self, BIND, CONNECT, Host, Reply};
 use crate::tunnel::run::plan::{Routes, Steps, Table};
 use crate::tunnel::run::trial::Trial;
 
+/// The suite's table: what SOCKS4 and 4a have in common, and more statements that are checked in pieces too.
+macro_rules! table {
+    ($name:literal { $($more:tt)* }) => {
+        Table {
+            name: $name,
+            routes: Routes::First,
+            applies: |_| Ok(()),
+            steps: Steps::Standing(statements! {
+                cut {
+                    Must "connect" "CONNECT is granted by 00 5a and six bytes, and carries" "SOCKS4 memo, CONNECT" connect;
+                    Must "refused" "a refused connection gets 00 5b and six bytes" "SOCKS4 memo, CONNECT" refused;
+                    Must "closes" "after a failure the program closes" "SOCKS4 memo, CONNECT" closes;
+                    Must "bind" "BIND tells where it listens and who has connected, and carries" "SOCKS4 memo, BIND" bind;
+                    Must "command" "the command 09 gets 00 5b or a close" "SOCKS4 memo" command;
+                    Must "version-0" "version 00 gets no connection" "SOCKS4 memo, CONNECT" version::<0>;
+                    Must "version-3" "version 03 gets no connection" "SOCKS4 memo, CONNECT" version::<3>;
+                    Must "port-0" "CONNECT to port 0 gets a failure" "SOCKS4 memo, CONNECT" port_0;
+                    Harness "http" "GET / HTTP/1.0 gets no connection, and a close" "harness" http;
+                    Harness "early-data" "data in one segment with the request reaches the service" "harness" early_data;
+                    $($more)*
+                }
+                whole {
+                    Harness "half-request" "the end after half a request is followed by a close within 2 seconds" "harness" half_request;
+                }
+            }),
+        }
+    };
+}
+
 /// The suite for SOCKS4.
-pub(super) const TABLE: Table = Table {
-    name: "socks4",
-    routes: Routes::First,
-    applies: |_| Ok(()),
-    steps: Steps::Standing(statements! {
-        cut {
-            Must "connect" "CONNECT is granted by 00 5a and six bytes, and carries" "SOCKS4 memo, CONNECT" connect;
-            Must "refused" "a refused connection gets 00 5b and six bytes" "SOCKS4 memo, CONNECT" refused;
-            Must "closes" "after a failure the program closes" "SOCKS4 memo, CONNECT" closes;
-            Must "bind" "BIND tells where it listens and who has connected, and carries" "SOCKS4 memo, BIND" bind;
-            Must "command" "the command 09 gets 00 5b or a close" "SOCKS4 memo" command;
-            Must "version-0" "version 00 gets no connection" "SOCKS4 memo, CONNECT" version::<0>;
-            Must "version-3" "version 03 gets no connection" "SOCKS4 memo, CONNECT" version::<3>;
-            Must "port-0" "CONNECT to port 0 gets a failure" "SOCKS4 memo, CONNECT" port_0;
-            Harness "http" "GET / HTTP/1.0 gets no connection, and a close" "harness" http;
-            Harness "early-data" "data in one segment with the request reaches the service" "harness" early_data;
-        }
-        whole {
-            Harness "half-request" "the end after half a request is followed by a close within 2 seconds" "harness" half_request;
-        }
-    }),
-};
+pub(super) const TABLE: Table = table!("socks4" {});
 
 /// The suite for SOCKS4a: all of SOCKS4, and names.
-pub(super) const TABLE_4A: Table = Table {
-    name: "socks4a",
-    routes: Routes::First,
-    applies: |_| Ok(()),
-    steps: Steps::Standing(statements! {
-        cut {
-            Must "connect" "CONNECT is granted by 00 5a and six bytes, and carries" "SOCKS4 memo, CONNECT" connect;
-            Must "name" "CONNECT to localhost by name is granted" "SOCKS4a memo" name;
-            Harness "name-literal" "CONNECT by a name that is an address in text form is granted" "harness" name_literal;
-            Must "unknown-name" "a name that cannot exist gets a failure" "SOCKS4a memo" unknown_name;
-            Harness "longest-name" "a name of 255 bytes that cannot exist gets a failure or a close" "harness" longest_name;
-            Must "refused" "a refused connection gets 00 5b and six bytes" "SOCKS4 memo, CONNECT" refused;
-            Must "closes" "after a failure the program closes" "SOCKS4 memo, CONNECT" closes;
-            Must "bind" "BIND tells where it listens and who has connected, and carries" "SOCKS4 memo, BIND" bind;
-            Must "command" "the command 09 gets 00 5b or a close" "SOCKS4 memo" command;
-            Must "version-0" "version 00 gets no connection" "SOCKS4 memo, CONNECT" version::<0>;
-            Must "version-3" "version 03 gets no connection" "SOCKS4 memo, CONNECT" version::<3>;
-            Must "port-0" "CONNECT to port 0 gets a failure" "SOCKS4 memo, CONNECT" port_0;
-            Harness "http" "GET / HTTP/1.0 gets no connection, and a close" "harness" http;
-            Harness "early-data" "data in one segment with the request reaches the service" "harness" early_data;
-        }
-        whole {
-            Harness "half-request" "the end after half a request is followed by a close within 2 seconds" "harness" half_request;
-        }
-    }),
-};
+pub(super) const TABLE_4A: Table = table!("socks4a" {
+    Must "name" "CONNECT to localhost by name is granted" "SOCKS4a memo" name;
+    Harness "name-literal" "CONNECT by a name that is an address in text form is granted" "harness" name_literal;
+    Must "unknown-name" "a name that cannot exist gets a failure" "SOCKS4a memo" unknown_name;
+    Harness "longest-name" "a name of 255 bytes that cannot exist gets a failure or a close" "harness" longest_name;
+});
 
 /// Statement 54.
 fn connect(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {

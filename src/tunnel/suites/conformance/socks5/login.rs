@@ -1,7 +1,7 @@
 //! User and password (RFC 1929).
 
-use super::super::{CLOSE_LIMIT, Wire, not_reached};
-use super::{Stop, credentials, granted, method, own_host, request};
+use super::super::{CLOSE_LIMIT, Wire, credentials, not_reached, other_behind_colon};
+use super::{Stop, granted, method, own_host, request};
 use crate::proto::socks5::{self, CONNECT, USER_PASSWORD};
 use crate::tunnel::run::trial::Trial;
 
@@ -51,15 +51,7 @@ pub(super) fn password_nul(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(),
 /// The colon of statement 15.
 pub(super) fn password_colon(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
     let (user, password) = credentials(trial)?;
-    let Some(colon) = password.iter().position(|byte| *byte == b':') else {
-        return Err(Stop::Skipped("the password has no colon".to_owned()));
-    };
-    let mut wrong = password[..=colon].to_vec();
-    wrong.extend(password[colon + 1..].iter().map(|byte| byte ^ 1));
-    match wrong == password {
-        true => Err(Stop::Skipped("the password ends in its colon".to_owned())),
-        false => denied(trial, wire, user, &wrong),
-    }
+    denied(trial, wire, user, &other_behind_colon(password)?)
 }
 
 /// Statement 19.

@@ -82,12 +82,6 @@ pub(super) const TABLE: Table = Table {
     }),
 };
 
-/// The user and the password that are set; without, there is nothing to look at.
-fn credentials<'a>(trial: &Trial<'a>) -> Result<(&'a [u8], &'a [u8]), Stop> {
-    let set = trial.tunnel().credentials();
-    set.ok_or_else(|| Stop::Skipped("no user and password are set".to_owned()))
-}
-
 /// Goes on where no login is set.
 fn no_credentials(trial: &Trial<'_>) -> Result<(), Stop> {
     match trial.tunnel().credentials() {

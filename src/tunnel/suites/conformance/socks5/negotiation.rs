@@ -1,7 +1,7 @@
 //! The choice of a method (RFC 1928 section 3).
 
-use super::super::{CLOSE_LIMIT, Wire};
-use super::{Stop, credentials, method, no_credentials, own_method};
+use super::super::{CLOSE_LIMIT, Wire, credentials};
+use super::{Stop, method, no_credentials, own_method};
 use crate::proto::socks5::{NO_AUTHENTICATION, NO_METHOD, USER_PASSWORD};
 use crate::tunnel::run::trial::Trial;
 
