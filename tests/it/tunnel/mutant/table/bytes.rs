@@ -1,7 +1,7 @@
 //! Bytes that are changed, lost, doubled or added.
 
 use super::super::Protocol::{Connect, Forward, Socks5};
-use super::super::judge::{Row, judge, row};
+use super::super::judge::{Row, row};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
@@ -150,9 +150,3 @@ pub(super) const ROWS: &[Row] = &[
         "connectivity/44/end",
     ]),
 ];
-
-#[test]
-#[ignore = "takes minutes: run with --ignored"]
-fn of_bytes() {
-    judge(ROWS);
-}

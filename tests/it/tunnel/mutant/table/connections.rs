@@ -1,7 +1,7 @@
 //! How many connections it serves, and from where.
 
 use super::super::Protocol::{Forward, Socks5};
-use super::super::judge::{Row, judge, row};
+use super::super::judge::{Row, row};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
@@ -42,9 +42,3 @@ const SERIAL: &[&str] = &[
     "faults/half-handshake/others",
     "socks5/silence",
 ];
-
-#[test]
-#[ignore = "takes minutes: run with --ignored"]
-fn of_the_connections() {
-    judge(ROWS);
-}

@@ -1,7 +1,7 @@
 //! When bytes are carried, and what becomes of ends.
 
 use super::super::Protocol::{Connect, Forward};
-use super::super::judge::{Row, judge, row};
+use super::super::judge::{Row, row};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
@@ -136,9 +136,3 @@ const LATE: &[&str] = &[
     "life/*",
     "faults/*",
 ];
-
-#[test]
-#[ignore = "takes minutes: run with --ignored"]
-fn of_the_flow() {
-    judge(ROWS);
-}

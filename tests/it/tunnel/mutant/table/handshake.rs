@@ -1,7 +1,7 @@
 //! Any handshake: requests, replies and failures.
 
 use super::super::Protocol::{Connect, Forward, Socks4, Socks4a, Socks5};
-use super::super::judge::{Row, judge, row};
+use super::super::judge::{Row, row};
 use super::{NO_TCP, NOTHING};
 
 #[rustfmt::skip]
@@ -115,9 +115,3 @@ const TOLD: &[&str] = &[
     "socks5/rfc1928/4/bind*",
     "socks5/rfc1928/6/bound",
 ];
-
-#[test]
-#[ignore = "takes minutes: run with --ignored"]
-fn of_the_handshake() {
-    judge(ROWS);
-}

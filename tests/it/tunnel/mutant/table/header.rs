@@ -1,7 +1,7 @@
 //! CONNECT's messages, and the header of the PROXY protocol.
 
 use super::super::Protocol::{Connect, ProxyV1, ProxyV2};
-use super::super::judge::{Row, judge, row};
+use super::super::judge::{Row, row};
 use super::NOTHING;
 
 #[rustfmt::skip]
@@ -38,9 +38,3 @@ const TWICE: &[&str] = &[
     "closing/service-half-close/bytes",
     "closing/service-reset",
 ];
-
-#[test]
-#[ignore = "takes minutes: run with --ignored"]
-fn of_headers() {
-    judge(ROWS);
-}

@@ -1,7 +1,7 @@
 //! Logins of SOCKS5 and of CONNECT.
 
 use super::super::Protocol::{ConnectLogin, Socks5Login};
-use super::super::judge::{Row, judge, row};
+use super::super::judge::{Row, row};
 
 /// Whatever is wrong with a login.
 const DENIALS: &[&str] = &[
@@ -54,9 +54,3 @@ pub(super) const ROWS: &[Row] = &[
     row("scheme-by-case", ConnectLogin).breaks(&["connect/rfc9110/11.1/case"]),
     row("takes-authorization", ConnectLogin).breaks(&["connect/rfc9110/11.7.2/authorization"]),
 ];
-
-#[test]
-#[ignore = "takes minutes: run with --ignored"]
-fn of_logins() {
-    judge(ROWS);
-}

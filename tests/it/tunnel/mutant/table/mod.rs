@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use super::super::example;
-use super::judge::Row;
+use super::judge::{Row, judge};
 
 /// All that holds when nothing gets through.
 const NOTHING: &[&str] = &[
@@ -41,12 +41,7 @@ const NO_TCP: &[&str] = &[
 /// `life` tests it, as it leaves a daemon that nobody finds.
 const APART: &str = "leaves-hidden-daemon";
 
-#[test]
-fn every_mutation_is_in_the_table() {
-    let output = Command::new(example("mutant_proxy")).arg("--list").output();
-    let text = String::from_utf8(output.unwrap().stdout).unwrap();
-    let names = text.lines().map(|line| line.split_once(": ").unwrap().0);
-    let names: BTreeSet<&str> = names.collect();
+fn rows() -> impl Iterator<Item = &'static Row> {
     let tables = [
         bytes::ROWS,
         connections::ROWS,
@@ -58,8 +53,21 @@ fn every_mutation_is_in_the_table() {
         process::ROWS,
         udp::ROWS,
     ];
-    let rows = tables.into_iter().flatten().map(Row::mutation);
-    let known: BTreeSet<&str> = rows.chain([APART]).collect();
+    tables.into_iter().flatten()
+}
+
+#[test]
+fn every_mutation_is_judged_as_its_row_says() {
+    judge(rows());
+}
+
+#[test]
+fn every_mutation_is_in_the_table() {
+    let output = Command::new(example("mutant_proxy")).arg("--list").output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let names = text.lines().map(|line| line.split_once(": ").unwrap().0);
+    let names: BTreeSet<&str> = names.collect();
+    let known: BTreeSet<&str> = rows().map(Row::mutation).chain([APART]).collect();
     // Some can be seen on Linux only.
     #[cfg(target_os = "linux")]
     assert_eq!(names, known);

@@ -1,7 +1,7 @@
 //! The process as a whole, and how many connections it serves.
 
 use super::super::Protocol::{Connect, Forward, Socks5};
-use super::super::judge::{Row, judge, row};
+use super::super::judge::{Row, row};
 
 /// All that a program does that is gone before its port is: what stays answers.
 #[cfg(target_os = "linux")]
@@ -47,9 +47,3 @@ pub(super) const ROWS: &[Row] = &[
     row("dies-on-garbage", Socks5).left_out(&["socks5/*"]).breaks(&["faults/garbage"]),
     row("dies-on-garbage", Connect).left_out(&["connect/*"]).breaks(&["faults/garbage"]),
 ];
-
-#[test]
-#[ignore = "takes minutes: run with --ignored"]
-fn of_the_process() {
-    judge(ROWS);
-}

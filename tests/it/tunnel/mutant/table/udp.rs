@@ -1,7 +1,7 @@
 //! Datagrams through SOCKS5.
 
 use super::super::Protocol::Socks5;
-use super::super::judge::{Row, judge, row};
+use super::super::judge::{Row, row};
 
 /// All that need an answer.
 const ALL: &[&str] = &[
@@ -43,9 +43,3 @@ pub(super) const ROWS: &[Row] = &[
     row("udp-once", Socks5).breaks(SECOND).hangs(SECOND),
     row("udp-drops-empty", Socks5).breaks(&["udp/44/payload-0"]).hangs(&["udp/44/payload-0"]),
 ];
-
-#[test]
-#[ignore = "takes minutes: run with --ignored"]
-fn of_datagrams() {
-    judge(ROWS);
-}
