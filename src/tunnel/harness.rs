@@ -203,7 +203,8 @@ impl TunnelHarness {
         self
     }
 
-    /// How long each check may take: 10 seconds unless set; a few checks that do a lot take a multiple.
+    /// How long each check may take: 10 seconds unless set. A few checks that do a lot take a multiple, but
+    /// none waits longer than this for one connection to be made.
     #[must_use]
     pub fn check_deadline(mut self, limit: Duration) -> TunnelHarness {
         self.options.check_deadline = limit;

@@ -359,6 +359,7 @@ impl<'a> Lane<'a> {
         let mut trial = Trial {
             program,
             deadline,
+            opening: self.book.limit(1),
             random: Random::for_check(options.seed, &task.name(), task.round),
             seen: Seen::default(),
             sizes: options.sizes,

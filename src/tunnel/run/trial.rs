@@ -24,6 +24,8 @@ const UNHURRIED: u32 = 20;
 pub(in crate::tunnel) struct Trial<'a> {
     pub(in crate::tunnel) program: Program<'a>,
     pub(in crate::tunnel) deadline: Deadline,
+    /// What one connection may take to be made, however patient the check is.
+    pub(in crate::tunnel) opening: Duration,
     pub(in crate::tunnel) random: Random,
     pub(in crate::tunnel) seen: Seen,
     pub(in crate::tunnel) sizes: Sizes,
@@ -64,6 +66,11 @@ impl<'a> Trial<'a> {
         self.deadline.waiting_for(what)
     }
 
+    /// The end of what needs no more than one ordinary connection.
+    fn opening(&self, what: &'static str) -> Deadline {
+        Deadline::new(self.opening.min(self.deadline.remaining()), what)
+    }
+
     /// How much to do.
     pub(in crate::tunnel) fn sizes(&self) -> Sizes {
         self.sizes
@@ -77,11 +84,13 @@ impl<'a> Trial<'a> {
     /// Connects through the program to the service: both ends.
     pub(in crate::tunnel) fn connect(&mut self) -> Result<Conversation, Stop> {
         self.seen.measures.connections += 1;
-        let deadline = self.deadline("a connection through the program");
-        let begun = Instant::now();
+        let deadline = self.opening("a connection through the program");
         let both = self.program.open(None, &deadline);
-        self.seen.pace = self.seen.pace.max(begun.elapsed());
-        both
+        self.seen.pace = self.seen.pace.max(deadline.elapsed());
+        let mut both = both?;
+        both.client.stream().set_deadline(self.deadline);
+        both.service.stream().set_deadline(self.deadline);
+        Ok(both)
     }
 
     /// `limit`, which suits an idle machine, and more on a busy one: by the longest that a connection of
@@ -151,7 +160,7 @@ impl<'a> Trial<'a> {
 
     /// A connection through the program, with a few words both ways.
     fn ordinary(&mut self) -> Result<(), Stop> {
-        let deadline = self.deadline("an ordinary connection");
+        let deadline = self.opening("an ordinary connection");
         self.connect()?.whole(&deadline)
     }
 

@@ -12,7 +12,7 @@ use loopback::tunnel::{
     Tunnel,
 };
 
-use super::{PATIENT, combinations, fixture, names};
+use super::{PATIENT, SHORT, combinations, fixture, names};
 
 /// IPv4 on both sides.
 fn harness(switch: &'static str) -> TunnelHarness {
@@ -151,6 +151,15 @@ fn the_first_failure_ends_the_run_if_asked() {
     assert_eq!((second.round(), second.outcome()), (2, Outcome::Skipped));
     let reason = "not run, as connectivity/44/handshake failed and the first failure ends the run";
     assert_eq!(second.message(), reason);
+}
+
+#[test]
+fn one_connection_is_not_waited_for_longer_because_the_check_is_patient() {
+    let harness = harness("hangs").suite(Suite::DataQuality);
+    let report = harness.only("*/up").check_deadline(SHORT).run().unwrap();
+    let check = report.check("data-quality/up").unwrap();
+    let due = "timed out after 4s waiting for a connection through the program; nothing came";
+    assert!(check.message().ends_with(due), "{report}");
 }
 
 #[test]
