@@ -10,6 +10,9 @@ const LATE: usize = 1_000_000;
 /// Where the early ones strike.
 const EARLY: usize = 20;
 
+/// How much must be there for two bytes to be swapped.
+const SWAPPED: usize = 4;
+
 /// Changes what one direction carries.
 #[derive(Debug)]
 pub(crate) struct Mangler {
@@ -31,6 +34,14 @@ impl Mangler {
         }
     }
 
+    /// How long a piece it needs to be wrong by, if the other side sends so much.
+    pub(crate) fn least(&self) -> usize {
+        match self.up && self.offset == 0 && self.options.has(Mutation::SwapsBytes) {
+            true => SWAPPED,
+            false => 0,
+        }
+    }
+
     /// Changes the next piece.
     pub(crate) fn piece(&mut self, data: &mut Vec<u8>) {
         let from = self.offset;
@@ -38,13 +49,15 @@ impl Mangler {
         let at = |offset: usize| offset.checked_sub(from);
         for &mutation in &self.options.mutations {
             match (mutation, self.up) {
-                (Mutation::SwapsBytes, true) if from == 0 && data.len() > 3 => data.swap(1, 3),
+                (Mutation::SwapsBytes, true) if from == 0 && data.len() >= SWAPPED => {
+                    data.swap(1, 3)
+                }
                 (Mutation::ChangesLateByte, false) => change(data, at(LATE), |byte| vec![byte ^ 1]),
                 (Mutation::DropsByte, true) => change(data, at(EARLY), |_| Vec::new()),
                 (Mutation::DropsLateByte, true) => change(data, at(LATE), |_| Vec::new()),
                 (Mutation::DoublesByte, false) => change(data, at(EARLY), |byte| vec![byte; 2]),
                 (Mutation::DoublesUp, true) | (Mutation::DoublesDown, false) => {
-                    data.extend_from_within(..);
+                    *data = data.iter().flat_map(|byte| [*byte; 2]).collect();
                 }
                 (Mutation::DropsUp, true) | (Mutation::DropsDown, false) => data.clear(),
                 (Mutation::OnlyFirstBytes, true) => data.truncate(FIRST.saturating_sub(from)),

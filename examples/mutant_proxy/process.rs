@@ -32,12 +32,12 @@ pub(crate) fn prepare(options: &Options, args: &[String]) {
             }
             Mutation::IgnoresTerm => "trap '' TERM; exec \"$0\" \"$@\"",
             Mutation::IgnoresInt => "trap '' INT; exec \"$0\" \"$@\"",
+            // The trap is set first: the other one may listen, and TERM come, before the next word is read.
             Mutation::EndsLate => {
-                "(trap '' TERM; exec \"$0\" \"$@\") & me=$!; \
-                 trap 'sleep 3; kill -KILL $me; exit 0' TERM; wait"
+                "trap 'sleep 3; kill -KILL $!; exit 0' TERM; (trap '' TERM; exec \"$0\" \"$@\") & wait"
             }
             Mutation::CrashesOnTerm => {
-                "trap 'kill $me; wait $me; exit 139' TERM; \"$0\" \"$@\" & me=$!; wait; exit 139"
+                "trap 'kill $!; wait $!; exit 139' TERM; \"$0\" \"$@\" & wait; exit 139"
             }
             Mutation::LeavesGrandchild => "(trap '' TERM; exec \"$0\" \"$@\") & echo pid=$!; wait",
             Mutation::LeavesDaemon => "setsid \"$0\" \"$@\" & echo pid=$!; exec sleep 1000",

@@ -21,9 +21,9 @@ use crate::wire::is_passing;
 const BUFFER: usize = 32 * 1024;
 /// How long what coalesces gathers.
 const GATHER: Duration = Duration::from_millis(20);
-/// How much is gathered by what waits for more.
+/// How much is kept by what waits for more.
 const MORE: usize = 4096;
-/// How soon after a piece an end must come to count as right behind it.
+/// How soon after a piece an end or more must come to count as right behind it.
 const BEHIND: Duration = Duration::from_secs(1);
 /// How late the last piece is passed on by what delays it.
 const DELAY: Duration = Duration::from_secs(2);
@@ -59,6 +59,8 @@ struct Way<'a> {
     to: &'a TcpStream,
     up: bool,
     mangler: Mangler,
+    /// The last bytes that have come, where it waits for more.
+    kept: Vec<u8>,
     /// How many bytes the slow one still writes one at a time.
     single: usize,
     /// With an unbounded buffer: what another thread has read.
@@ -111,6 +113,7 @@ impl Way<'_> {
             to,
             up,
             mangler: Mangler::new(link.options, up),
+            kept: Vec::new(),
             single: SINGLE,
             queue: queue.then(|| read_ahead(from)),
         }
@@ -134,6 +137,11 @@ impl Way<'_> {
             };
             if let Err(error) = self.gather(&mut piece) {
                 return self.abort(self.to, error);
+            }
+            if self.link.options.has(Mutation::WaitsForMore) {
+                self.kept.append(&mut piece);
+                let count = self.kept.len().saturating_sub(MORE);
+                piece.extend(self.kept.drain(..count));
             }
             if let Err(error) = self.send(piece) {
                 return self.abort(self.from, error);
@@ -166,12 +174,10 @@ impl Way<'_> {
     /// Adds to a piece what comes within the time or up to the amount that is gathered. An end that
     /// comes meanwhile comes again at the next read.
     fn gather(&self, piece: &mut Vec<u8>) -> io::Result<()> {
-        if self.link.options.has(Mutation::WaitsForMore) {
-            while piece.len() < MORE {
-                match self.next(MORE - piece.len())? {
-                    more if more.is_empty() => break,
-                    more => piece.extend(more),
-                }
+        while piece.len() < self.mangler.least() {
+            match self.peek(BEHIND)? {
+                Some(count) if count > 0 => piece.extend(self.next(BUFFER - piece.len())?),
+                _ => break,
             }
         }
         if !self.link.options.coalesce {
@@ -263,6 +269,7 @@ impl Way<'_> {
             return Ok(());
         }
         let mut to = self.to;
+        to.write_all(&self.kept)?;
         to.write_all(self.mangler.end())?;
         this.store(true, Ordering::SeqCst);
         if has(Mutation::NoHalfClose) {

@@ -15,8 +15,8 @@ pub(super) const ROWS: &[Row] = &[
     row("serialises", Socks5)
         .breaks(SERIAL).hangs(SERIAL),
     row("at-most-fifty", Forward).breaks(&["concurrency/100-at-once"]),
-    row("mixes-connections", Socks5).breaks(&["concurrency/10-at-once", "concurrency/100-at-once"]),
-    row("mixes-connections", Forward).breaks(&["concurrency/10-at-once", "concurrency/100-at-once"]),
+    row("mixes-connections", Socks5).breaks(MIXED).hangs(MIXED),
+    row("mixes-connections", Forward).breaks(MIXED).hangs(MIXED),
     // Which check makes the hundredth connection of a shared process is chance.
     row("drops-hundredth", Forward)
         .breaks(&["concurrency/100-at-once", "turnover/*"]),
@@ -35,6 +35,7 @@ pub(super) const ROWS: &[Row] = &[
     row("ignores-outgoing", Forward).breaks(&["connectivity/44/source"]),
 ];
 
+const MIXED: &[&str] = &["concurrency/10-at-once", "concurrency/100-at-once"];
 const SERIAL: &[&str] = &[
     "concurrency/10-at-once",
     "concurrency/100-at-once",

@@ -6,7 +6,7 @@ use super::super::judge::{Row, row};
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
     row("waits-for-client", Forward).breaks(FOR_CLIENT).hangs(&["*"]),
-    row("waits-for-more", Forward).breaks(FOR_MORE).hangs(&["*"]).breaks_some(CHANCE),
+    row("waits-for-more", Forward).breaks(FOR_MORE).hangs(&["*"]),
     #[cfg(target_os = "linux")]
     row("unbounded-buffer", Forward).breaks(&["pace/memory"]),
     row("stalls-at-megabyte", Forward).breaks(STALLS).hangs(STALLS),
@@ -95,6 +95,9 @@ const FOR_MORE: &[&str] = &[
     "concurrency/100-at-once",
     "concurrency/20-in-a-row",
     "connectivity/44/service-to-client",
+    "data-quality/both",
+    "data-quality/down",
+    "data-quality/up",
     "echo/44/again",
     "echo/44/lengths",
     "echo/44/stream",
@@ -105,14 +108,13 @@ const FOR_MORE: &[&str] = &[
     "pace/idle",
     "pace/memory",
     "pace/service-first",
+    "pace/slow-reader",
     "pace/slow-writer",
     "ping-pong/500-bytes",
     "punishment/transfers",
     "turnover/connections",
     "turnover/descriptors",
 ];
-/// Whether their last bytes are followed by more in time is chance.
-const CHANCE: &[&str] = &["data-quality/*", "pace/slow-reader"];
 const STALLS: &[&str] = &[
     "data-quality/down",
     "data-quality/both",
