@@ -66,7 +66,7 @@ fn connectivity(options: Options) -> io::Result<()> {
 
 fn data_quality(options: Options) -> io::Result<()> {
     need("socat")?;
-    let rounds = options.count(9, 2);
+    let rounds = options.count(25, 2);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let report = passed(&through_socat().suite(Suite::DataQuality).only("*/up"))?;

@@ -1,5 +1,6 @@
 //! Judges rows of the table: what all suites say of one mutation.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -103,6 +104,11 @@ impl Row {
     pub(super) const fn hangs(mut self, checks: &'static [&'static str]) -> Row {
         self.hangs = checks;
         self
+    }
+
+    /// As [`Row::breaks`] and [`Row::hangs`].
+    pub(super) const fn breaks_by_hanging(self, checks: &'static [&'static str]) -> Row {
+        self.breaks(checks).hangs(checks)
     }
 
     /// The checks that the program declines in its protocol.
@@ -218,7 +224,7 @@ pub(super) fn judge(rows: impl Iterator<Item = &'static Row>) {
     let mut rows: Vec<&Row> = rows.filter(wanted).collect();
     assert!(!rows.is_empty(), "there is no such mutation");
     // Those that wait most first, so that they are not waited for alone.
-    rows.sort_by_key(|row| (row.hangs != ["*"], row.hangs.is_empty()));
+    rows.sort_by_key(|row| (row.hangs != ["*"], Reverse(row.hangs.len())));
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(rows.len()) {
@@ -294,20 +300,31 @@ fn reports(row: &Row) -> Vec<Report> {
             harness.skip(pattern, "left out")
         })
     };
+    let apart: Vec<&str> = row.hangs.iter().map(|pattern| reach(pattern)).collect();
     let mut reports = Vec::new();
     if row.hangs[..] != ["*"] && (row.only.is_empty() || row.only != row.hangs) {
-        let together = with_cut(row.hangs).fold(harness(), |harness, pattern| {
+        let together = with_cut(&apart).fold(harness(), |harness, pattern| {
             harness.skip(pattern, "made apart")
         });
         let together = together.check_deadline(PATIENT);
         reports.push(together.run().unwrap());
     }
     if !row.hangs.is_empty() {
-        let waiting = with_cut(row.hangs).fold(harness(), TunnelHarness::only);
+        let waiting = with_cut(&apart).fold(harness(), TunnelHarness::only);
         let waiting = waiting.check_deadline(SHORT).jobs(WAITING);
         reports.push(waiting.run().unwrap());
     }
     reports
+}
+
+/// The checks that wait when one of this pattern does: those that stand on it too.
+fn reach(pattern: &str) -> &str {
+    match pattern.split_once('/') {
+        Some(("connectivity", _)) => "connectivity/*",
+        Some(("faults", "ordinary")) => "faults/*",
+        Some(("life", "ordinary")) => "life/*",
+        _ => pattern,
+    }
 }
 
 /// Patterns for the checks and for their `/cut`.

@@ -65,7 +65,7 @@ pub(super) const ROWS: &[Row] = &[
         "pace/byte-by-byte", "pace/idle", "pace/service-first", "pace/slow-reader",
         "pace/slow-writer", "ping-pong/500-bytes", "punishment/transfers",
     ]),
-    row("drops-up", Forward).breaks(&[
+    row("drops-up", Forward).breaks_by_hanging(&[
         "closing/client-close", "closing/client-half-close/bytes",
         "closing/client-half-close/carried", "closing/client-reset",
         "closing/service-half-close/carried", "concurrency/10-at-once", "concurrency/100-at-once",
@@ -74,8 +74,8 @@ pub(super) const ROWS: &[Row] = &[
         "faults/ordinary", "life/ordinary", "pace/byte-by-byte", "pace/idle", "pace/memory",
         "pace/slow-writer", "ping-pong/500-bytes", "punishment/transfers", "turnover/connections",
         "turnover/descriptors",
-    ]).hangs(&["*"]),
-    row("drops-down", Forward).breaks(&[
+    ]),
+    row("drops-down", Forward).breaks_by_hanging(&[
         "closing/client-half-close/carried", "closing/service-close",
         "closing/service-half-close/bytes", "closing/service-half-close/carried",
         "closing/service-reset", "concurrency/10-at-once", "concurrency/100-at-once",
@@ -84,7 +84,7 @@ pub(super) const ROWS: &[Row] = &[
         "echo/44/values", "faults/ordinary", "life/ordinary", "pace/byte-by-byte", "pace/idle",
         "pace/service-first", "pace/slow-reader", "pace/slow-writer", "ping-pong/500-bytes",
         "punishment/transfers", "turnover/connections", "turnover/descriptors",
-    ]).hangs(&["*"]),
+    ]),
     // Of CONNECT what no other protocol has; the rest is as with a forwarder.
     row("only-first-bytes", Connect)
         .only(&["connect/rfc9110/9.3.6/outstanding*"])

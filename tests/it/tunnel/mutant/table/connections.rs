@@ -13,17 +13,17 @@ pub(super) const ROWS: &[Row] = &[
         .only(&["connectivity/*", "concurrency/1*", "punishment/*", "turnover/*"])
         .breaks(&["connectivity/44/service-half-close", "concurrency/*", "punishment/*", "turnover/*"]),
     row("serialises", Socks5)
-        .breaks(SERIAL).hangs(SERIAL),
+        .breaks_by_hanging(SERIAL),
     row("at-most-fifty", Forward).breaks(&["concurrency/100-at-once"]),
-    row("mixes-connections", Socks5).breaks(MIXED).hangs(MIXED),
-    row("mixes-connections", Forward).breaks(MIXED).hangs(MIXED),
+    row("mixes-connections", Socks5).breaks_by_hanging(MIXED),
+    row("mixes-connections", Forward).breaks_by_hanging(MIXED),
     // Which check makes the hundredth connection of a shared process is chance.
     row("drops-hundredth", Forward)
         .breaks(&["concurrency/100-at-once", "turnover/*"]),
     // So many are made with full sizes only, which would take the other suites minutes.
     row("stops-after-500", Forward)
         .full().only(&["turnover/connections"])
-        .breaks(&["turnover/connections"]).hangs(&["turnover/connections"]),
+        .breaks_by_hanging(&["turnover/connections"]),
     #[cfg(target_os = "linux")]
     row("leaks-descriptors", Socks5).breaks(&["turnover/descriptors"]),
     #[cfg(target_os = "linux")]

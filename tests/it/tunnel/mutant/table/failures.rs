@@ -37,8 +37,8 @@ pub(super) const ROWS: &[Row] = &[
         "connect/rfc9110/9.3.6/unknown-name", "connect/rfc9112/2.3/version",
         "connect/rfc9112/3.2/no-host",
     ]),
-    row("stays-open-after-failure", Socks4a).breaks(&["socks4a/closes"]).hangs(&["socks4a/closes"]),
-    row("stays-open-after-failure", Socks5).breaks(OPEN).hangs(OPEN),
+    row("stays-open-after-failure", Socks4a).breaks_by_hanging(&["socks4a/closes"]),
+    row("stays-open-after-failure", Socks5).breaks_by_hanging(OPEN),
     // Right: that an answer of HTTP has ended is told by its length.
     row("stays-open-after-failure", Connect),
     row("one-failure-code", Socks5).breaks(&[

@@ -5,11 +5,11 @@ use super::super::judge::{Row, row};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    row("waits-for-client", Forward).breaks(FOR_CLIENT).hangs(&["*"]),
-    row("waits-for-more", Forward).breaks(FOR_MORE).hangs(&["*"]),
+    row("waits-for-client", Forward).breaks_by_hanging(FOR_CLIENT),
+    row("waits-for-more", Forward).breaks_by_hanging(FOR_MORE),
     #[cfg(target_os = "linux")]
     row("unbounded-buffer", Forward).breaks(&["pace/memory"]),
-    row("stalls-at-megabyte", Forward).breaks(STALLS).hangs(STALLS),
+    row("stalls-at-megabyte", Forward).breaks_by_hanging(STALLS),
     // On a loaded machine any connection may be idle for so long.
     row("cuts-idle", Forward).only(&["pace/idle"]).breaks(&["pace/idle"]),
     row("exits-in-transfer", Forward).breaks(&[
@@ -60,13 +60,14 @@ pub(super) const ROWS: &[Row] = &[
         "closing/service-half-close/carried", "concurrency/20-in-a-row", "connectivity/44/end",
         "faults/ordinary", "life/ordinary", "pace/idle", "turnover/connections",
         "turnover/descriptors",
-    ]).hangs(&["connectivity/*", "concurrency/20-in-a-row", "turnover/*", "pace/idle", "closing/*close*", "faults/*", "life/*"]),
+    ]).hangs(&["connectivity/44/end", "concurrency/20-in-a-row", "turnover/*", "pace/idle", "closing/*close*", "faults/*", "life/*"]),
     row("resets-at-end", Forward).breaks(&["closing/client-half-close/*", "closing/client-close"]),
     row("swallows-reset", Connect)
         .only(&["connect/rfc9110/9.3.6/closes"])
-        .breaks(&["connect/rfc9110/9.3.6/closes"])
-        .hangs(&["connect/rfc9110/9.3.6/closes"]),
-    row("swallows-reset", Forward).breaks(RESETS).hangs(RESETS),
+        .breaks_by_hanging(&["connect/rfc9110/9.3.6/closes"]),
+    // A service that goes is an end, not a reset, if it has just read all that was sent.
+    row("swallows-reset", Forward).breaks(RESETS).breaks_some(&["faults/gone-reading"])
+        .hangs(&["closing/*-reset", "faults/gone-*"]),
     row("reset-becomes-end", Forward),
 ];
 
@@ -125,7 +126,6 @@ const CARRIED: &[&str] = &["closing/*/carried"];
 const RESETS: &[&str] = &[
     "closing/client-reset",
     "closing/service-reset",
-    "faults/gone-reading",
     "faults/gone-writing",
 ];
 /// It waits a second after each piece for the end, and these carry many small ones.

@@ -68,22 +68,22 @@ pub(super) const ROWS: &[Row] = &[
         "connectivity/44/name-literal", "socks5/rfc1928/5/name", "socks5/rfc1928/5/name-literal",
         "udp/44/name", "udp/44/name-literal",
     ]).hangs(&["udp/44/name*"]),
-    row("drops-early-data", Socks4a).breaks(&["socks4a/early-data"]).hangs(&["socks4a/early-data"]),
-    row("drops-early-data", Socks5).breaks(&["socks5/early-data"]).hangs(&["socks5/early-data"]),
-    row("drops-early-data", Connect).breaks(&["connect/early-data"]).hangs(&["connect/early-data"]),
+    row("drops-early-data", Socks4a).breaks_by_hanging(&["socks4a/early-data"]),
+    row("drops-early-data", Socks5).breaks_by_hanging(&["socks5/early-data"]),
+    row("drops-early-data", Connect).breaks_by_hanging(&["connect/early-data"]),
     row("hangs-on-half-close", Socks4a)
-        .breaks(&["socks4a/half-request"]).hangs(&["socks4a/half-request"]),
+        .breaks_by_hanging(&["socks4a/half-request"]),
     row("hangs-on-half-close", Socks5)
-        .breaks(&["socks5/half-*"]).hangs(&["socks5/half-*"]),
+        .breaks_by_hanging(&["socks5/half-*"]),
     row("hangs-on-half-close", Connect)
-        .breaks(&["connect/half-request"]).hangs(&["connect/half-request"]),
+        .breaks_by_hanging(&["connect/half-request"]),
     // It is waited for with full sizes only.
     row("waits-for-ever", Socks5).full()
         .only(&["faults/half-handshake/ended"])
-        .breaks(&["faults/half-handshake/ended"]).hangs(&["faults/half-handshake/ended"]),
-    row("bind-replies-once", Socks4).breaks(&["socks4/bind"]).hangs(&["socks4/bind"]),
+        .breaks_by_hanging(&["faults/half-handshake/ended"]),
+    row("bind-replies-once", Socks4).breaks_by_hanging(&["socks4/bind"]),
     row("bind-replies-once", Socks5)
-        .breaks(&["socks5/rfc1928/4/bind"]).hangs(&["socks5/rfc1928/4/bind"]),
+        .breaks_by_hanging(&["socks5/rfc1928/4/bind"]),
     row("bind-tells-no-port", Socks4).breaks(&["socks4/bind"]),
     row("bind-tells-no-port", Socks5).breaks(&["socks5/rfc1928/4/bind*"]),
     row("bind-takes-anyone", Socks5).breaks(&["socks5/rfc1928/4/bind-stranger"]),

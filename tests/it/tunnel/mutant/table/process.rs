@@ -29,11 +29,10 @@ pub(super) const ROWS: &[Row] = &[
         .hangs(&["life/int-*/gone"]),
     // Only Linux tells which processes run, and has `setsid` for sure.
     #[cfg(target_os = "linux")]
-    row("leaves-grandchild", Forward).breaks(GONE).hangs(GONE),
+    row("leaves-grandchild", Forward).breaks_by_hanging(GONE),
     #[cfg(target_os = "linux")]
     row("leaves-daemon", Forward)
-        .breaks(&["faults/killed", "life/*/gone", "life/leaves-nobody"])
-        .hangs(&["faults/killed", "life/*/gone", "life/leaves-nobody"]),
+        .breaks_by_hanging(&["faults/killed", "life/*/gone", "life/leaves-nobody"]),
     #[cfg(target_os = "linux")]
     row("leaves-children", Forward)
         .breaks(&["turnover/descriptors", "life/leaves-nobody"])
