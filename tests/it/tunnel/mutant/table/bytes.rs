@@ -63,7 +63,7 @@ pub(super) const ROWS: &[Row] = &[
         "data-quality/both", "data-quality/down", "echo/44/again", "echo/44/lengths",
         "echo/44/stream", "echo/44/values", "faults/ordinary", "life/ordinary",
         "pace/byte-by-byte", "pace/idle", "pace/service-first", "pace/slow-reader",
-        "pace/slow-writer", "ping-pong/500-bytes", "punishment/transfers",
+        "pace/slow-writer", "ping-pong/500-bytes", "punishment/transfers", "turnover/*",
     ]),
     row("drops-up", Forward).breaks_by_hanging(&[
         "closing/client-close", "closing/client-half-close/bytes",
