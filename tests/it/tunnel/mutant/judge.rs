@@ -300,7 +300,10 @@ fn reports(row: &Row) -> Vec<Report> {
             harness.skip(pattern, "left out")
         })
     };
-    let apart: Vec<&str> = row.hangs.iter().map(|pattern| reach(pattern)).collect();
+    let mut apart: Vec<&str> = row.hangs.iter().map(|pattern| reach(pattern)).collect();
+    if !apart.is_empty() {
+        apart.push("behaviour/*");
+    }
     let mut reports = Vec::new();
     if row.hangs[..] != ["*"] && (row.only.is_empty() || row.only != row.hangs) {
         let together = with_cut(&apart).fold(harness(), |harness, pattern| {
