@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{self, Path, PathBuf};
+use std::path::{self, Component, Path, PathBuf};
 use std::process::{self, Command};
 use std::{env, fmt};
 
@@ -108,9 +108,9 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// If it is there already, or cannot be written.
+    /// If `name` is not plain, as `../other` is not; if the file is there already, or cannot be written.
     pub fn file(&mut self, name: &str, text: &str) -> io::Result<PathBuf> {
-        let path = self.tmp()?.join(name);
+        let path = self.tmp()?.join(plain(name)?);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -124,6 +124,18 @@ impl Setup {
                 let text = format!("cannot write {}: {error}", path.display());
                 Err(prose(error.kind(), text))
             }
+        }
+    }
+}
+
+/// A name of a file that stays in its folder.
+fn plain(name: &str) -> io::Result<&str> {
+    let mut parts = Path::new(name).components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(only)), None) if only == name => Ok(name),
+        _ => {
+            let text = format!("{name:?} is not the plain name of a file");
+            Err(prose(io::ErrorKind::InvalidInput, text))
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Commands and configuration files with gaps that a route fills.
 
 use std::io;
-use std::path::{Component, Path};
 use std::process::Command;
 
 use super::setup::{Program, Setup};
@@ -128,7 +127,7 @@ impl Template {
         for (name, text) in &self.files {
             let text = fill(text, &mut |gap| value(gap, setup, login))
                 .map_err(|error| within(&format!("the file {name}"), &error))?;
-            setup.file(plain(name)?, &text)?;
+            setup.file(name, &text)?;
         }
         let steps = self.steps.iter();
         steps.map(|step| step.program(setup, login)).collect()
@@ -342,15 +341,6 @@ fn secret(what: &str, bytes: Option<&[u8]>) -> io::Result<String> {
     let text = std::str::from_utf8(bytes);
     let text = text.map_err(|_| invalid(format!("the {what} is not UTF-8")))?;
     Ok(text.to_owned())
-}
-
-/// A name of a file that stays in its folder.
-fn plain(name: &str) -> io::Result<&str> {
-    let mut parts = Path::new(name).components();
-    match (parts.next(), parts.next()) {
-        (Some(Component::Normal(only)), None) if only == name => Ok(name),
-        _ => Err(invalid(format!("{name:?} is not the plain name of a file"))),
-    }
 }
 
 fn within(what: &str, error: &io::Error) -> io::Error {
