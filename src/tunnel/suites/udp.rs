@@ -274,7 +274,8 @@ fn closed(trial: &mut Trial<'_>) -> Result<(), Stop> {
         let quiet = QUIET.max(busy).min(deadline.remaining());
         let quiet = Deadline::new(quiet, "a datagram");
         match service.receive(&quiet) {
-            Err(_) => return Ok(()),
+            Err(_) if quiet.expired() => return Ok(()),
+            Err(stop) => return Err(stop),
             Ok(_) if over.expired() => {
                 return Err(Stop::failed(format!(
                     "{:.1?} after the TCP connection was closed, datagrams still arrive",
