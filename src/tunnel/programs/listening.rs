@@ -1,4 +1,4 @@
-//! Whether a program of a chain listens yet.
+//! Whether and where a program listens.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -19,15 +19,31 @@ pub(in crate::tunnel) fn is_at(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, LIMIT).is_ok()
 }
 
+/// What to tell of a program that does not listen where it should: where the group that `leader` leads
+/// listens instead, as far as the system tells.
+pub(in crate::tunnel) fn elsewhere(leader: u32) -> String {
+    #[cfg(target_os = "linux")]
+    let found = linux::of_group(leader).unwrap_or_default();
+    #[cfg(not(target_os = "linux"))]
+    let found: Vec<SocketAddr> = Vec::new();
+    match found.iter().map(SocketAddr::to_string).collect::<Vec<_>>() {
+        none if none.is_empty() => String::new(),
+        some => format!("; it listens on {}", some.join(", ")),
+    }
+}
+
 /// The kernel is asked by a netlink socket (sock_diag(7)). Its tables in /proc/net would do, but to read
 /// them takes as long as the machine has sockets, and tens of milliseconds after a busy minute.
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io::{self, Read};
-    use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
     use std::time::Duration;
+    use std::{fs, iter};
 
     use socket2::{Domain, Protocol, Socket, Type};
+
+    use crate::tunnel::programs::group;
 
     /// NETLINK_SOCK_DIAG of linux/netlink.h.
     const SOCK_DIAG: i32 = 4;
@@ -54,6 +70,57 @@ mod linux {
     /// is among those of IPv6.
     pub(super) fn is_at(address: SocketAddr) -> io::Result<bool> {
         Ok(ask(libc::AF_INET, address)? || ask(libc::AF_INET6, address)?)
+    }
+
+    /// Where the processes of a group listen for TCP, by the kernel's tables in /proc: only who has failed
+    /// already asks.
+    pub(super) fn of_group(leader: u32) -> Option<Vec<SocketAddr>> {
+        let held: Vec<u64> = group::members(leader)?
+            .into_iter()
+            .flat_map(sockets)
+            .collect();
+        let mut found = Vec::new();
+        for table in ["tcp", "tcp6"] {
+            // Without IPv6 the second one is missing.
+            let Ok(text) = fs::read_to_string(format!("/proc/{leader}/net/{table}")) else {
+                continue;
+            };
+            let listeners = text.lines().filter_map(listener);
+            found.extend(listeners.filter(|(_, inode)| held.contains(inode)));
+        }
+        Some(found.into_iter().map(|(address, _)| address).collect())
+    }
+
+    /// The inodes of a process's sockets.
+    fn sockets(pid: i32) -> Vec<u64> {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let inode = |link: std::path::PathBuf| {
+            let text = link.to_str()?.strip_prefix("socket:[")?;
+            text.strip_suffix(']')?.parse().ok()
+        };
+        links.filter_map(inode).collect()
+    }
+
+    /// The address and the inode of a table's line, if it is about a listener (proc_pid_net(5)).
+    fn listener(line: &str) -> Option<(SocketAddr, u64)> {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, local, _, "0A", _, _, _, _, _, inode, ..] = fields[..] else {
+            return None;
+        };
+        let (ip, port) = local.split_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        // Words of four bytes, each as this machine reads it.
+        let word = |at: usize| u32::from_str_radix(ip.get(at..at + 8)?, 16).ok();
+        let words = iter::successors(Some(0), |at| Some(at + 8)).map_while(word);
+        let bytes: Vec<u8> = words.flat_map(u32::to_ne_bytes).collect();
+        let ip = match <[u8; 4]>::try_from(&bytes[..]) {
+            Ok(four) => IpAddr::V4(Ipv4Addr::from(four)),
+            Err(_) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[..]).ok()?)),
+        };
+        Some((SocketAddr::new(ip, port), inode.parse().ok()?))
     }
 
     fn ask(family: i32, address: SocketAddr) -> io::Result<bool> {
@@ -133,6 +200,34 @@ mod linux {
         use super::*;
         use crate::deadline::Deadline;
         use crate::tunnel::programs::port::{Lease, Ports};
+
+        #[test]
+        fn a_line_of_the_kernels_table_is_read() {
+            let line = |local: &str, state: &str| {
+                format!(
+                    "   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 4711 1 0"
+                )
+            };
+            let one = u32::from_ne_bytes([127, 0, 0, 1]);
+            let due = ("127.0.0.1:8080".parse().unwrap(), 4711);
+            assert_eq!(listener(&line(&format!("{one:08X}:1F90"), "0A")), Some(due));
+            assert_eq!(listener(&line(&format!("{one:08X}:1F90"), "01")), None);
+            let last = u32::from_ne_bytes([0, 0, 0, 1]);
+            let due = ("[::1]:80".parse().unwrap(), 4711);
+            let zeros = "0".repeat(24);
+            assert_eq!(
+                listener(&line(&format!("{zeros}{last:08X}:0050"), "0A")),
+                Some(due)
+            );
+            for other in [
+                "",
+                "sl local_address",
+                &line("7F000001", "0A"),
+                &line("7F:1", "0A"),
+            ] {
+                assert_eq!(listener(other), None, "{other}");
+            }
+        }
 
         #[test]
         fn a_listener_is_found_without_connecting() {

@@ -186,7 +186,9 @@ impl Programs {
             let name = self.started.last().map_or("the program", Child::name);
             if deadline.expired() {
                 let after = deadline.elapsed();
-                let text = format!("{name} does not listen on {address} after {after:.1?}");
+                let elsewhere = listening::elsewhere(self.id());
+                let text =
+                    format!("{name} does not listen on {address} after {after:.1?}{elsewhere}");
                 return Err(Stop::failed(text));
             }
             let name = name.to_owned();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Programs;
 use super::child::Backoff;
+use super::listening;
 use super::port::{Lease, Ports};
 use crate::deadline::Deadline;
 use crate::tunnel::ends::address::{Pair, connect_from};
@@ -178,8 +179,9 @@ impl<'a> Program<'a> {
             }
             if deadline.expired() {
                 return Err(Stop::failed(format!(
-                    "nothing listens on {listen} after {:.1?}: connecting from {client}: {error}",
+                    "nothing listens on {listen} after {:.1?}: connecting from {client}: {error}{}",
                     deadline.elapsed(),
+                    listening::elsewhere(self.child.id()),
                 )));
             }
             pause.sleep(deadline);

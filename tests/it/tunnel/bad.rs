@@ -1,11 +1,13 @@
 //! Tunnels that are wrong: which check must say so, and what it says.
 
+use std::net::SocketAddr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use loopback::TunnelHarness;
-use loopback::tunnel::{Check, Family, Outcome, Report};
+use loopback::tunnel::{Check, Family, Outcome, Report, Socks5};
 
-use super::{PATIENT, SHORT, combinations, fixture, names, run};
+use super::{PATIENT, SHORT, combinations, example, fixture, names, run};
 
 /// Checks that in every combination exactly these checks fail, and gives those of IPv4 to IPv4.
 fn fails_in(report: &Report, expected: &[&str]) -> Vec<Check> {
@@ -59,6 +61,24 @@ fn a_child_that_never_listens_is_given_up_at_the_deadline() {
     says(&check, "Connection refused");
     says(&check, "| mutant never-listens on 127.0.0.1:");
     says(&check, "its end: killed by signal 15");
+}
+
+/// Only Linux tells.
+#[cfg(target_os = "linux")]
+#[test]
+fn where_a_child_listens_in_place_of_where_it_should_is_told() {
+    let elsewhere = Socks5::spawn(|route| {
+        let mut command = Command::new(example("mutant_proxy"));
+        let any = SocketAddr::new(route.listen.ip(), 0);
+        command.args(["socks5", "--listen", &any.to_string()]);
+        command
+    });
+    let harness = TunnelHarness::new(elsewhere).check_deadline(SHORT);
+    let check = fails_in(&harness.run().unwrap(), &["start"]).remove(0);
+    says(&check, "nothing listens on 127.0.0.1:");
+    let output = check.failure().unwrap().programs()[0].output.clone();
+    let address = output.trim().rsplit(' ').next().unwrap();
+    says(&check, &format!("; it listens on {address}\n"));
 }
 
 #[test]
