@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{Attached, Family, Forward, HttpConnect, Outcome, Socks5, Suite};
@@ -68,8 +68,13 @@ fn a_proxy_that_already_runs_is_checked_and_left_alone() {
 fn a_forwarder_that_already_runs_is_checked_with_the_service_that_it_knows() {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any.into()).unwrap();
+    // Below those that the kernel gives away: when they run short, it gives one that may be reused to others.
+    let mut ports = (0..).map(|next| 20_000 + (process::id() as u16).wrapping_add(next) % 10_000);
+    let free = |port: &u16| {
+        let address = SocketAddr::from(([127, 0, 0, 1], *port));
+        socket.bind(&address.into()).is_ok()
+    };
+    ports.find(free).unwrap();
     let service = socket.local_addr().unwrap().as_socket().unwrap();
     let forwarder = Running::start("forward", &["--service", &service.to_string()]);
     let tunnel = Attached::new(forwarder.listen, Forward::new()).service(service);
