@@ -17,7 +17,7 @@ const INSIDE: &str = "LOOPBACK_TEST_NAMESPACE";
 /// Both outside of the ephemeral range that a new namespace has, 32768 to 60999.
 const PORTS: RangeInclusive<u16> = 61_000..=65_535;
 /// Far more than any check needs.
-const PATIENT: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_secs(60);
 /// For all of them together, on a machine that is busy with other tests.
 const LIMIT: Duration = Duration::from_secs(300);
 

@@ -23,7 +23,7 @@ use loopback::TunnelHarness;
 use loopback::tunnel::{Outcome, Report, Socks5};
 
 /// Far more than any check needs, and what a hanging one costs at most.
-const PATIENT: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_secs(60);
 
 /// For what is known to hang, and waits for this in full; nothing that works is judged by it.
 const SHORT: Duration = Duration::from_secs(4);
