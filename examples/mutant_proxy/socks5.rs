@@ -26,6 +26,10 @@ pub(crate) fn serve(proxy: &Proxy, mut wire: Wire) -> io::Result<()> {
     let options = wire.options;
     wire.begin();
     let [version, count] = wire.array()?;
+    if version == 4 && options.has(Mutation::GrantsSocks4) {
+        wire.answer(&[0, 0x5a, 0, 0, 0, 0, 0, 0])?;
+        return wire.close();
+    }
     if version != 5 && !options.has(Mutation::IgnoresVersion) {
         return Err(invalid(format!("version {version}")));
     }
@@ -37,6 +41,9 @@ pub(crate) fn serve(proxy: &Proxy, mut wire: Wire) -> io::Result<()> {
     let Some(mut wire) = serve::opening(wire, garbage)? else {
         return Ok(());
     };
+    if options.has(Mutation::DropsPipelined) {
+        wire.forget();
+    }
     let Some(method) = choose(options, &methods) else {
         return wire.fail(&[own_version(options), 0xff]);
     };
@@ -89,6 +96,10 @@ fn own_version(options: &Options) -> u8 {
 
 /// The method for a client that offers `methods` (RFC 1928 section 3).
 fn choose(options: &Options, methods: &[u8]) -> Option<u8> {
+    let methods = match options.has(Mutation::LastMethodOnly) {
+        true => &methods[methods.len().saturating_sub(1)..],
+        false => methods,
+    };
     let offered = |method: u8| methods.contains(&method).then_some(method);
     match () {
         () if options.has(Mutation::NoMethod) => None,
@@ -113,7 +124,7 @@ fn login(proxy: &Proxy, mut wire: Wire) -> io::Result<Option<(Wire, Option<u8>)>
     if version == 5 && options.has(Mutation::SkipsLogin) {
         return Ok(Some((wire, Some(version))));
     }
-    if version != 1 {
+    if version != 1 && !options.has(Mutation::IgnoresLoginVersion) {
         return wire.fail(&[own, 1]).map(|()| None);
     }
     let [length] = wire.array()?;
@@ -141,7 +152,10 @@ fn request(mut wire: Wire, version: Option<u8>) -> io::Result<()> {
         Some(version) => version,
         None => wire.array::<1>()?[0],
     };
-    let [command, _reserved, kind] = wire.array()?;
+    let [command, reserved, kind] = wire.array()?;
+    if reserved != 0 && options.has(Mutation::ChecksReserved) {
+        return Err(invalid(format!("reserved byte {reserved}")));
+    }
     if version != 5 && !options.has(Mutation::IgnoresVersion) {
         return wire.fail(&failure(options, GENERAL));
     }

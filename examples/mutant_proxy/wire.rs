@@ -41,6 +41,11 @@ impl Wire {
         self.begun = !self.pending.is_empty();
     }
 
+    /// Loses what has come and was not read.
+    pub(crate) fn forget(&mut self) {
+        self.pending.clear();
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let bytes = self.bytes(N)?;
         Ok(bytes.try_into().expect("as many as were asked for"))

@@ -92,6 +92,10 @@ pub(super) const ROWS: &[Row] = &[
         "socks5/rfc1928/3/private", "socks5/rfc1928/3/user-password",
     ]),
     row("signed-method-count", Socks5).breaks(&["socks5/rfc1928/3/most-methods"]),
+    row("last-method-only", Socks5).breaks(&["socks5/rfc1928/3/choice"]),
+    row("drops-pipelined", Socks5).breaks(&["socks5/pipelined", "socks5/early-data"]),
+    row("checks-reserved", Socks5).breaks(&["socks5/rfc1928/4/reserved"]),
+    row("grants-socks4", Socks5).breaks(&["socks5/socks4"]),
     row("takes-any-address-type", Socks5).breaks(&["socks5/rfc1928/6/type-*"]),
     row("ignores-version", Socks4a).breaks(&["socks4a/version-*"]),
     row("ignores-version", Socks5)

@@ -50,6 +50,7 @@ pub(super) const ROWS: &[Row] = &[
     row("dies-on-long-login", Socks5Login).breaks(&["socks5/rfc1929/2/longest"]),
     row("method-not-offered", Socks5Login).breaks_all_but(super::NOTHING),
     row("login-version-five", Socks5Login).breaks_all_but(super::NOTHING),
+    row("ignores-login-version", Socks5Login).breaks(&["socks5/rfc1929/2/version"]),
     row("no-challenge", ConnectLogin).breaks(&["connect/rfc9110/11.7.1/no-credentials"]),
     row("scheme-by-case", ConnectLogin).breaks(&["connect/rfc9110/11.1/case"]),
     row("takes-authorization", ConnectLogin).breaks(&["connect/rfc9110/11.7.2/authorization"]),
