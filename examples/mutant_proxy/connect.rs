@@ -65,7 +65,7 @@ fn parse(options: &Options, head: &str) -> Result<Target, (u16, &'static str)> {
     };
     let needs_host = match version {
         "HTTP/1.1" => true,
-        "HTTP/1.0" => false,
+        "HTTP/1.0" => options.has(Mutation::WantsHost),
         _ if options.has(Mutation::IgnoresVersion) => false,
         _ if version.starts_with("HTTP/") => return Err((505, "an unknown version")),
         _ => return Err((400, "no HTTP")),

@@ -86,6 +86,7 @@ mutations! {
     TakesAnyCommand "takes-any-command" "serves unknown commands and methods as CONNECT"
     IgnoresVersion "ignores-version" "takes any version for the right one"
     NoNames "no-names" "knows no names, not even localhost"
+    NoLookup "no-lookup" "knows no names but addresses in text form"
     // Logins.
     AcceptsAnyPassword "accepts-any-password" "takes every password"
     AcceptsAnyUser "accepts-any-user" "takes every user that has the right password"
@@ -136,6 +137,7 @@ mutations! {
     TransferEncoding "transfer-encoding" "has a Transfer-Encoding in its 200"
     NoEmptyLine "no-empty-line" "ends its 200 without the empty line"
     TakesAnyPort "takes-any-port" "counts ports modulo 65536, and takes 80 for none"
+    WantsHost "wants-host" "wants a Host of HTTP/1.0 too"
     NoChallenge "no-challenge" "has no Proxy-Authenticate in its 407"
     SchemeByCase "scheme-by-case" "knows Basic only in that case"
     TakesAuthorization "takes-authorization" "takes credentials from Authorization"

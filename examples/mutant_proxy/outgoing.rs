@@ -51,7 +51,7 @@ pub(crate) fn resolve(options: &Options, target: &Target) -> io::Result<Vec<Sock
     if let Ok(ip) = bare.unwrap_or(name).parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    if !name.eq_ignore_ascii_case("localhost") {
+    if !name.eq_ignore_ascii_case("localhost") || options.has(Mutation::NoLookup) {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
             format!("unknown name {name:?}"),

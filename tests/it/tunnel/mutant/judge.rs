@@ -60,6 +60,7 @@ pub(super) struct Row {
     families: &'static [(Family, Family)],
     sizes: Sizes,
     stays: bool,
+    unbound: bool,
 }
 
 /// A row of which nothing else is said: the mutation is right.
@@ -77,6 +78,7 @@ pub(super) const fn row(mutation: &'static str, protocol: Protocol) -> Row {
         families: &[(Family::V4, Family::V4)],
         sizes: Sizes::Quick,
         stays: false,
+        unbound: false,
     }
 }
 
@@ -149,6 +151,12 @@ impl Row {
     /// It does not end when it is told to, and gets little time for that.
     pub(super) const fn stays(mut self) -> Row {
         self.stays = true;
+        self
+    }
+
+    /// The harness takes it for one that is bound to no address, and asks it for services of both families.
+    pub(super) const fn unbound(mut self) -> Row {
+        self.unbound = true;
         self
     }
 
@@ -282,7 +290,7 @@ fn reports(row: &Row) -> Vec<Report> {
     let harness = || {
         let harness = row
             .protocol
-            .harness(options)
+            .harness_that(!row.unbound, options)
             .suites(&row.suites())
             .families(row.families.iter().copied())
             .sizes(row.sizes)

@@ -68,6 +68,10 @@ pub(super) const ROWS: &[Row] = &[
         "connectivity/44/name-literal", "socks5/rfc1928/5/name", "socks5/rfc1928/5/name-literal",
         "udp/44/name", "udp/44/name-literal",
     ]).hangs(&["udp/44/name*"]),
+    row("no-lookup", Socks5)
+        .breaks(&["connectivity/44/name", "socks5/rfc1928/5/name", "udp/44/name"])
+        .hangs(&["udp/44/name"]),
+    row("no-lookup", Connect).breaks(&["connectivity/44/name", "connect/rfc9110/9.3.6/name"]),
     row("drops-early-data", Socks4a).breaks_by_hanging(&["socks4a/early-data"]),
     row("drops-early-data", Socks5).breaks_by_hanging(&["socks5/early-data"]),
     row("drops-early-data", Connect).breaks_by_hanging(&["connect/early-data"]),
@@ -85,6 +89,7 @@ pub(super) const ROWS: &[Row] = &[
     row("bind-replies-once", Socks5)
         .breaks_by_hanging(&["socks5/rfc1928/4/bind"]),
     row("bind-tells-no-port", Socks4).breaks(&["socks4/bind"]),
+    row("bind-tells-no-port", Socks4a).breaks(&["socks4a/bind"]),
     row("bind-tells-no-port", Socks5).breaks(&["socks5/rfc1928/4/bind*"]),
     row("bind-takes-anyone", Socks5).breaks(&["socks5/rfc1928/4/bind-stranger"]),
     row("method-not-offered", Socks5).breaks(&[
@@ -109,6 +114,9 @@ pub(super) const ROWS: &[Row] = &[
         "connectivity/46/handshake", "connectivity/66/handshake", "echo/46/*", "echo/66/*",
         "udp/46/associate", "udp/66/associate",
     ]),
+    // An ordinary connection does without.
+    row("ipv4-only", Socks5).unbound().breaks(&["socks5/rfc1928/5/ipv6"]),
+    row("ipv4-only", Connect).unbound().breaks(&["connect/rfc9110/9.3.6/ipv6"]),
     row("ipv4-only", Forward).each_family().breaks(&[
         "connectivity/46/accept", "connectivity/66/accept", "echo/46/*", "echo/66/*",
     ]),
