@@ -66,6 +66,7 @@ mutations! {
     CutsFailureReply "cuts-failure-reply" "ends the answer to a failed request in its middle"
     ClosesForFailure "closes-for-failure" "closes without a word where a failure is to be told"
     StaysOpenAfterFailure "stays-open-after-failure" "does not close after it told a failure"
+    StaysOpenAfterGarbage "stays-open-after-garbage" "does not close when a client breaks the protocol"
     OneFailureCode "one-failure-code" "tells every failure by the general code"
     UnknownFailureCode "unknown-failure-code" "tells failures by a code that does not exist"
     SucceedsAlways "succeeds-always" "tells success when it could not connect, then closes"

@@ -91,12 +91,17 @@ impl Proxy {
                 mem::forget(client);
             }
             () => {
+                // The connection is open as long as this is held.
+                let stays = self.options.has(Mutation::StaysOpenAfterGarbage);
+                let kept = stays.then(|| client.try_clone());
                 if let Err(error) = self.talk(client) {
                     let _ = writeln!(io::stderr(), "connection {count}: {error}");
-                    if error.kind() == io::ErrorKind::InvalidData
-                        && self.options.has(Mutation::DiesOnGarbage)
-                    {
+                    let is_garbage = error.kind() == io::ErrorKind::InvalidData;
+                    if is_garbage && self.options.has(Mutation::DiesOnGarbage) {
                         process::exit(101);
+                    }
+                    if is_garbage && kept.is_some() {
+                        sleep_for_ever();
                     }
                 }
             }

@@ -41,6 +41,11 @@ pub(super) const ROWS: &[Row] = &[
     row("stays-open-after-failure", Socks5).breaks_by_hanging(OPEN),
     // Right: that an answer of HTTP has ended is told by its length.
     row("stays-open-after-failure", Connect),
+    row("stays-open-after-garbage", Socks4a)
+        .breaks_by_hanging(&["socks4a/http", "socks4a/version-*"]),
+    row("stays-open-after-garbage", Socks5).breaks_by_hanging(&[
+        "socks5/http", "socks5/rfc1928/3/version-*", "socks5/socks4",
+    ]),
     row("one-failure-code", Socks5).breaks(&[
         "socks5/rfc1928/6/command-code", "socks5/rfc1928/6/refused-code",
         "socks5/rfc1928/6/type-code",
