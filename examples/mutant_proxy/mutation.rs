@@ -35,6 +35,7 @@ mutations! {
     IgnoresInt "ignores-int" "goes on after INT"
     EndsLate "ends-late" "takes three seconds to end after TERM"
     CrashesOnTerm "crashes-on-term" "ends with status 139 after TERM"
+    FailsOnInt "fails-on-int" "ends with status 1 after INT"
     LeavesGrandchild "leaves-grandchild" "ends at TERM, and a child of it that ignores TERM keeps the port"
     LeavesDaemon "leaves-daemon" "ends at TERM, and a child that left its group keeps the port"
     LeavesHiddenDaemon "leaves-hidden-daemon" "as leaves-daemon, with an empty environment"

@@ -39,6 +39,10 @@ pub(crate) fn prepare(options: &Options, args: &[String]) {
             Mutation::CrashesOnTerm => {
                 "trap 'kill $!; wait $!; exit 139' TERM; \"$0\" \"$@\" & wait; exit 139"
             }
+            // What a shell starts so ignores INT.
+            Mutation::FailsOnInt => {
+                "end() { kill $!; wait $!; exit $1; }; trap 'end 1' INT; trap 'end 0' TERM; \"$0\" \"$@\" & wait"
+            }
             Mutation::LeavesGrandchild => "(trap '' TERM; exec \"$0\" \"$@\") & echo pid=$!; wait",
             Mutation::LeavesDaemon => "setsid \"$0\" \"$@\" & echo pid=$!; exec sleep 1000",
             // It cleans its environment too, as some daemons do, and then nothing tells whose it

@@ -27,6 +27,7 @@ pub(super) const ROWS: &[Row] = &[
         ])
         // INT ends the shell around it alone, whose child keeps the port.
         .hangs(&["life/int-*/gone"]),
+    row("fails-on-int", Socks5).breaks(&["life/int-*/status"]),
     // Only Linux tells which processes run, and has `setsid` for sure.
     #[cfg(target_os = "linux")]
     row("leaves-grandchild", Forward).breaks_by_hanging(GONE),
