@@ -2,16 +2,23 @@
 //! the PROXY protocol.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Mutex;
+
+use socket2::SockRef;
 
 use crate::mutation::Mutation;
 use crate::options::{Options, Protocol};
 use crate::outgoing::{self, Target};
 use crate::relay;
-use crate::wire::Wire;
+use crate::wire::{Wire, is_passing};
 
-/// How a header of version 2 begins (section 2.2 of the protocol's text).
+/// How a header of version 1 begins (section 2.1 of the protocol's text), and one of version 2 (section 2.2).
+const WORD: &[u8] = b"PROXY ";
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// What version 2 has before the addresses.
+const FIXED: usize = 16;
 
 pub(crate) fn serve(wire: Wire) -> io::Result<()> {
     let options = wire.options;
@@ -24,7 +31,11 @@ pub(crate) fn serve(wire: Wire) -> io::Result<()> {
         Err(error) => return wire.close().and(Err(error)),
     };
     let (client, early) = wire.finish()?;
-    let header = header(options, client.peer_addr()?, client.local_addr()?);
+    let (from, to) = match options.has(Mutation::HeaderOfOpen) {
+        true => of_open(&client)?,
+        false => (client.peer_addr()?, client.local_addr()?),
+    };
+    let header = header(options, from, to);
     match options.slow {
         true => header
             .chunks(1)
@@ -32,6 +43,25 @@ pub(crate) fn serve(wire: Wire) -> io::Result<()> {
         false => service.write_all(&header)?,
     }
     relay::run(options, client, early, service, Vec::new())
+}
+
+/// The connection before, for what mixes it up with the next one.
+static BEFORE: Mutex<Option<TcpStream>> = Mutex::new(None);
+
+/// The addresses of the connection before if its client has not ended it, otherwise those of this one.
+fn of_open(client: &TcpStream) -> io::Result<(SocketAddr, SocketAddr)> {
+    let mut before = BEFORE.lock().expect("no thread panics with it");
+    let before = before.replace(client.try_clone()?);
+    let open = before.filter(is_open);
+    let stream = open.as_ref().unwrap_or(client);
+    Ok((stream.peer_addr()?, stream.local_addr()?))
+}
+
+/// Whether the client has not ended it, as far as the system knows yet.
+fn is_open(stream: &TcpStream) -> bool {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let peeked = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
+    matches!(peeked, Err(error) if is_passing(&error))
 }
 
 fn header(options: &Options, mut from: SocketAddr, mut to: SocketAddr) -> Vec<u8> {
@@ -53,6 +83,24 @@ fn header(options: &Options, mut from: SocketAddr, mut to: SocketAddr) -> Vec<u8
         () => {}
     }
     header
+}
+
+/// How long the header is with which `data` begins, zero if it begins with something else. `None` means that
+/// more must come to tell.
+pub(crate) fn length(data: &[u8]) -> Option<usize> {
+    let may_begin = |with: &[u8]| data.starts_with(with) || with.starts_with(data);
+    match () {
+        () if may_begin(WORD) => {
+            let line = data.windows(2).position(|pair| pair == b"\r\n");
+            line.map(|at| at + 2)
+        }
+        () if may_begin(SIGNATURE) => {
+            let rest = data.get(FIXED - 2..FIXED)?.try_into().ok()?;
+            let all = FIXED + usize::from(u16::from_be_bytes(rest));
+            (data.len() >= all).then_some(all)
+        }
+        () => Some(0),
+    }
 }
 
 /// A line of text (section 2.1).

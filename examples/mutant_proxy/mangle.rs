@@ -1,5 +1,6 @@
 //! The ways to be wrong with the bytes of one direction.
 
+use crate::header;
 use crate::mutation::Mutation;
 use crate::options::Options;
 
@@ -22,6 +23,10 @@ pub(crate) struct Mangler {
     /// How many bytes have come before.
     offset: usize,
     begun: bool,
+    /// What may be the beginning of a header.
+    held: Vec<u8>,
+    /// Whether a header may still come.
+    heads: bool,
 }
 
 impl Mangler {
@@ -31,6 +36,8 @@ impl Mangler {
             up,
             offset: 0,
             begun: false,
+            held: Vec::new(),
+            heads: up && options.has(Mutation::SwallowsHeader),
         }
     }
 
@@ -44,6 +51,9 @@ impl Mangler {
 
     /// Changes the next piece.
     pub(crate) fn piece(&mut self, data: &mut Vec<u8>) {
+        if self.heads {
+            self.swallow_header(data);
+        }
         let from = self.offset;
         self.offset += data.len();
         let at = |offset: usize| offset.checked_sub(from);
@@ -75,14 +85,24 @@ impl Mangler {
     }
 
     /// What comes after the last piece.
-    pub(crate) fn end(&self) -> &'static [u8] {
+    pub(crate) fn end(&self) -> Vec<u8> {
         let mutation = match self.up {
             true => Mutation::JunkAtEndUp,
             false => Mutation::JunkAtEndDown,
         };
-        match self.options.has(mutation) {
-            true => b"JUNK",
-            false => b"",
+        let mut end = self.held.clone();
+        if self.options.has(mutation) {
+            end.extend(b"JUNK");
+        }
+        end
+    }
+
+    /// Takes the header out of what has come so far, and holds back what may be the beginning of one.
+    fn swallow_header(&mut self, data: &mut Vec<u8>) {
+        self.held.append(data);
+        if let Some(length) = header::length(&self.held) {
+            self.heads = false;
+            data.extend(self.held.drain(..).skip(length));
         }
     }
 

@@ -152,6 +152,8 @@ mutations! {
     HeaderOtherFamily "header-other-family" "names the other family in the PROXY header"
     HeaderCut "header-cut" "leaves the last byte of the PROXY header out"
     HeaderUnknown "header-unknown" "tells no addresses in the PROXY header"
+    HeaderOfOpen "header-of-open" "has the addresses of the connection before in the PROXY header, if that one is still open"
+    SwallowsHeader "swallows-header" "takes a PROXY header at the start of the client's data for its own"
     // Bytes.
     SwapsBytes "swaps-bytes" "swaps bytes 1 and 3 from the client if they come together"
     ChangesLateByte "changes-late-byte" "changes byte 1,000,000 from the service"
@@ -171,6 +173,7 @@ mutations! {
     JunkAtEndDown "junk-at-end-down" "sends the client four bytes after the service's last"
     // The flow.
     WaitsForClient "waits-for-client" "carries nothing to the client before it has spoken"
+    WaitsForService "waits-for-service" "carries nothing to the service before it has spoken"
     WaitsForMore "waits-for-more" "keeps the last 4096 bytes of each way until its end"
     UnboundedBuffer "unbounded-buffer" "reads all that comes, however slowly it can be sent on"
     StallsAtMegabyte "stalls-at-megabyte" "carries nothing after the first 1,000,000 bytes from the service"

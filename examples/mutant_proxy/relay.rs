@@ -45,8 +45,8 @@ struct Link {
     broken: AtomicBool,
     /// Which ways have ended, up and down.
     ended: [AtomicBool; 2],
-    /// The client has spoken.
-    spoken: AtomicBool,
+    /// Which sides have spoken, the client and the service.
+    spoken: [AtomicBool; 2],
     begun: Instant,
     /// When something was carried, in milliseconds since the beginning.
     busy: AtomicU64,
@@ -81,7 +81,7 @@ pub(crate) fn run(
         service,
         broken: AtomicBool::new(false),
         ended: [AtomicBool::new(false), AtomicBool::new(false)],
-        spoken: AtomicBool::new(false),
+        spoken: [AtomicBool::new(false), AtomicBool::new(false)],
         begun: Instant::now(),
         busy: AtomicU64::new(0),
     };
@@ -201,9 +201,13 @@ impl Way<'_> {
             eprintln!("mutant: assertion failed");
             process::exit(134);
         }
-        let spoken = &self.link.spoken;
-        spoken.fetch_or(self.up, Ordering::SeqCst);
-        while has(Mutation::WaitsForClient) && !spoken.load(Ordering::SeqCst) {
+        let [client, service] = &self.link.spoken;
+        let (own, awaited, waits) = match self.up {
+            true => (client, service, Mutation::WaitsForService),
+            false => (service, client, Mutation::WaitsForClient),
+        };
+        own.store(true, Ordering::SeqCst);
+        while has(waits) && !awaited.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(1));
         }
         self.before_end(&mut piece)?;
@@ -270,7 +274,7 @@ impl Way<'_> {
         }
         let mut to = self.to;
         to.write_all(&self.kept)?;
-        to.write_all(self.mangler.end())?;
+        to.write_all(&self.mangler.end())?;
         this.store(true, Ordering::SeqCst);
         if has(Mutation::NoHalfClose) {
             let _ = self.from.shutdown(Shutdown::Both);

@@ -1,11 +1,16 @@
 //! When bytes are carried, and what becomes of ends.
 
-use super::super::Protocol::{Connect, Forward};
+use super::super::Protocol::{Connect, Forward, ProxyV1};
 use super::super::judge::{Row, row};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
     row("waits-for-client", Forward).breaks_by_hanging(FOR_CLIENT),
+    // Of the PROXY protocol what no other has; the rest is as with a forwarder.
+    row("waits-for-service", ProxyV1)
+        .only(&["proxy-protocol/*"])
+        .breaks_by_hanging(&["proxy-protocol/*"]),
+    row("waits-for-service", Forward).breaks_by_hanging(FOR_SERVICE),
     row("waits-for-more", Forward).breaks_by_hanging(FOR_MORE),
     #[cfg(target_os = "linux")]
     row("unbounded-buffer", Forward).breaks(&["pace/memory"]),
@@ -86,6 +91,26 @@ const FOR_CLIENT: &[&str] = &[
     "pace/slow-reader",
     "turnover/connections",
     "turnover/descriptors",
+];
+const FOR_SERVICE: &[&str] = &[
+    "closing/client-close",
+    "closing/client-half-close/bytes",
+    "closing/client-half-close/carried",
+    "closing/client-reset",
+    "concurrency/10-at-once",
+    "concurrency/100-at-once",
+    "data-quality/up",
+    "echo/44/again",
+    "echo/44/lengths",
+    "echo/44/stream",
+    "echo/44/values",
+    "faults/gone-reading",
+    "faults/killed",
+    "faults/silent",
+    "pace/memory",
+    "pace/slow-writer",
+    "ping-pong/500-bytes",
+    "punishment/transfers",
 ];
 const FOR_MORE: &[&str] = &[
     "closing/client-half-close/carried",
