@@ -12,6 +12,7 @@ use loopback::tunnel::{Check, Family, Outcome, Report, Sizes, Strictness, Suite}
 
 use super::super::PATIENT;
 use super::Protocol;
+use super::coverage::Coverage;
 
 /// Waited for in full by each check that hangs; such checks are run apart, with nothing else that would
 /// have to work within it but the start of the program.
@@ -225,32 +226,38 @@ fn is_protocol(first: &str) -> bool {
         || first.starts_with("proxy")
 }
 
-/// Judges rows, several at once; with [`ROW`] in the environment, those of that mutation.
+/// Judges rows, several at once, and whether they break each check; with [`ROW`] in the environment, those
+/// of that mutation only.
 pub(super) fn judge(rows: impl Iterator<Item = &'static Row>) {
-    let wanted = env::var(ROW).ok();
-    let wanted = |row: &&Row| wanted.as_ref().is_none_or(|name| row.mutation == name);
+    let name = env::var(ROW).ok();
+    let wanted = |row: &&Row| name.as_ref().is_none_or(|name| row.mutation == name);
     let mut rows: Vec<&Row> = rows.filter(wanted).collect();
     assert!(!rows.is_empty(), "there is no such mutation");
     // Those that wait most first, so that they are not waited for alone.
     rows.sort_by_key(|row| (row.hangs != ["*"], Reverse(row.hangs.len())));
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let coverage = Mutex::new(Coverage::default());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(rows.len()) {
             scope.spawn(|| {
                 while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = misjudged(row);
-                    wrong.lock().unwrap().extend(verdict);
+                    let reports = reports(row);
+                    wrong.lock().unwrap().extend(misjudged(row, &reports));
+                    coverage.lock().unwrap().add(&reports);
                 }
             });
         }
     });
-    let wrong = wrong.into_inner().unwrap();
+    let mut wrong = wrong.into_inner().unwrap();
+    // Some rows are there on Linux only.
+    if name.is_none() && cfg!(target_os = "linux") {
+        wrong.extend(coverage.into_inner().unwrap().gaps());
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// What is wrong with the verdicts on a row's mutation, if anything.
-fn misjudged(row: &Row) -> Option<String> {
-    let reports = reports(row);
+fn misjudged(row: &Row, reports: &[Report]) -> Option<String> {
     let checks = reports.iter().flat_map(Report::checks);
     // Why one is skipped stands in the report: it is not reached, or makes no sense for this protocol.
     let made: Vec<&Check> = checks.filter(|c| c.outcome() != Outcome::Skipped).collect();

@@ -2,6 +2,7 @@
 //! the checks that are about it and no others.
 
 mod by_hand;
+mod coverage;
 mod judge;
 mod table;
 
