@@ -97,7 +97,8 @@ impl Ends {
 
     /// Does all parts at once. The first failure cuts the connection, so that nobody waits for what
     /// cannot come any more; failures after it come from that and are not told.
-    pub(in crate::tunnel) fn together(&self, parts: Vec<Part<'_>>) -> Result<(), Stop> {
+    pub(in crate::tunnel) fn together(&self, mut parts: Vec<Part<'_>>) -> Result<(), Stop> {
+        let own = parts.pop();
         let first = Mutex::new(None);
         let run = |part: Part<'_>| {
             if let Err(stop) = part() {
@@ -110,6 +111,7 @@ impl Ends {
             for part in parts {
                 scope.spawn(|| run(part));
             }
+            own.into_iter().for_each(run);
         });
         let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
         first.map_or(Ok(()), Err)
