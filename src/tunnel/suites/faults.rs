@@ -128,11 +128,12 @@ fn gone_reading(trial: &mut Trial<'_>) -> Result<(), Stop> {
     let noticed = thread::scope(|scope| {
         let sender = scope.spawn(|| send_until_closed(&mut stream, &piece));
         let under_way = service.receive_all(&piece);
-        drop(service);
+        // As when its process dies: whether what it had not read makes a reset of its close would be chance.
+        let gone = reset(service);
         let noticed = sender
             .join()
             .unwrap_or(Noticed::Never("by a panic".to_owned()));
-        under_way.map(|()| noticed)
+        under_way.and(gone).map(|()| noticed)
     })?;
     match noticed {
         Noticed::Closed => trial.works("another connection beside one whose service has gone"),

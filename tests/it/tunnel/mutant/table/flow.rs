@@ -70,9 +70,7 @@ pub(super) const ROWS: &[Row] = &[
     row("swallows-reset", Connect)
         .only(&["connect/rfc9110/9.3.6/closes"])
         .breaks_by_hanging(&["connect/rfc9110/9.3.6/closes"]),
-    // A service that goes is an end, not a reset, if it has just read all that was sent.
-    row("swallows-reset", Forward).breaks(RESETS).breaks_some(&["faults/gone-reading"])
-        .hangs(&["closing/*-reset", "faults/gone-*"]),
+    row("swallows-reset", Forward).breaks_by_hanging(RESETS),
     row("reset-becomes-end", Forward),
 ];
 
@@ -151,6 +149,7 @@ const CARRIED: &[&str] = &["closing/*/carried"];
 const RESETS: &[&str] = &[
     "closing/client-reset",
     "closing/service-reset",
+    "faults/gone-reading",
     "faults/gone-writing",
 ];
 /// It waits a second after each piece for the end, and these carry many small ones.
