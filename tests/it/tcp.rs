@@ -323,7 +323,8 @@ fn a_slow_reader_does_not_prolong_a_write() {
             }
         };
         assert_eq!(kind, ErrorKind::TimedOut);
-        assert!(took < TIMEOUT * 5, "{took:?}");
+        // All of it would take 100 seconds and more.
+        assert!(took < TIMEOUT * 20, "{took:?}");
     });
 }
 
