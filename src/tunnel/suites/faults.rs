@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::probe::{Answer, Close, Side, reset};
 use crate::tunnel::ends::conversation::{End, is_reset};
@@ -81,8 +81,10 @@ pub(in crate::tunnel) const TABLE: Table = Table {
 
 /// What is sent at once where a transfer is to be under way.
 const PIECE: usize = 64 * 1024;
-/// The most that a program may take from a client whose service has gone.
+/// The most that a program may take from a client whose service has gone, for that long: the system alone
+/// may hold tens of megabytes of it.
 const MOST: usize = 64 << 20;
+const MOST_TIME: Duration = Duration::from_secs(2);
 /// How many times a check's deadline a program gets to end half a handshake.
 const ENDING: u32 = 6;
 /// How long to wait for what a program makes of garbage, each time.
@@ -125,8 +127,9 @@ fn gone_reading(trial: &mut Trial<'_>) -> Result<(), Stop> {
     let piece = trial.random().bytes(PIECE);
     let (client, mut service) = trial.sides(Side::Client)?;
     let mut stream = client.into_stream();
+    let limit = trial.unhurried(MOST_TIME);
     let noticed = thread::scope(|scope| {
-        let sender = scope.spawn(|| send_until_closed(&mut stream, &piece));
+        let sender = scope.spawn(|| send_until_closed(&mut stream, &piece, limit));
         let under_way = service.receive_all(&piece);
         // As when its process dies: whether what it had not read makes a reset of its close would be chance.
         let gone = reset(service);
@@ -150,19 +153,24 @@ enum Noticed {
     Never(String),
 }
 
-/// Sends until that fails or the other side has closed.
-fn send_until_closed(stream: &mut Stream, piece: &[u8]) -> Noticed {
-    for _ in 0..MOST / piece.len() {
+/// Sends until that fails or the other side has closed, or all is taken for too long.
+fn send_until_closed(stream: &mut Stream, piece: &[u8], limit: Duration) -> Noticed {
+    let begun = Instant::now();
+    let mut taken = 0;
+    while taken < MOST || begun.elapsed() < limit {
         if stream.has_ended() {
             return Noticed::Closed;
         }
         match stream.write_all(piece) {
-            Ok(()) => {}
+            Ok(()) => taken += piece.len(),
             Err(error) if is_reset(&error) => return Noticed::Closed,
             Err(error) => return Noticed::Never(error.to_string()),
         }
     }
-    Noticed::Never(format!("{MOST} bytes were taken"))
+    Noticed::Never(format!(
+        "{taken} bytes were taken in {:.1?}",
+        begun.elapsed()
+    ))
 }
 
 fn gone_writing(trial: &mut Trial<'_>) -> Result<(), Stop> {
@@ -266,6 +274,7 @@ fn half(trial: &mut Trial<'_>) -> Result<End, Stop> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -290,15 +299,28 @@ mod tests {
         let long = Duration::from_secs(20);
         let (mut near, far) = pair(long);
         far.shutdown_write().unwrap();
-        assert_eq!(told(&send_until_closed(&mut near, &[0; PIECE])), "closed");
+        assert_eq!(
+            told(&send_until_closed(&mut near, &[0; PIECE], Duration::ZERO)),
+            "closed"
+        );
         let (mut near, far) = pair(long);
         far.reset().unwrap();
-        assert_eq!(told(&send_until_closed(&mut near, &[0; PIECE])), "closed");
+        assert_eq!(
+            told(&send_until_closed(&mut near, &[0; PIECE], Duration::ZERO)),
+            "closed"
+        );
         let (mut near, _far) = pair(Duration::from_millis(100));
-        let noticed = send_until_closed(&mut near, &[0; PIECE]);
+        let noticed = send_until_closed(&mut near, &[0; PIECE], Duration::ZERO);
         assert_eq!(
             told(&noticed),
             "timed out after 100ms waiting for the receiver"
         );
+        let (mut near, mut far) = pair(long);
+        let taker = thread::spawn(move || io::copy(&mut far, &mut io::sink()));
+        let noticed = send_until_closed(&mut near, &[0; PIECE], Duration::ZERO);
+        let how = told(&noticed);
+        assert!(how.starts_with("67108864 bytes were taken in "), "{how}");
+        drop(near);
+        assert_eq!(taker.join().unwrap().unwrap(), MOST as u64);
     }
 }
