@@ -50,12 +50,12 @@ impl Protocol {
 
     /// A harness for the mutant with these options, which connects from the address it is told.
     pub(super) fn harness(self, options: &'static [&'static str]) -> TunnelHarness {
-        self.harness_that(true, options)
+        self.harness_binding(true, options)
     }
 
     /// As [`Protocol::harness`], with the harness told whether the mutant `binds` to that address. If not, it
     /// may be asked for services of the other family.
-    fn harness_that(self, binds: bool, options: &'static [&'static str]) -> TunnelHarness {
+    fn harness_binding(self, binds: bool, options: &'static [&'static str]) -> TunnelHarness {
         let command = self.spawn(options);
         macro_rules! harness {
             ($tunnel:expr) => {
