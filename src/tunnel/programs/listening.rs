@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::group;
+
 /// Within one machine connecting is a matter of microseconds.
 const LIMIT: Duration = Duration::from_millis(500);
 
@@ -19,31 +21,45 @@ pub(in crate::tunnel) fn is_at(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, LIMIT).is_ok()
 }
 
-/// What to tell of a program that does not listen where it should: where the group that `leader` leads
-/// listens instead, as far as the system tells.
-pub(in crate::tunnel) fn elsewhere(leader: u32) -> String {
-    #[cfg(target_os = "linux")]
-    let found = linux::of_group(leader).unwrap_or_default();
-    #[cfg(not(target_os = "linux"))]
-    let found: Vec<SocketAddr> = Vec::new();
+/// What to tell of a program that does not listen at `address`: where the group that `leader` leads listens
+/// instead, as far as the system tells. There is no group 0.
+pub(in crate::tunnel) fn elsewhere(leader: u32, address: SocketAddr) -> String {
+    let members = match leader {
+        0 => None,
+        leader => group::members(leader),
+    };
+    let mut found: Vec<SocketAddr> = members.map_or_else(Vec::new, |pids| of_processes(&pids));
+    found.sort_unstable();
+    // Several workers may listen at the same place.
+    found.dedup();
+    // It may have begun to since.
+    found.retain(|listens| *listens != address);
     match found.iter().map(SocketAddr::to_string).collect::<Vec<_>>() {
         none if none.is_empty() => String::new(),
         some => format!("; it listens on {}", some.join(", ")),
     }
 }
 
+#[cfg(target_os = "linux")]
+use linux::of_processes;
+
+/// Elsewhere nobody tells.
+#[cfg(not(target_os = "linux"))]
+fn of_processes(_: &[i32]) -> Vec<SocketAddr> {
+    Vec::new()
+}
+
 /// The kernel is asked by a netlink socket (sock_diag(7)). Its tables in /proc/net would do, but to read
 /// them takes as long as the machine has sockets, and tens of milliseconds after a busy minute.
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::collections::HashSet;
     use std::io::{self, Read};
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
     use std::time::Duration;
     use std::{fs, iter};
 
     use socket2::{Domain, Protocol, Socket, Type};
-
-    use crate::tunnel::programs::group;
 
     /// NETLINK_SOCK_DIAG of linux/netlink.h.
     const SOCK_DIAG: i32 = 4;
@@ -72,23 +88,22 @@ mod linux {
         Ok(ask(libc::AF_INET, address)? || ask(libc::AF_INET6, address)?)
     }
 
-    /// Where the processes of a group listen for TCP, by the kernel's tables in /proc: only who has failed
-    /// already asks.
-    pub(super) fn of_group(leader: u32) -> Option<Vec<SocketAddr>> {
-        let held: Vec<u64> = group::members(leader)?
-            .into_iter()
-            .flat_map(sockets)
-            .collect();
+    /// Where processes listen for TCP, by the kernel's tables in /proc: only who has failed already asks.
+    pub(super) fn of_processes(pids: &[i32]) -> Vec<SocketAddr> {
+        let Some(first) = pids.first() else {
+            return Vec::new();
+        };
+        let held: HashSet<u64> = pids.iter().copied().flat_map(sockets).collect();
         let mut found = Vec::new();
         for table in ["tcp", "tcp6"] {
             // Without IPv6 the second one is missing.
-            let Ok(text) = fs::read_to_string(format!("/proc/{leader}/net/{table}")) else {
+            let Ok(text) = fs::read_to_string(format!("/proc/{first}/net/{table}")) else {
                 continue;
             };
             let listeners = text.lines().filter_map(listener);
             found.extend(listeners.filter(|(_, inode)| held.contains(inode)));
         }
-        Some(found.into_iter().map(|(address, _)| address).collect())
+        found.into_iter().map(|(address, _)| address).collect()
     }
 
     /// The inodes of a process's sockets.

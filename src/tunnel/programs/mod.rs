@@ -186,7 +186,7 @@ impl Programs {
             let name = self.started.last().map_or("the program", Child::name);
             if deadline.expired() {
                 let after = deadline.elapsed();
-                let elsewhere = listening::elsewhere(self.id());
+                let elsewhere = listening::elsewhere(self.id(), address);
                 let text =
                     format!("{name} does not listen on {address} after {after:.1?}{elsewhere}");
                 return Err(Stop::failed(text));

@@ -181,7 +181,7 @@ impl<'a> Program<'a> {
                 return Err(Stop::failed(format!(
                     "nothing listens on {listen} after {:.1?}: connecting from {client}: {error}{}",
                     deadline.elapsed(),
-                    listening::elsewhere(self.child.id()),
+                    listening::elsewhere(self.child.id(), listen),
                 )));
             }
             pause.sleep(deadline);
