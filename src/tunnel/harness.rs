@@ -204,7 +204,7 @@ impl TunnelHarness {
     }
 
     /// How long each check may take: 10 seconds unless set. A few checks that do a lot take a multiple, but
-    /// none waits longer than this for one connection to be made.
+    /// most of that is for data: a connection that is not made within this is given up.
     #[must_use]
     pub fn check_deadline(mut self, limit: Duration) -> TunnelHarness {
         self.options.check_deadline = limit;

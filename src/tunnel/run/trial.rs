@@ -102,8 +102,9 @@ impl<'a> Trial<'a> {
     /// Connects to the program and says nothing: its protocol is this check's to speak.
     pub(in crate::tunnel) fn raw(&mut self) -> Result<End, Stop> {
         self.seen.measures.connections += 1;
-        let deadline = self.deadline("a connection to the program");
-        let stream = self.program.connect(&deadline)?;
+        let deadline = self.opening("a connection to the program");
+        let mut stream = self.program.connect(&deadline)?;
+        stream.set_deadline(self.deadline);
         Ok(End::new(stream, "the client"))
     }
 
