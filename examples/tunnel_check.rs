@@ -59,7 +59,8 @@ Without arguments it checks a small proxy and a small forwarder of its own.
   --running          checks a program that already runs
   --suite NAME       runs this suite; may be given several times; \"all\" runs each; else connectivity
   --only PATTERN     makes only checks with such an id: \"closing/*\"; may be given several times
-  --expect PATTERN REASON   such checks are known to fail or deviate; told when they no longer do
+  --expect PATTERN REASON
+                     such checks are known to fail or deviate; told when they no longer do
   --full             carries as much as a release deserves, and takes minutes
   --strict           whatever deviates fails
   --json FILE        writes the report as JSON too

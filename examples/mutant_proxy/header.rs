@@ -61,7 +61,10 @@ fn of_open(client: &TcpStream) -> io::Result<(SocketAddr, SocketAddr)> {
 fn is_open(stream: &TcpStream) -> bool {
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
     let peeked = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
-    matches!(peeked, Err(error) if is_passing(&error))
+    match peeked {
+        Ok(count) => count > 0,
+        Err(error) => is_passing(&error),
+    }
 }
 
 fn header(options: &Options, mut from: SocketAddr, mut to: SocketAddr) -> Vec<u8> {

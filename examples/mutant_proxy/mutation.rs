@@ -155,7 +155,7 @@ mutations! {
     HeaderOfOpen "header-of-open" "has the addresses of the connection before in the PROXY header, if that one is still open"
     SwallowsHeader "swallows-header" "takes a PROXY header at the start of the client's data for its own"
     // Bytes.
-    SwapsBytes "swaps-bytes" "swaps bytes 1 and 3 from the client if they come together"
+    SwapsBytes "swaps-bytes" "swaps bytes 1 and 3 from the client if they come within a second"
     ChangesLateByte "changes-late-byte" "changes byte 1,000,000 from the service"
     DropsByte "drops-byte" "loses byte 20 from the client"
     DropsLateByte "drops-late-byte" "loses byte 1,000,000 from the client"
@@ -174,7 +174,7 @@ mutations! {
     // The flow.
     WaitsForClient "waits-for-client" "carries nothing to the client before it has spoken"
     WaitsForService "waits-for-service" "carries nothing to the service before it has spoken"
-    WaitsForMore "waits-for-more" "keeps the last 4096 bytes of each way until its end"
+    KeepsLastBytes "keeps-last-bytes" "keeps the last 4096 bytes of each way until its end"
     UnboundedBuffer "unbounded-buffer" "reads all that comes, however slowly it can be sent on"
     StallsAtMegabyte "stalls-at-megabyte" "carries nothing after the first 1,000,000 bytes from the service"
     CutsIdle "cuts-idle" "closes a connection that was idle for half a second"

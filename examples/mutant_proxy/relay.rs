@@ -21,8 +21,8 @@ use crate::wire::is_passing;
 const BUFFER: usize = 32 * 1024;
 /// How long what coalesces gathers.
 const GATHER: Duration = Duration::from_millis(20);
-/// How much is kept by what waits for more.
-const MORE: usize = 4096;
+/// How much is kept by what keeps the last bytes.
+const LAST: usize = 4096;
 /// How soon after a piece an end or more must come to count as right behind it.
 const BEHIND: Duration = Duration::from_secs(1);
 /// How late the last piece is passed on by what delays it.
@@ -59,7 +59,7 @@ struct Way<'a> {
     to: &'a TcpStream,
     up: bool,
     mangler: Mangler,
-    /// The last bytes that have come, where it waits for more.
+    /// The last bytes that have come, where they are kept.
     kept: Vec<u8>,
     /// How many bytes the slow one still writes one at a time.
     single: usize,
@@ -138,9 +138,9 @@ impl Way<'_> {
             if let Err(error) = self.gather(&mut piece) {
                 return self.abort(self.to, error);
             }
-            if self.link.options.has(Mutation::WaitsForMore) {
+            if self.link.options.has(Mutation::KeepsLastBytes) {
                 self.kept.append(&mut piece);
-                let count = self.kept.len().saturating_sub(MORE);
+                let count = self.kept.len().saturating_sub(LAST);
                 piece.extend(self.kept.drain(..count));
             }
             if let Err(error) = self.send(piece) {
@@ -171,7 +171,8 @@ impl Way<'_> {
         }
     }
 
-    /// Adds to a piece what comes within the time or up to the amount that is gathered. An end that
+    /// Adds to a piece what it needs to be wrong by, and what comes within the time or up to the amount that is
+    /// gathered. An end that
     /// comes meanwhile comes again at the next read.
     fn gather(&self, piece: &mut Vec<u8>) -> io::Result<()> {
         while piece.len() < self.mangler.least() {

@@ -93,7 +93,7 @@ impl Proxy {
             () => {
                 // The connection is open as long as this is held.
                 let stays = self.options.has(Mutation::StaysOpenAfterGarbage);
-                let kept = stays.then(|| client.try_clone());
+                let kept = stays.then(|| client.try_clone().expect("descriptors are left"));
                 if let Err(error) = self.talk(client) {
                     let _ = writeln!(io::stderr(), "connection {count}: {error}");
                     let is_garbage = error.kind() == io::ErrorKind::InvalidData;

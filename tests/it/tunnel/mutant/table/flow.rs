@@ -11,7 +11,7 @@ pub(super) const ROWS: &[Row] = &[
         .only(&["proxy-protocol/*"])
         .breaks_by_hanging(&["proxy-protocol/*"]),
     row("waits-for-service", Forward).breaks_by_hanging(FOR_SERVICE),
-    row("waits-for-more", Forward).breaks_by_hanging(FOR_MORE),
+    row("keeps-last-bytes", Forward).breaks_by_hanging(LAST_BYTES),
     #[cfg(target_os = "linux")]
     row("unbounded-buffer", Forward).breaks(&["pace/memory"]),
     row("stalls-at-megabyte", Forward).breaks_by_hanging(STALLS),
@@ -110,7 +110,7 @@ const FOR_SERVICE: &[&str] = &[
     "ping-pong/500-bytes",
     "punishment/transfers",
 ];
-const FOR_MORE: &[&str] = &[
+const LAST_BYTES: &[&str] = &[
     "closing/client-half-close/carried",
     "closing/client-reset",
     "closing/service-half-close/carried",
