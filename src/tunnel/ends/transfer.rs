@@ -43,7 +43,7 @@ pub(in crate::tunnel) struct Ends {
     pub(in crate::tunnel) service: Stream,
 }
 
-/// What one thread does of several.
+/// What is done at once with others.
 pub(in crate::tunnel) type Part<'a> = Box<dyn FnOnce() -> Result<(), Stop> + Send + 'a>;
 
 impl Bounds {
@@ -95,7 +95,7 @@ impl Ends {
         self.service.cut();
     }
 
-    /// Does all parts at once. The first failure cuts the connection, so that nobody waits for what
+    /// Does all parts at once, the last one on this thread. The first failure cuts the connection, so that nobody waits for what
     /// cannot come any more; failures after it come from that and are not told.
     pub(in crate::tunnel) fn together(&self, mut parts: Vec<Part<'_>>) -> Result<(), Stop> {
         let own = parts.pop();

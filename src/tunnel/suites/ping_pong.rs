@@ -52,6 +52,7 @@ fn rally(ends: &Ends, messages: &[u8], bounds: Bounds) -> Result<Vec<Duration>, 
     let mut waits = Vec::with_capacity(messages.len() / MESSAGE);
     let parts: Vec<Part<'_>> = vec![
         Box::new(move || repeat(&mut service, messages.len() as u64, bounds)),
+        // Last, so that it runs on this thread: as whoever measures by hand would do it.
         Box::new(|| {
             for (round, message) in messages.chunks(MESSAGE).enumerate() {
                 client.set_deadline(bounds.next("a message to come back"));

@@ -271,7 +271,10 @@ fn closed(trial: &mut Trial<'_>) -> Result<(), Stop> {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
             _ => {}
         }
-        let quiet = QUIET.max(busy).min(deadline.remaining());
+        let quiet = QUIET.max(busy);
+        if deadline.remaining() < quiet {
+            return Err(Stop::failed(deadline.error("").to_string()));
+        }
         let quiet = Deadline::new(quiet, "a datagram");
         match service.receive(&quiet) {
             Err(_) if quiet.expired() => return Ok(()),

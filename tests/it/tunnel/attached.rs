@@ -68,13 +68,14 @@ fn a_proxy_that_already_runs_is_checked_and_left_alone() {
 fn a_forwarder_that_already_runs_is_checked_with_the_service_that_it_knows() {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
-    // Below those that the kernel gives away: when they run short, it gives one that may be reused to others.
-    let mut ports = (0..).map(|next| 20_000 + (process::id() as u16).wrapping_add(next) % 10_000);
+    // Below those that the kernel gives away, and those of leases: when they run short, it gives one that may be
+    // reused to others.
+    let mut ports = (0..5000).map(|next| 10_000 + (process::id() as u16).wrapping_add(next) % 5000);
     let free = |port: &u16| {
         let address = SocketAddr::from(([127, 0, 0, 1], *port));
         socket.bind(&address.into()).is_ok()
     };
-    ports.find(free).unwrap();
+    ports.find(free).expect("a port is free");
     let service = socket.local_addr().unwrap().as_socket().unwrap();
     let forwarder = Running::start("forward", &["--service", &service.to_string()]);
     let tunnel = Attached::new(forwarder.listen, Forward::new()).service(service);
