@@ -1,9 +1,12 @@
 //! Whether and where a program listens.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::group;
+#[cfg(target_os = "linux")]
+use linux::of_processes;
 
 /// Within one machine connecting is a matter of microseconds.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -28,20 +31,16 @@ pub(in crate::tunnel) fn elsewhere(leader: u32, address: SocketAddr) -> String {
         0 => None,
         leader => group::members(leader),
     };
-    let mut found: Vec<SocketAddr> = members.map_or_else(Vec::new, |pids| of_processes(&pids));
-    found.sort_unstable();
-    // Several workers may listen at the same place.
-    found.dedup();
-    // It may have begun to since.
-    found.retain(|listens| *listens != address);
-    match found.iter().map(SocketAddr::to_string).collect::<Vec<_>>() {
-        none if none.is_empty() => String::new(),
-        some => format!("; it listens on {}", some.join(", ")),
+    let found = members.map_or_else(Vec::new, |pids| of_processes(&pids));
+    // Several workers may listen at the same place, and it may have begun to listen here since.
+    let mut found = BTreeSet::from_iter(found);
+    found.remove(&address);
+    let found: Vec<String> = found.iter().map(SocketAddr::to_string).collect();
+    match found.is_empty() {
+        true => String::new(),
+        false => format!("; it listens on {}", found.join(", ")),
     }
 }
-
-#[cfg(target_os = "linux")]
-use linux::of_processes;
 
 /// Elsewhere nobody tells.
 #[cfg(not(target_os = "linux"))]

@@ -2,7 +2,7 @@
 
 use super::super::Protocol::{Connect, Forward, Socks4, Socks4a, Socks5};
 use super::super::judge::{Row, row};
-use super::{NO_TCP, NOTHING};
+use super::{NO_TCP, NOTHING, udp};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
@@ -11,10 +11,7 @@ pub(super) const ROWS: &[Row] = &[
     row("closes-in-handshake", Socks5).breaks_all_but(NOTHING),
     row("hangs", Socks5).breaks_all_but(NOTHING).hangs(&["*"]),
     row("exits-in-handshake", Socks5)
-        .breaks_all_but(&[
-            "connectivity/44/start", "connectivity/44/port-closed",
-            "udp/44/closed", "udp/44/echo", "udp/44/fragment", "udp/44/junk", "udp/44/name*", "udp/44/payload-*", "udp/44/several", "udp/44/stranger", "udp/44/two-services",
-        ])
+        .breaks_all_but(&[&["connectivity/44/start", "connectivity/44/port-closed"], udp::ALL])
         // It ends in them, whatever they look at.
         .left_out(&["behaviour/*"]),
     row("wrong-version", Socks4a).breaks_all_but(NOTHING),
@@ -26,12 +23,9 @@ pub(super) const ROWS: &[Row] = &[
     row("cuts-reply", Socks5).breaks_all_but(NO_TCP),
     row("cuts-reply", Connect).breaks_all_but(NOTHING),
     row("says-yes-and-closes", Socks5)
-        .breaks_all_but(&[
-            "connectivity/44/handshake", "connectivity/44/start", "connectivity/44/stop",
-            "connectivity/44/port-closed", "udp/44/closed", "udp/44/echo", "udp/44/fragment", "udp/44/junk", "udp/44/name*", "udp/44/payload-*", "udp/44/several", "udp/44/stranger", "udp/44/two-services",
-        ]),
+        .breaks_all_but(&[&["connectivity/44/handshake", "connectivity/44/start", "connectivity/44/stop", "connectivity/44/port-closed"], udp::ALL]),
     row("says-yes-and-hangs", Socks5)
-        .breaks_all_but(&["connectivity/44/handshake", "connectivity/44/start", "connectivity/44/stop", "connectivity/44/port-closed"])
+        .breaks_all_but(&[&["connectivity/44/handshake", "connectivity/44/start", "connectivity/44/stop", "connectivity/44/port-closed"]])
         .left_out(&["udp/*"])
         .hangs(&["*"]),
     row("signed-ports", Socks5).breaks_all_but(NO_TCP),
@@ -41,12 +35,7 @@ pub(super) const ROWS: &[Row] = &[
     row("no-method", Socks5).breaks_all_but(NOTHING),
     row("no-empty-line", Connect).breaks_all_but(NOTHING).hangs(&["*"]),
     // Four bytes more at the client, and nothing else is wrong.
-    row("junk-after-reply", Socks5).breaks_all_but(&[
-        "connectivity/44/start", "connectivity/44/handshake", "connectivity/44/accept",
-        "connectivity/44/source", "connectivity/44/stop", "connectivity/44/port-closed",
-        "data-quality/up", "pace/memory",
-        "closing/client-half-close/bytes", "closing/client-reset", "udp/44/closed", "udp/44/echo", "udp/44/fragment", "udp/44/junk", "udp/44/name*", "udp/44/payload-*", "udp/44/several", "udp/44/stranger", "udp/44/two-services",
-    ]),
+    row("junk-after-reply", Socks5).breaks_all_but(&[&["connectivity/44/start", "connectivity/44/handshake", "connectivity/44/accept", "connectivity/44/source", "connectivity/44/stop", "connectivity/44/port-closed", "data-quality/up", "pace/memory", "closing/client-half-close/bytes", "closing/client-reset"], udp::ALL]),
     row("late", Socks5),
     // On a loaded machine not every cut is seen, but only checks of cuts see any.
     row("needs-whole-messages", Socks4a).breaks_some(&["socks4a/*/cut"]),

@@ -17,25 +17,13 @@ use super::super::example;
 use super::judge::{Row, judge};
 
 /// All that holds when nothing gets through.
-const NOTHING: &[&str] = &[
-    "connectivity/44/start",
-    "connectivity/44/stop",
-    "connectivity/44/port-closed",
-];
+const NOTHING: &[&[&str]] = &[PROCESS];
 /// The same where datagrams do. With `associate` goes an ordinary connection.
-const NO_TCP: &[&str] = &[
+const NO_TCP: &[&[&str]] = &[PROCESS, udp::ALL];
+const PROCESS: &[&str] = &[
     "connectivity/44/start",
     "connectivity/44/stop",
     "connectivity/44/port-closed",
-    "udp/44/closed",
-    "udp/44/echo",
-    "udp/44/fragment",
-    "udp/44/junk",
-    "udp/44/name*",
-    "udp/44/payload-*",
-    "udp/44/several",
-    "udp/44/stranger",
-    "udp/44/two-services",
 ];
 
 /// `life` tests it, as it leaves a daemon that nobody finds.

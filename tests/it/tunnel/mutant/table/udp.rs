@@ -4,7 +4,7 @@ use super::super::Protocol::Socks5;
 use super::super::judge::{Row, row};
 
 /// All that need an answer.
-const ALL: &[&str] = &[
+pub(super) const ALL: &[&str] = &[
     "udp/44/closed",
     "udp/44/echo",
     "udp/44/fragment",
