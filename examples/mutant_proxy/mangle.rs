@@ -1,5 +1,7 @@
 //! The ways to be wrong with the bytes of one direction.
 
+use std::time::Duration;
+
 use crate::header;
 use crate::mutation::Mutation;
 use crate::options::Options;
@@ -13,6 +15,8 @@ const EARLY: usize = 20;
 
 /// How much must be there for two bytes to be swapped.
 const SWAPPED: usize = 4;
+/// How much is carried by what ends early, if it comes at once.
+const ALONE: usize = 32 * 1024;
 
 /// Changes what one direction carries.
 #[derive(Debug)]
@@ -41,11 +45,13 @@ impl Mangler {
         }
     }
 
-    /// How long a piece it needs to be wrong by, if the other side sends so much.
-    pub(crate) fn least(&self) -> usize {
-        match self.up && self.offset == 0 && self.options.has(Mutation::SwapsBytes) {
-            true => SWAPPED,
-            false => 0,
+    /// How long a piece it needs to be wrong by, and how long to wait for each part of it.
+    pub(crate) fn least(&self) -> (usize, Duration) {
+        let has = |mutation| self.up && self.offset == 0 && self.options.has(mutation);
+        match () {
+            () if has(Mutation::SwapsBytes) => (SWAPPED, Duration::from_secs(1)),
+            () if has(Mutation::EndsEarly) => (ALONE, Duration::from_millis(200)),
+            () => (0, Duration::ZERO),
         }
     }
 

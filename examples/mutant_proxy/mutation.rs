@@ -186,7 +186,7 @@ mutations! {
     DelaysEnd "delays-end" "passes on what came right before the end two seconds late, which is right"
     NoHalfClose "no-half-close" "closes both ways at the first end, which is a way"
     CutsOtherWay "cuts-other-way" "closes both ways three bytes after the end of the first, which is a way"
-    EndsEarly "ends-early" "ends the way to the service after the client's first piece"
+    EndsEarly "ends-early" "ends the way to the service after what the client says first, 32 KiB at most"
     HoldsHalfClose "holds-half-close" "passes no end on before both ways have ended"
     NeverCloses "never-closes" "passes the client's end never on"
     ResetsAtEnd "resets-at-end" "resets the service's connection at the client's end"

@@ -23,7 +23,7 @@ const BUFFER: usize = 32 * 1024;
 const GATHER: Duration = Duration::from_millis(20);
 /// How much is kept by what keeps the last bytes.
 const LAST: usize = 4096;
-/// How soon after a piece an end or more must come to count as right behind it.
+/// How soon after a piece an end must come to count as right behind it.
 const BEHIND: Duration = Duration::from_secs(1);
 /// How late the last piece is passed on by what delays it.
 const DELAY: Duration = Duration::from_secs(2);
@@ -172,11 +172,11 @@ impl Way<'_> {
     }
 
     /// Adds to a piece what it needs to be wrong by, and what comes within the time or up to the amount that is
-    /// gathered. An end that
-    /// comes meanwhile comes again at the next read.
+    /// gathered. An end that comes meanwhile comes again at the next read.
     fn gather(&self, piece: &mut Vec<u8>) -> io::Result<()> {
-        while piece.len() < self.mangler.least() {
-            match self.peek(BEHIND)? {
+        let (least, wait) = self.mangler.least();
+        while piece.len() < least {
+            match self.peek(wait)? {
                 Some(count) if count > 0 => piece.extend(self.next(BUFFER - piece.len())?),
                 _ => break,
             }

@@ -54,7 +54,7 @@ pub(super) const ROWS: &[Row] = &[
         "data-quality/up", "echo/44/lengths", "echo/44/stream", "echo/44/values",
         "faults/gone-reading", "pace/idle", "pace/slow-writer",
         "ping-pong/500-bytes", "punishment/transfers",
-    ]).breaks_some(&["pace/byte-by-byte"]).hangs(&["concurrency/20-in-a-row"]),
+    ]),
     row("holds-half-close", Forward).breaks(&[
         "closing/client-close", "closing/client-half-close/carried", "closing/service-close",
         "closing/service-half-close/carried", "concurrency/20-in-a-row", "faults/ordinary",
