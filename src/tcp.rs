@@ -12,8 +12,7 @@ use crate::server::address::{Address, ListenOn};
 use crate::server::failure::{HandlerError, HandlerResult};
 use crate::server::host::Run;
 use crate::server::options::Builder;
-use crate::server::protocol::sealed::Sealed;
-use crate::server::protocol::{Next, Protocol, Serve, Session};
+use crate::server::protocol::{Lifecycle, Next, Serve, Session};
 use crate::server::registry::Live;
 use crate::server::wake::Streams;
 use crate::server::{Bound, TestServer, streams};
@@ -303,9 +302,7 @@ impl fmt::Debug for ConnectionRecord {
     }
 }
 
-impl Sealed for Tcp {}
-
-impl Protocol for Tcp {
+impl Lifecycle for Tcp {
     const NAME: &'static str = "tcp";
     const TARGET: &'static str = "loopback::tcp";
     const NOUN: &'static str = "a connection's end";

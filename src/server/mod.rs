@@ -2,6 +2,7 @@
 //! is the only code that starts server threads.
 
 pub(crate) mod address;
+pub(crate) mod datagrams;
 pub(crate) mod failure;
 pub(crate) mod host;
 pub(crate) mod options;
