@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use super::mail::{Attachment, Mail};
-use crate::proto::smtp::{Incoming, Recipient, Reply, Sender};
+use crate::proto::smtp::{Incoming, Login, Recipient, Reply, Sender};
 use crate::server::address::Address;
 
 /// What a message without anything in it is taken to occupy: many small ones fill a record too.
@@ -14,7 +14,7 @@ const OWN_SIZE: usize = 256;
 pub struct Message {
     peer: Address,
     hello: Arc<str>,
-    auth_user: Option<Arc<str>>,
+    login: Option<Arc<Login>>,
     sender: Sender,
     recipients: Vec<Recipient>,
     raw: Vec<u8>,
@@ -27,7 +27,7 @@ impl Message {
         Message {
             peer,
             hello: incoming.hello,
-            auth_user: incoming.identity,
+            login: incoming.login,
             sender: incoming.sender,
             recipients: incoming.recipients,
             raw: incoming.body,
@@ -59,7 +59,12 @@ impl Message {
 
     /// Who the client has logged in as.
     pub fn auth_user(&self) -> Option<&str> {
-        self.auth_user.as_deref()
+        self.login.as_deref().map(Login::user)
+    }
+
+    /// How the client has logged in, with the password where it sent one.
+    pub fn login(&self) -> Option<&Login> {
+        self.login.as_deref()
     }
 
     /// The envelope's sender; empty for `<>`.
@@ -130,7 +135,7 @@ impl fmt::Debug for Message {
         f.debug_struct("Message")
             .field("peer", &format_args!("{}", self.peer))
             .field("helo", &self.hello)
-            .field("auth_user", &self.auth_user)
+            .field("auth_user", &self.auth_user())
             .field("sender", &self.sender)
             .field("recipients", &self.recipients)
             .field("octets", &self.raw.len())

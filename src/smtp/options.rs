@@ -305,8 +305,9 @@ impl Builder<Smtp> {
     }
 
     /// Accepts what many servers accept and RFC 5321 does not: spaces after the colon of `MAIL FROM:`
-    /// and `RCPT TO:`, addresses without angle brackets or without a domain, and text lines of any
-    /// length. Unless told, what a client does wrong is refused, for that is what a test is after.
+    /// and `RCPT TO:`, addresses without angle brackets or without a domain, text lines of any
+    /// length, several spaces after a command's word, and EHLO and HELO with several words (`EHLO PhpStorm
+    /// 9.0.3`) or none. Unless told, what a client does wrong is refused, for that is what a test is after.
     pub fn lenient(mut self) -> Self {
         self.options.config.lenient = true;
         self.max_text_line(usize::MAX)

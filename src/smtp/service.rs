@@ -110,7 +110,9 @@ impl Smtp {
 
     fn check(&self, login: &Login) -> Decision {
         let mut known = self.options.credentials.iter();
-        if known.any(|(user, password)| login.user() == user && login.proves(password)) {
+        if known
+            .any(|(user, password)| login.user_bytes() == user.as_bytes() && login.proves(password))
+        {
             return Decision::Accept;
         }
         match &self.options.on_auth {
@@ -165,7 +167,7 @@ impl Serve for Smtp {
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
-            log::debug!(target: Smtp::TARGET, "{} has gone: {error}", session.live.peer);
+            talk.gone(&error, session);
         }
         Next::Close
     }
@@ -187,7 +189,7 @@ impl Serve for Smtp {
             is_clogged: false,
         };
         let turn = visit.turn(drain).unwrap_or_else(|error| {
-            log::debug!(target: Smtp::TARGET, "{} has gone: {error}", session.live.peer);
+            talk.gone(&error, session);
             Turn::Close
         });
         conn.keep(talk);
@@ -220,6 +222,17 @@ struct Talk {
 }
 
 impl Talk {
+    /// Ends the transcript of a client that went without QUIT.
+    fn gone(&mut self, error: &io::Error, session: &Session<'_, Smtp>) {
+        log::debug!(target: Smtp::TARGET, "{} has gone: {error}", session.live.peer);
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.machine.gone(&"closed the connection"),
+            _ => self.machine.gone(error),
+        }
+        self.transcript.add(self.machine.log());
+        self.machine.log().clear();
+    }
+
     fn is_overdue(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline.expired())
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Hello, MAX_ROOM, Mode, Question, Session};
 use crate::proto::smtp::auth::{Exchange, Mechanism, Step};
-use crate::proto::smtp::command::{self, Verb};
+use crate::proto::smtp::command::{self, Chunk, Verb};
 use crate::proto::smtp::data::DataDecoder;
 use crate::proto::smtp::params::{BadParameter, BodyType, Recipient, Sender};
 use crate::proto::smtp::path::{self, Kind};
@@ -14,14 +14,19 @@ use crate::proto::smtp::{Extension, Extensions};
 impl Session {
     pub(super) fn command(&mut self, verb: Verb, argument: &str) {
         if self.refused && verb != Verb::Quit {
-            return self.say(503, "5.5.1 ", "there is no service here; only QUIT is left");
+            return self.reply(&no_service(), true);
         }
+        let argument = match self.config.lenient {
+            true => argument.trim_start(),
+            false => argument,
+        };
         match verb {
             Verb::Ehlo | Verb::Helo => self.hello(argument, verb == Verb::Ehlo),
             Verb::Mail => self.mail(argument),
             Verb::Rcpt => self.rcpt(argument),
             Verb::Data => self.data(argument),
-            Verb::Bdat => self.bdat(argument),
+            // It is dealt with before, by its line.
+            Verb::Bdat => {}
             Verb::Auth => self.auth(argument),
             Verb::StartTls => self.start_tls(argument),
             Verb::Rset if argument.is_empty() => {
@@ -43,7 +48,7 @@ impl Session {
     }
 
     fn hello(&mut self, argument: &str, extended: bool) {
-        if command::is_host(argument) {
+        if command::is_host(argument, self.config.lenient) {
             self.question = Some(Question::Hello {
                 name: argument.to_owned(),
                 extended,
@@ -65,7 +70,7 @@ impl Session {
                 "there is a transaction already; RSET ends it",
             );
         }
-        if self.config.require_auth && self.identity.is_none() {
+        if self.config.require_auth && self.login.is_none() {
             return self.say(530, "5.7.0 ", "authentication required");
         }
         let Some(text) = command::after_word(argument, "FROM:") else {
@@ -138,14 +143,26 @@ impl Session {
         self.question = Some(Question::Data);
     }
 
-    fn bdat(&mut self, argument: &str) {
-        if !self.config.extensions.has(Extension::Chunking) {
-            return self.say(502, "5.5.1 ", "command not implemented");
-        }
-        let Some((size, last)) = command::chunk(argument) else {
-            return self.say(501, "5.5.4 ", "BDAT size or BDAT size LAST expected");
+    /// Takes `line`, a BDAT. Its chunk follows whatever is wrong with it, and is never taken for
+    /// commands: one that can be counted is read and then refused (RFC 3030 section 2), and after one
+    /// that cannot be counted there is nothing left to read.
+    pub(super) fn bdat(&mut self, line: &[u8], fault: Option<Reply>) {
+        let (size, last, well_written) = match command::chunk(line) {
+            Chunk::Good { size, last } => (size, last, true),
+            Chunk::Countable { size, last } => (size, last, self.config.lenient),
+            Chunk::Uncountable => return self.bdat_without_end(),
         };
-        let refusal = self.not_ready();
+        let refusal = if self.refused {
+            Some(no_service())
+        } else if !self.config.extensions.has(Extension::Chunking) {
+            Some(Reply::new(502, "command not implemented").enhanced(5, 1))
+        } else if fault.is_some() {
+            fault
+        } else if !well_written {
+            Some(Reply::new(501, "BDAT size or BDAT size LAST expected").enhanced(5, 4))
+        } else {
+            self.not_ready()
+        };
         let begun = self
             .transaction
             .as_ref()
@@ -160,6 +177,13 @@ impl Session {
             refusal,
             praise: None,
         };
+    }
+
+    pub(super) fn bdat_without_end(&mut self) {
+        let why =
+            "BDAT needs a size: where its chunk ends cannot be told, so the connection closes";
+        self.say(501, "5.5.4 ", why);
+        self.ending = Some(Ending::Close);
     }
 
     /// Why no message can come now, if so.
@@ -193,7 +217,7 @@ impl Session {
         if !self.hello.as_ref().is_some_and(|hello| hello.extended) {
             return self.say(503, "5.5.1 ", "EHLO first");
         }
-        if self.identity.is_some() {
+        if self.login.is_some() {
             return self.say(503, "5.5.1 ", "already logged in");
         }
         if self.transaction.is_some() {
@@ -409,4 +433,8 @@ impl Session {
             }
         }
     }
+}
+
+fn no_service() -> Reply {
+    Reply::new(503, "there is no service here; only QUIT is left").enhanced(5, 1)
 }
