@@ -18,8 +18,15 @@ pub struct Message {
     sender: Sender,
     recipients: Vec<Recipient>,
     raw: Vec<u8>,
-    reply: OnceLock<Reply>,
+    replies: OnceLock<Replies>,
     mail: OnceLock<Box<Mail>>,
+}
+
+/// What was answered.
+struct Replies {
+    handler: Reply,
+    /// One for each recipient, with LMTP.
+    deliveries: Vec<Reply>,
 }
 
 impl Message {
@@ -31,13 +38,16 @@ impl Message {
             sender: incoming.sender,
             recipients: incoming.recipients,
             raw: incoming.body,
-            reply: OnceLock::new(),
+            replies: OnceLock::new(),
             mail: OnceLock::new(),
         }
     }
 
-    pub(crate) fn set_reply(&self, reply: Reply) {
-        let _ = self.reply.set(reply);
+    pub(crate) fn set_replies(&self, handler: Reply, deliveries: Vec<Reply>) {
+        let _ = self.replies.set(Replies {
+            handler,
+            deliveries,
+        });
     }
 
     /// About how many octets of memory it takes, for the record's limit.
@@ -94,7 +104,19 @@ impl Message {
 
     /// What the handler answered; `None` while it runs.
     pub fn reply(&self) -> Option<&Reply> {
-        self.reply.get()
+        Some(&self.replies.get()?.handler)
+    }
+
+    /// What the client was told: one reply, or with LMTP one for each of [`to`](Message::to); none while
+    /// the handler runs.
+    pub fn replies(&self) -> &[Reply] {
+        match self.replies.get() {
+            None => &[],
+            Some(replies) if replies.deliveries.is_empty() => {
+                std::slice::from_ref(&replies.handler)
+            }
+            Some(replies) => &replies.deliveries,
+        }
     }
 
     /// The decoded content. It is read at the first call, so messages nobody looks into cost nothing.

@@ -33,6 +33,8 @@ pub enum Stage {
     Data,
     /// The whole message; what the handler answers.
     Message,
+    /// With [`lmtp`](Builder::lmtp), the reply to the message for one of its recipients.
+    Delivery,
 }
 
 /// The envelope that a message is about to come for.
@@ -73,6 +75,7 @@ impl<'a> Envelope<'a> {
 }
 
 type Hook<T> = Option<Arc<dyn Fn(&T) -> Decision + Send + Sync>>;
+type DeliveryHook = Option<Arc<dyn Fn(&Message, &Recipient) -> Decision + Send + Sync>>;
 type DataHook = Option<Arc<dyn Fn(&Envelope<'_>) -> Decision + Send + Sync>>;
 
 /// The SMTP server's own options.
@@ -89,6 +92,7 @@ pub struct SmtpOptions {
     pub(crate) on_rcpt: Hook<Recipient>,
     pub(crate) on_auth: Hook<Login>,
     pub(crate) on_data: DataHook,
+    pub(crate) on_delivery: DeliveryHook,
 }
 
 impl Default for SmtpOptions {
@@ -106,6 +110,7 @@ impl Default for SmtpOptions {
             on_rcpt: None,
             on_auth: None,
             on_data: None,
+            on_delivery: None,
         }
     }
 }
@@ -216,6 +221,42 @@ impl Builder<Smtp> {
     {
         self.options.on_data = Some(Arc::new(move |envelope: &Envelope<'_>| {
             hook(envelope).into()
+        }));
+        self
+    }
+
+    /// Speaks LMTP (RFC 2033): LHLO in the place of EHLO and HELO, and after a message one reply for each
+    /// recipient that was accepted, in their order. What the handler answers is said for each, unless
+    /// [`on_delivery`](Builder::on_delivery) has something else for one.
+    ///
+    /// ```
+    /// use loopback::{TestSmtpServer, smtp::Reply};
+    ///
+    /// let server = TestSmtpServer::builder()
+    ///     .lmtp()
+    ///     .on_delivery(|_, recipient| match recipient.address() {
+    ///         "full@example.com" => Some(Reply::new(452, "4.2.2 mailbox full")),
+    ///         _ => None,
+    ///     })
+    ///     .sink("127.0.0.1:0")?;
+    /// # drop(server);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn lmtp(mut self) -> Self {
+        self.options.config.lmtp = true;
+        self
+    }
+
+    /// Decides, with [`lmtp`](Builder::lmtp), what is said of a message for each recipient, when the
+    /// handler has answered it: accepted, it is what the handler said; refused, `550`. It is not asked
+    /// where the handler's reply ends the connection.
+    pub fn on_delivery<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Message, &Recipient) -> R + Send + Sync + 'static,
+        R: Into<Decision>,
+    {
+        self.options.on_delivery = Some(Arc::new(move |message: &Message, to: &Recipient| {
+            hook(message, to).into()
         }));
         self
     }

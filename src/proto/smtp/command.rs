@@ -10,6 +10,8 @@ pub(crate) const MAX_AUTH_LINE: usize = 12288 + 2;
 pub(crate) enum Verb {
     Ehlo,
     Helo,
+    /// LMTP's EHLO (RFC 2033 section 4.1).
+    Lhlo,
     Mail,
     Rcpt,
     Data,
@@ -26,13 +28,14 @@ pub(crate) enum Verb {
     Unknown,
 }
 
-const VERBS: [(&str, Verb); 20] = [
+const VERBS: [(&str, Verb); 21] = [
     ("MAIL", Verb::Mail),
     ("RCPT", Verb::Rcpt),
     ("DATA", Verb::Data),
     ("BDAT", Verb::Bdat),
     ("EHLO", Verb::Ehlo),
     ("HELO", Verb::Helo),
+    ("LHLO", Verb::Lhlo),
     ("RSET", Verb::Rset),
     ("NOOP", Verb::Noop),
     ("VRFY", Verb::Vrfy),

@@ -246,7 +246,7 @@ impl Session {
         }
     }
 
-    /// Answers the message.
+    /// Answers the message; in LMTP it is called for each recipient, in their order.
     pub(crate) fn answer(&mut self, reply: &Reply) {
         self.reply(reply, true);
     }
@@ -313,6 +313,12 @@ impl Session {
     /// Whether it has yet to greet.
     pub(crate) fn is_new(&self) -> bool {
         matches!(self.question, Some(Question::Connect))
+    }
+
+    /// Whether the client has begun what it has yet to end, so that it will not be answered before more
+    /// of it comes.
+    pub(crate) fn is_midway(&self) -> bool {
+        self.is_text() || self.lines.is_partial()
     }
 
     /// Whether a message is coming, not a command.
@@ -414,17 +420,27 @@ impl Session {
         let Mode::Data(decoder) = std::mem::replace(&mut self.mode, Mode::Command) else {
             return None;
         };
-        match decoder.finish() {
+        let refusal = match decoder.finish() {
             Text::Whole(body) => return self.incoming(body),
-            Text::TooLarge => self.say(552, "5.3.4 ", "message too large"),
+            Text::TooLarge => Reply::new(552, "message too large").enhanced(3, 4),
             Text::LongLine => {
                 let limit = self.config.max_text_line;
                 let text = format!("a line of the message is longer than {limit} octets");
-                self.say(500, "5.6.0 ", &text);
+                Reply::new(500, text).enhanced(6, 0)
             }
-        }
+        };
+        self.refuse_message(&refusal);
         self.transaction = None;
         None
+    }
+
+    /// Refuses a message that has come: in LMTP for each of its recipients (RFC 2033 sections 4.2, 4.3).
+    fn refuse_message(&mut self, refusal: &Reply) {
+        let recipients = self.transaction.as_ref().map_or(0, |t| t.recipients.len());
+        let times = if self.config.lmtp { recipients } else { 1 };
+        for _ in 0..times.max(1) {
+            self.reply(refusal, true);
+        }
     }
 
     fn end_chunk(&mut self) -> Option<Box<Incoming>> {
@@ -446,7 +462,11 @@ impl Session {
                 transaction.failed = !transaction.recipients.is_empty();
                 transaction.chunks = None;
             }
-            self.reply(&refusal, true);
+            if last {
+                self.refuse_message(&refusal);
+            } else {
+                self.reply(&refusal, true);
+            }
             return None;
         }
         if last {

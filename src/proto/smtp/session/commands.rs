@@ -21,7 +21,12 @@ impl Session {
             false => argument,
         };
         match verb {
-            Verb::Ehlo | Verb::Helo => self.hello(argument, verb == Verb::Ehlo),
+            Verb::Lhlo if self.config.lmtp => self.hello(argument, "LHLO"),
+            Verb::Ehlo | Verb::Helo if self.config.lmtp => {
+                self.say(500, "5.5.1 ", "this is LMTP: LHLO (RFC 2033 section 4.1)");
+            }
+            Verb::Ehlo => self.hello(argument, "EHLO"),
+            Verb::Helo => self.hello(argument, "HELO"),
             Verb::Mail => self.mail(argument),
             Verb::Rcpt => self.rcpt(argument),
             Verb::Data => self.data(argument),
@@ -43,25 +48,29 @@ impl Session {
             Verb::Vrfy if argument.is_empty() => self.say_now(501, "5.5.4 ", "VRFY needs a name"),
             Verb::Vrfy => self.say_now(252, "2.5.0 ", "not verified; try to send something"),
             Verb::NotImplemented => self.say_now(502, "5.5.1 ", "command not implemented"),
-            Verb::Unknown => self.say(500, "5.5.2 ", "unknown command"),
+            Verb::Unknown | Verb::Lhlo => self.say(500, "5.5.2 ", "unknown command"),
         }
     }
 
-    fn hello(&mut self, argument: &str, extended: bool) {
+    fn hello(&mut self, argument: &str, verb: &str) {
         if command::is_host(argument, self.config.lenient) {
             self.question = Some(Question::Hello {
                 name: argument.to_owned(),
-                extended,
+                extended: verb != "HELO",
             });
         } else {
-            let verb = if extended { "EHLO" } else { "HELO" };
             self.say_now(501, "", &format!("{verb} needs the client's host name"));
         }
     }
 
     fn mail(&mut self, argument: &str) {
         if self.hello.is_none() {
-            return self.say(503, "5.5.1 ", "EHLO or HELO first");
+            let hello = if self.config.lmtp {
+                "LHLO"
+            } else {
+                "EHLO or HELO"
+            };
+            return self.say(503, "5.5.1 ", &format!("{hello} first"));
         }
         if self.transaction.is_some() {
             return self.say(
@@ -194,7 +203,10 @@ impl Session {
                 Reply::new(503, "a chunk failed; RSET first")
             }
             Some(transaction) if !transaction.recipients.is_empty() => return None,
-            Some(transaction) if transaction.some_refused => Reply::new(554, "no valid recipients"),
+            // LMTP has 503 for this too (RFC 2033 section 4.2).
+            Some(transaction) if transaction.some_refused && !self.config.lmtp => {
+                Reply::new(554, "no valid recipients")
+            }
             Some(_) => Reply::new(503, "RCPT first"),
         };
         Some(reply.enhanced(5, 1))
@@ -280,7 +292,8 @@ impl Session {
         match reply {
             Some(reply) => self.reply(&reply, false),
             None => {
-                let text = format!("{} ESMTP loopback", self.config.hostname);
+                let protocol = if self.config.lmtp { "LMTP" } else { "ESMTP" };
+                let text = format!("{} {protocol} loopback", self.config.hostname);
                 self.say(220, "", &text);
             }
         }
