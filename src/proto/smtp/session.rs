@@ -44,6 +44,9 @@ pub(crate) struct Session {
     /// AUTH was the last command that is known, so that a line which is none may be a credential, of a
     /// client that did not wait for its AUTH to be refused.
     after_auth: bool,
+    /// The transaction's MAIL has asked for SMTPUTF8, so that replies may be in UTF-8 until it is over
+    /// (RFC 6531 section 3.7.4.1).
+    utf8: bool,
     flush: bool,
     ending: Option<Ending>,
     /// The size of the last message, for the next is often about as long.
@@ -150,6 +153,7 @@ impl Session {
             out: Vec::new(),
             log: String::new(),
             after_auth: false,
+            utf8: false,
             flush: false,
             ending: None,
             last_size: 0,

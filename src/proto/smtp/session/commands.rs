@@ -16,6 +16,7 @@ impl Session {
         if self.refused && verb != Verb::Quit {
             return self.reply(&no_service(), true);
         }
+        self.utf8 &= self.transaction.is_some();
         let argument = match self.config.lenient {
             true => argument.trim_start(),
             false => argument,
@@ -99,6 +100,7 @@ impl Session {
         if !address.is_ascii() && !sender.smtp_utf8() {
             return self.say(553, "5.6.7 ", "an address in UTF-8 needs SMTPUTF8");
         }
+        self.utf8 = sender.smtp_utf8();
         self.question = Some(Question::Mail(sender));
     }
 
@@ -319,7 +321,9 @@ impl Session {
             } else {
                 greeting
             };
-            self.say(250, "", &text);
+            let utf8 = reply.is_some_and(|reply| reply.is_utf8());
+            let greeting = Reply::new(250, text);
+            self.reply(&if utf8 { greeting.utf8() } else { greeting }, false);
         }
         if accepted {
             // As RSET (RFC 5321 section 4.1.4); who is logged in stays so.

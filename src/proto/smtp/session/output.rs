@@ -43,7 +43,7 @@ impl Session {
     pub(super) fn reply(&mut self, reply: &Reply, enhanced: bool) {
         let start = self.out.len();
         let enhanced = enhanced && self.is_enhanced();
-        reply.render(&mut self.out, enhanced);
+        reply.render(&mut self.out, enhanced, self.utf8);
         self.log_said(start);
         if let Some(ending) = reply.ending() {
             self.ending = Some(ending);
