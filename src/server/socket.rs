@@ -1,11 +1,11 @@
 //! Sockets of either family behind one face: binding them, accepting on them, reading and writing.
 //!
-//! What is Unix's own about them stands here and in `address.rs`.
+//! What is Unix's own about them stands here and in `unix.rs`.
 
 use std::io::{self, IoSlice, Read, Write};
 #[cfg(unix)]
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 #[cfg(unix)]
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
@@ -15,6 +15,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::address::Address;
 #[cfg(unix)]
 use super::address::UnixAddress;
+#[cfg(unix)]
+use super::unix::SocketFile;
 use crate::deadline::prose;
 
 /// What kind of socket a protocol is served on.
@@ -31,6 +33,8 @@ pub enum SocketKind {
 pub(crate) struct BoundSocket {
     pub(crate) socket: Listening,
     pub(crate) address: Address,
+    #[cfg(unix)]
+    _file: Option<SocketFile>,
 }
 
 /// The bound socket by its kind.
@@ -77,7 +81,7 @@ impl BoundSocket {
                 // Replies leave as they are written: a test peer must not wait for Nagle's algorithm.
                 // A client that has gone already makes it fail on some systems, which is no matter.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Address::Inet(peer)))
+                Ok((Stream::Tcp(stream), Address::from(peer)))
             }
             #[cfg(unix)]
             Listening::Unix(listener) => {
@@ -96,7 +100,7 @@ impl BoundSocket {
         match &self.socket {
             Listening::Udp(socket) => {
                 let (length, peer) = socket.recv_from(buffer)?;
-                Ok((length, Address::Inet(peer)))
+                Ok((length, Address::from(peer)))
             }
             #[cfg(unix)]
             Listening::UnixDatagram(socket) => {
@@ -110,16 +114,28 @@ impl BoundSocket {
     /// Sends a datagram.
     pub(crate) fn send_to(&self, data: &[u8], peer: &Address) -> io::Result<usize> {
         match (&self.socket, peer) {
-            (Listening::Udp(socket), Address::Inet(peer)) => socket.send_to(data, peer),
+            (Listening::Udp(socket), Address::Inet(peer)) => {
+                socket.send_to(data, self.in_own_family(*peer))
+            }
             #[cfg(unix)]
-            (Listening::UnixDatagram(socket), Address::Unix(peer)) => match peer.path() {
-                Some(path) => socket.send_to(data, path),
-                None => Err(io::Error::new(
+            (Listening::UnixDatagram(socket), Address::Unix(peer)) => match peer.to_std() {
+                Ok(peer) => socket.send_to_addr(data, &peer),
+                Err(_) => Err(io::Error::new(
                     io::ErrorKind::NotConnected,
                     "the sender's socket is unnamed, so no reply can reach it",
                 )),
             },
             _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// A peer as this socket's family writes it.
+    fn in_own_family(&self, peer: SocketAddr) -> SocketAddr {
+        match (&self.address, peer) {
+            (Address::Inet(SocketAddr::V6(_)), SocketAddr::V4(peer)) => {
+                SocketAddr::new(peer.ip().to_ipv6_mapped().into(), peer.port())
+            }
+            _ => peer,
         }
     }
 
@@ -195,12 +211,6 @@ impl Drop for BoundSocket {
             Listening::Unix(listener) => drop(SockRef::from(listener).shutdown(Shutdown::Both)),
             _ => {}
         }
-        #[cfg(unix)]
-        if let Some(path) = self.address.as_path()
-            && let Err(error) = std::fs::remove_file(path)
-        {
-            log::debug!(target: "loopback", "cannot remove {}: {error}", path.display());
-        }
     }
 }
 
@@ -234,27 +244,37 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
                     (Listening::Udp(socket), address)
                 }
             };
-            let address = Address::Inet(address);
-            Ok(BoundSocket { socket, address })
+            let address = Address::from(address);
+            Ok(BoundSocket {
+                socket,
+                address,
+                #[cfg(unix)]
+                _file: None,
+            })
         }
         #[cfg(unix)]
         Address::Unix(unix) => {
-            let path = unix.path().ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidInput, "the address has no path")
-            })?;
+            let unix = unix.to_listen_on()?;
             let socket = match kind {
                 SocketKind::Stream => {
                     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                    socket.bind(&socket2::SockAddr::unix(path)?)?;
+                    socket.bind(&unix.to_socket2()?)?;
                     socket.listen(i32::MAX)?;
                     let listener = UnixListener::from(socket);
                     listener.set_nonblocking(true)?;
                     Listening::Unix(listener)
                 }
-                SocketKind::Datagram => Listening::UnixDatagram(UnixDatagram::bind(path)?),
+                SocketKind::Datagram => {
+                    Listening::UnixDatagram(UnixDatagram::bind_addr(&unix.to_std()?)?)
+                }
             };
-            let address = candidate.clone();
-            Ok(BoundSocket { socket, address })
+            let _file = SocketFile::of(&unix);
+            let address = Address::Unix(unix);
+            Ok(BoundSocket {
+                socket,
+                address,
+                _file,
+            })
         }
     }
 }
@@ -352,7 +372,7 @@ impl Stream {
 
     pub(crate) fn local_address(&self) -> io::Result<Address> {
         match self {
-            Stream::Tcp(stream) => stream.local_addr().map(Address::Inet),
+            Stream::Tcp(stream) => stream.local_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => {
                 let address = stream.local_addr()?;
