@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::mail::{Attachment, Mail};
+pub use self::mail::{Attachment, Disposition, Mail, Part};
 pub use self::message::Message;
 pub use self::options::{Envelope, Stage};
 pub use self::reply::IntoReply;
