@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::proto::mail::{Decoded, Defects, Field, RawPart, Structured};
-use crate::proto::mail::{decode, decode_text, read, unfold};
+use crate::proto::mail::{Mailbox, decode, decode_text, read, read_addresses, unfold};
 
 /// What is in a message, decoded (RFC 5322, MIME).
 ///
+/// Lists of addresses hold those in groups too, with the group's name, of each field at most 10,000.
 /// What is not as the RFCs have it is read as far as it can be, and [`defects`](Mail::defects) tells
 /// what was wrong. At most 20,000 header fields and 10,000 parts are read, 100 deep in each other; a
 /// defect says what was left out.
@@ -18,8 +19,13 @@ pub struct Mail {
     parts: Vec<Part>,
     text: Option<usize>,
     html: Option<usize>,
+    /// Of the fields in [`WITH_ADDRESSES`].
+    addresses: [Vec<Mailbox>; WITH_ADDRESSES.len()],
     defects: Vec<String>,
 }
+
+/// The header fields that hold addresses.
+const WITH_ADDRESSES: [&str; 6] = ["From", "Sender", "Reply-To", "To", "Cc", "Bcc"];
 
 /// A part of a message that is neither its text nor its HTML.
 pub type Attachment = Part;
@@ -61,10 +67,16 @@ impl Mail {
     pub(crate) fn parse(raw: &[u8]) -> Mail {
         let mut defects = Defects::default();
         let (own, raw_parts) = read(raw, &mut defects);
-        let mut mail = Mail {
-            headers: pairs(own),
-            ..Mail::default()
-        };
+        let mut mail = Mail::default();
+        for (name, addresses) in WITH_ADDRESSES.iter().zip(&mut mail.addresses) {
+            let named = own.iter();
+            for field in named.filter(|field| field.name.eq_ignore_ascii_case(name)) {
+                read_addresses(&field.sent, addresses, |wrong| {
+                    defects.add("", format_args!("the field {name}: {wrong}"));
+                });
+            }
+        }
+        mail.headers = pairs(own);
         let mut bodies = Vec::new();
         let mut attachments = Vec::new();
         for (number, raw_part) in raw_parts.into_iter().enumerate() {
@@ -103,6 +115,36 @@ impl Mail {
     /// The subject.
     pub fn subject(&self) -> Option<&str> {
         self.header("Subject")
+    }
+
+    /// The addresses of the field From: who wrote it. The envelope's sender is [`Message::from`](super::Message::from).
+    pub fn from(&self) -> &[Mailbox] {
+        &self.addresses[0]
+    }
+
+    /// The addresses of the field Sender: who sent it for them.
+    pub fn sender(&self) -> &[Mailbox] {
+        &self.addresses[1]
+    }
+
+    /// The addresses of the field Reply-To: who gets answers.
+    pub fn reply_to(&self) -> &[Mailbox] {
+        &self.addresses[2]
+    }
+
+    /// The addresses of the field To: whom it is for. The envelope's recipients are [`Message::to`](super::Message::to).
+    pub fn to(&self) -> &[Mailbox] {
+        &self.addresses[3]
+    }
+
+    /// The addresses of the field Cc: who gets a copy.
+    pub fn cc(&self) -> &[Mailbox] {
+        &self.addresses[4]
+    }
+
+    /// The addresses of the field Bcc: who gets a copy that the others do not know of.
+    pub fn bcc(&self) -> &[Mailbox] {
+        &self.addresses[5]
     }
 
     /// The first part of type `text/plain` that is no attachment, decoded.

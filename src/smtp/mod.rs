@@ -20,6 +20,7 @@ pub use self::options::{Envelope, Stage};
 pub use self::reply::IntoReply;
 pub use self::service::Smtp;
 use crate::deadline::prose;
+pub use crate::proto::mail::Mailbox;
 pub use crate::proto::smtp::{
     BodyType, Decision, Extension, Login, Mechanism, Notify, Recipient, Reply, Ret, Sender,
 };

@@ -3,6 +3,7 @@
 //! All of it is linear in the size of the message, and reads on behind what is wrong: what is
 //! noticed on the way is a defect in words.
 
+mod address;
 mod charset;
 mod flowed;
 mod header;
@@ -11,6 +12,8 @@ mod parts;
 mod transfer;
 mod words;
 
+pub use address::Mailbox;
+pub(crate) use address::read_addresses;
 pub(crate) use charset::decode_text;
 pub(crate) use flowed::unfold;
 pub(crate) use header::Field;

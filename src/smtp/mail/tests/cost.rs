@@ -131,3 +131,14 @@ fn encoded_contents() {
     assert_eq!(mail.defects().len(), 1);
     in_time(filled(start, " "));
 }
+
+#[test]
+fn addresses() {
+    for unit in ["a@b,", "(", "<", "\"a", "[", "a:", "=?a?q?"] {
+        let mail = in_time(filled("To: ", unit));
+        assert!(mail.to().len() <= 10_000);
+    }
+    let mail = in_time(filled("To: ", "a@b,"));
+    assert_eq!(mail.to().len(), 10_000);
+    assert!(mail.defects()[0].starts_with("the field To: more than 10000 addresses; the last "));
+}

@@ -511,3 +511,97 @@ fn flowed_text() {
     );
     assert_eq!(flowed("format=fixed", text), text);
 }
+
+#[test]
+fn addresses() {
+    let read = |field: &str| {
+        let mail = Mail::parse(format!("To: {field}\r\n\r\n").as_bytes());
+        let list = mail.to().iter().map(|mailbox| {
+            let group = mailbox.group().map(|group| format!("{group}: "));
+            format!("{}{mailbox}", group.unwrap_or_default())
+        });
+        (
+            list.collect::<Vec<_>>().join(" | "),
+            mail.defects().join(" | "),
+        )
+    };
+    for (field, expected) in [
+        ("a@b", "a@b"),
+        ("a@b, <c@d>,, e@f", "a@b | c@d | e@f"),
+        ("Bob <bob@x>", "\"Bob\" <bob@x>"),
+        (
+            "\"Smith, \\\"B\\\"\" <bob@x>",
+            "\"Smith, \\\"B\\\"\" <bob@x>",
+        ),
+        (
+            "=?utf-8?q?J=C3=B6?= =?utf-8?b?cmc=?= X <j@x>",
+            "\"Jörg X\" <j@x>",
+        ),
+        ("\"=?utf-8?q?J=C3=B6?=\" <j@x>", "\"Jö\" <j@x>"),
+        (
+            "Jörg <jörg@bücher.example>",
+            "\"Jörg\" <jörg@bücher.example>",
+        ),
+        ("bob@x (Bob (B.))", "\"Bob (B.)\" <bob@x>"),
+        ("\"a, b\"@x", "\"a, b\"@x"),
+        ("<@r,@s:a@x>", "a@x"),
+        ("< a (c) @ x . y >", "a@x.y"),
+        (
+            "a@[127.0.0.1], b@[IPv6:::1]",
+            "a@[127.0.0.1] | b@[IPv6:::1]",
+        ),
+        (
+            "team: a@x, B <b@x>; c@x",
+            "team: a@x | team: \"B\" <b@x> | c@x",
+        ),
+        ("undisclosed-recipients:;", ""),
+        ("a@x,\r\n b@x", "a@x | b@x"),
+    ] {
+        assert_eq!(read(field), (expected.to_owned(), String::new()), "{field}");
+    }
+    for (field, expected, defect) in [
+        (
+            "Bob Smith",
+            "Bob Smith",
+            "the field To: \"Bob Smith\" is no address",
+        ),
+        ("B <>", "\"B\" <>", "the field To: \"\" is no address"),
+        (
+            "<a@x",
+            "a@x",
+            "the field To: an address whose `<` has no `>`",
+        ),
+        (
+            "a@x (c",
+            "\"c\" <a@x>",
+            "the field To: a comment that does not end",
+        ),
+    ] {
+        assert_eq!(
+            read(field),
+            (expected.to_owned(), defect.to_owned()),
+            "{field}"
+        );
+    }
+    let mail = Mail::parse(
+        b"from: a@x\r\nSender: b@x\r\nReply-To: c@x\r\nTo: d@x\r\nTo: e@x\r\nCc: f@x\r\nBcc: g@x\r\n",
+    );
+    let lists = [
+        mail.from(),
+        mail.sender(),
+        mail.reply_to(),
+        mail.to(),
+        mail.cc(),
+        mail.bcc(),
+    ];
+    let addresses = lists.map(|list| list.iter().map(Mailbox::address).collect::<Vec<_>>());
+    let expected = [
+        vec!["a@x"],
+        vec!["b@x"],
+        vec!["c@x"],
+        vec!["d@x", "e@x"],
+        vec!["f@x"],
+        vec!["g@x"],
+    ];
+    assert_eq!(addresses, expected);
+}
