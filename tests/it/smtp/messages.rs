@@ -202,6 +202,39 @@ fn the_content_is_decoded() {
     assert!(format!("{message:?}").contains("bob@example.com"));
 }
 
+/// As swaks, msmtp and curl send it: UTF-8 without a word of it.
+#[test]
+fn what_is_wrong_with_the_content_is_told() {
+    let server = sink();
+    let mut client = Client::in_transaction(server.local_addr());
+    client.say("DATA", 354);
+    client.send(
+        "From: Jörg <joerg@example.com>\r\nSubject : hällo\r\nContent-Type: multipart/mixed; boundary==_X\r\n\r\n\
+         --=_X\r\n\r\nhällo\r\n--=_X_alt\r\n--=_X\r\nContent-Type: image/png\r\nContent-ID: <1@x>\r\n\
+         Content-Transfer-Encoding: base64\r\n\r\nAAEC*\r\n--=_X--\r\n.\r\n",
+    );
+    assert_eq!(client.code(), 250);
+    let message = server.take_message(LONG).unwrap();
+    let mail = message.mail();
+    assert_eq!(message.subject(), Some("hällo"));
+    assert_eq!(message.text(), Some("hällo\r\n--=_X_alt"));
+    let [author] = mail.from() else {
+        panic!("{:?}", mail.from())
+    };
+    assert_eq!(author.to_string(), "\"Jörg\" <joerg@example.com>");
+    let [image] = message.attachments() else {
+        panic!("{:?}", message.attachments())
+    };
+    assert_eq!(image.content(), [0, 1, 2]);
+    assert_eq!(image.raw(), Some(&b"AAEC*"[..]));
+    assert_eq!(image.content_id(), Some("1@x"));
+    let defects = [
+        "the field Subject: white space before its colon",
+        "part 2: its base64 ends 1 octets before its end",
+    ];
+    assert_eq!(mail.defects(), defects);
+}
+
 #[test]
 fn a_server_restarts_on_its_address() {
     let mut server = sink();
