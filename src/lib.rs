@@ -90,6 +90,8 @@ mod connection;
 mod deadline;
 #[cfg(feature = "http")]
 mod fault;
+#[cfg(fuzzing)]
+pub mod fuzz;
 #[cfg(feature = "http")]
 mod http;
 mod proto;
