@@ -32,6 +32,8 @@ use std::time::Duration;
 pub use self::builder::Script;
 pub use self::error::{ScriptError, ScriptErrors};
 pub use self::factory::ScriptedTcpServers;
+#[cfg(fuzzing)]
+pub(crate) use self::frame::fuzz as fuzz_frames;
 pub use self::frame::{Frame, Framing};
 pub use self::instruction::Match;
 use self::instruction::{Instruction, Step, once};
