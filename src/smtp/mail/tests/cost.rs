@@ -14,7 +14,7 @@ const SIZE: usize = 2 * 1024 * 1024;
 #[track_caller]
 fn in_time(raw: Vec<u8>) -> Mail {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(Mail::parse(&raw)));
+    std::thread::spawn(move || drop(sender.send(Mail::parse(&raw))));
     let mail = receiver.recv_timeout(LONG);
     mail.expect("reading the message takes longer than it may")
 }
