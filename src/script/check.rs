@@ -83,9 +83,10 @@ fn check_frame(expected: &Frame, came: &[u8], seen: usize) -> Check {
                 diff(expected.payload(), payload, at)
             )),
             Some(at) => Check::Wrong(format!(
-                "a frame of {} came, where one of {} was expected; {}",
+                "a frame of {} came, where one of {} was expected{}; {}",
                 bytes_of(payload.len()),
                 bytes_of(expected.payload().len()),
+                expected.other_length(came),
                 diff(expected.payload(), payload, at)
             )),
         },

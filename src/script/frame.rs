@@ -1,5 +1,7 @@
 //! Frames: how a payload's bounds are written on the wire.
 
+use std::borrow::Cow;
+
 use super::text::{bytes_of, quoted};
 use crate::connection::came_so_far;
 
@@ -38,10 +40,12 @@ pub enum Framing {
 /// let script = Script::new()
 ///     .expect_connect()
 ///     .expect_frame("4 bytes of length, big-endian")
+///     .expect_frame((Framing::U16, "2 bytes, big-endian"))
 ///     .expect_frame(Framing::U16Le.frame("2 bytes, little-endian"))
 ///     .send_frame(Framing::delimiter("\0").frame("until a zero"));
 /// # drop(script);
 /// assert_eq!(Frame::from("hi"), Framing::U32Be.frame("hi"));
+/// assert_eq!(Frame::from((Framing::U16, "hi")), Framing::U16Be.frame("hi"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -82,6 +86,42 @@ impl Framing {
             Framing::Delimiter(bytes) => return Bounds::Delimited(bytes),
         };
         Bounds::Counted { width, is_big }
+    }
+
+    /// Those with a length, the likely ones first.
+    const COUNTED: [Framing; 7] = [
+        Framing::U32Be,
+        Framing::U16Be,
+        Framing::U8,
+        Framing::U32Le,
+        Framing::U16Le,
+        Framing::U64Be,
+        Framing::U64Le,
+    ];
+
+    /// The length at the beginning of what came, if all its bytes are there.
+    fn read_length(&self, came: &[u8]) -> Option<u64> {
+        let Bounds::Counted { width, is_big } = self.bounds() else {
+            return None;
+        };
+        let head = came.get(..width)?.iter();
+        let fold = |length: u64, byte: &u8| length << 8 | u64::from(*byte);
+        Some(match is_big {
+            true => head.fold(0, fold),
+            false => head.rev().fold(0, fold),
+        })
+    }
+
+    /// How its bounds are written, for messages: "2-byte little-endian length".
+    pub(super) fn told(&self) -> String {
+        match self.bounds() {
+            Bounds::Counted { width: 1, .. } => "1-byte length".to_owned(),
+            Bounds::Counted { width, is_big } => {
+                let order = if is_big { "big" } else { "little" };
+                format!("{width}-byte {order}-endian length")
+            }
+            Bounds::Delimited(delimiter) => format!("delimiter {}", quoted(delimiter)),
+        }
     }
 }
 
@@ -178,7 +218,7 @@ impl Frame {
     pub(super) fn parse<'a>(&self, came: &'a [u8], seen: usize) -> Parsed<'a> {
         match self.framing.bounds() {
             Bounds::Delimited(delimiter) => self.parse_delimited(delimiter, came, seen),
-            Bounds::Counted { width, is_big } => self.parse_counted(width, is_big, came),
+            Bounds::Counted { width, .. } => self.parse_counted(width, came),
         }
     }
 
@@ -199,18 +239,14 @@ impl Frame {
         }
     }
 
-    fn parse_counted<'a>(&self, width: usize, is_big: bool, came: &'a [u8]) -> Parsed<'a> {
-        let Some((head, rest)) = came.split_at_checked(width) else {
+    fn parse_counted<'a>(&self, width: usize, came: &'a [u8]) -> Parsed<'a> {
+        let Some(length) = self.framing.read_length(came) else {
             return Parsed::Partial(match came.len() {
                 0 => "nothing of it came".to_owned(),
                 count => format!("{count} of the {width} bytes of its length came"),
             });
         };
-        let fold = |length: u64, byte: &u8| length << 8 | u64::from(*byte);
-        let length = match is_big {
-            true => head.iter().fold(0, fold),
-            false => head.iter().rev().fold(0, fold),
-        };
+        let rest = &came[width..];
         let whole = usize::try_from(length).ok();
         match whole {
             Some(length) if length <= rest.len() => Parsed::Whole(&rest[..length], width + length),
@@ -221,10 +257,32 @@ impl Frame {
             )),
             // At once: the client may wait for an answer to less than was expected.
             _ => Parsed::Wrong(format!(
-                "its length is {length}, where {} was expected; of its payload, {}",
+                "its {} is {length}, where {} was expected{}; of its payload, {}",
+                self.framing.told(),
                 self.payload.len(),
+                self.other_length(came),
                 came_so_far(rest)
             )),
+        }
+    }
+
+    /// As which other length the bytes that came would be the expected one, if there is one; for messages.
+    pub(super) fn other_length(&self, came: &[u8]) -> String {
+        let expected = self.payload.len() as u64;
+        let others = Framing::COUNTED
+            .iter()
+            .filter(|other| **other != self.framing && other.read_length(came) == Some(expected));
+        let has_payload = |other: &&Framing| match other.bounds() {
+            Bounds::Counted { width, .. } => {
+                came[width..].iter().zip(&self.payload).all(|(a, b)| a == b)
+            }
+            Bounds::Delimited(_) => false,
+        };
+        // A little-endian length begins as a shorter one does: the payload behind it tells them apart.
+        let likely = others.clone().find(has_payload);
+        match likely.or_else(|| others.clone().next()) {
+            Some(other) => format!(" (as a {} it would be {expected})", other.told()),
+            None => String::new(),
         }
     }
 }
@@ -240,10 +298,43 @@ fn find(bytes: &[u8], what: &[u8], from: usize) -> Option<usize> {
         .map(|at| from + at)
 }
 
-/// Whatever is bytes, with a length of 4 bytes, big-endian.
-impl<P: Into<Vec<u8>>> From<P> for Frame {
-    fn from(payload: P) -> Frame {
-        Framing::default().frame(payload)
+/// A payload and how it is framed.
+impl<P: Into<Vec<u8>>> From<(Framing, P)> for Frame {
+    fn from((framing, payload): (Framing, P)) -> Frame {
+        framing.frame(payload)
+    }
+}
+
+/// Each of these is a payload with a length of 4 bytes, big-endian. What is bytes in general cannot be it
+/// as well as a pair, for it could be a pair.
+macro_rules! payloads {
+    ($([$($generics:tt)*] $payload:ty),+ $(,)?) => {$(
+        impl<$($generics)*> From<$payload> for Frame {
+            fn from(payload: $payload) -> Frame {
+                Framing::default().frame(payload)
+            }
+        }
+    )+};
+}
+payloads! {
+    [] &str,
+    [] String,
+    [] &[u8],
+    [] &mut [u8],
+    [] Vec<u8>,
+    [] Box<[u8]>,
+    ['a] Cow<'a, [u8]>,
+    [const N: usize] [u8; N],
+    [const N: usize] &[u8; N],
+}
+impl From<&String> for Frame {
+    fn from(payload: &String) -> Frame {
+        payload.as_str().into()
+    }
+}
+impl From<&Vec<u8>> for Frame {
+    fn from(payload: &Vec<u8>) -> Frame {
+        payload.as_slice().into()
     }
 }
 
@@ -338,12 +429,29 @@ mod tests {
         assert_eq!(told(b"\0\0\0\x07hello, w"), "whole");
         assert_eq!(
             told(b"\0\0\0\x07hel"),
-            "its length is 7, where 5 was expected; of its payload, 3 bytes came so far: \"hel\""
+            "its 4-byte big-endian length is 7, where 5 was expected; of its payload, 3 bytes came so far: \"hel\""
         );
         assert_eq!(
             told(b"\xff\xff\xff\xff"),
-            "its length is 4294967295, where 5 was expected; of its payload, nothing came so far"
+            "its 4-byte big-endian length is 4294967295, where 5 was expected; of its payload, nothing came \
+             so far"
         );
+        // What a client sends that counts in another width or order.
+        assert_eq!(
+            told(b"\0\x05GET x"),
+            "its 4-byte big-endian length is 345925, where 5 was expected (as a 2-byte big-endian length \
+             it would be 5); of its payload, 3 bytes came so far: \"T x\""
+        );
+        for (framing, guess) in [
+            (Framing::U8, "1-byte length"),
+            (Framing::U16Le, "2-byte little-endian length"),
+            (Framing::U32Le, "4-byte little-endian length"),
+            (Framing::U64Le, "8-byte little-endian length"),
+        ] {
+            let text = told(&framing.frame("hello").encode());
+            let guess = format!(", where 5 was expected (as a {guess} it would be 5); ");
+            assert!(text.contains(&guess), "{text}");
+        }
         let endless = vec![b'x'; MOST_BEYOND + 10];
         let frame = Framing::delimiter("\n").frame("hi");
         assert_eq!(

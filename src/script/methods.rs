@@ -43,7 +43,8 @@ macro_rules! instructions {
         }
 
         /// Expects a frame with this payload next, within the default timeout. Its length has 4 bytes,
-        /// big-endian, unless a [`Framing`](crate::Framing) says something else.
+        /// big-endian, unless a [`Framing`](crate::Framing) says something else:
+        /// `expect_frame((Framing::U16, "hello"))`.
         #[track_caller]
         pub fn expect_frame($($receiver)+, frame: impl Into<Frame>) -> $back {
             let timeout = $this.default_timeout();

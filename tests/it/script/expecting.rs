@@ -215,7 +215,8 @@ fn frames_that_cannot_be() {
     peer.expect_frame_within("hello", LONG);
     assert_eq!(
         failure(&peer).message(),
-        "its length is 4294967295, where 5 was expected; of its payload, nothing came so far"
+        "its 4-byte big-endian length is 4294967295, where 5 was expected; of its payload, nothing came \
+         so far"
     );
 
     // Its length is enough: the rest may never come.
@@ -228,8 +229,22 @@ fn frames_that_cannot_be() {
         full(
             "instruction 2, expect_frame(Framing::U16Le.frame(\"hello\")) failed",
             line,
-            "its length is 6, where 5 was expected; of its payload, 3 bytes came so far: \"hel\""
+            "its 2-byte little-endian length is 6, where 5 was expected; of its payload, 3 bytes came so \
+             far: \"hel\""
         )
+    );
+
+    // All of a frame that is none, for the client counts in four bytes.
+    let (peer, mut client) = pair();
+    client.write_all(b"\0\0\0\x05hello").unwrap();
+    peer.expect_frame_within((Framing::U16, "hello"), LONG);
+    let text = failure(&peer).message().to_owned();
+    assert!(
+        text.starts_with(
+            "a frame of 0 bytes came, where one of 5 bytes was expected (as a 4-byte big-endian length \
+             it would be 5); "
+        ),
+        "{text}"
     );
 
     let (peer, _client) = pair();
