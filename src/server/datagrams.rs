@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::address::Address;
 use super::host::{Host, Run};
 use super::protocol::{Lifecycle, Session};
 use super::registry::{Live, Registry, StopSignal};
-use super::socket::BoundSocket;
+use super::socket::{BoundSocket, Received};
 use super::wake::{Datagrams, WakeWord};
 use crate::connection::quoted;
 use crate::deadline::Deadline;
@@ -194,20 +194,21 @@ impl<P: ServeDatagrams> Inbox<P> {
     /// Receives and handles a datagram.
     fn receive_one(&mut self) -> io::Result<Came> {
         match self.socket.receive_from(&mut self.buffer) {
-            Ok((length, _))
+            Ok(Received { length, .. })
                 if self
                     .wake_word
                     .is_some_and(|word| self.buffer[..length] == word) =>
             {
                 Ok(Came::Wake)
             }
-            Ok((length, peer)) => {
+            Ok(received) => {
+                let (length, asked) = (received.length, received.asked);
                 let datagram = Datagram {
                     data: self.buffer[..length.min(self.limit)].to_vec(),
-                    peer,
+                    peer: received.peer,
                     truncated: length > self.limit,
                 };
-                self.handle(datagram);
+                self.handle(datagram, asked);
                 Ok(Came::Datagram)
             }
             Err(error) => match error.kind() {
@@ -221,7 +222,7 @@ impl<P: ServeDatagrams> Inbox<P> {
         }
     }
 
-    fn handle(&mut self, datagram: Datagram) {
+    fn handle(&mut self, datagram: Datagram, asked: Option<IpAddr>) {
         let next_id = self.live.id + 1;
         self.live.reuse(next_id, &datagram.peer);
         let live = &self.live;
@@ -233,7 +234,7 @@ impl<P: ServeDatagrams> Inbox<P> {
         live.note_received(&datagram.data);
         let datagram = Arc::new(datagram);
         let mut reply = |reply: &[u8]| {
-            if let Err(error) = send(&self.socket, reply, &datagram.peer) {
+            if let Err(error) = send(&self.socket, reply, &datagram.peer, asked) {
                 let length = reply.len();
                 session.fail(format!("cannot send a reply of {length} bytes: {error}"));
             }
@@ -271,10 +272,15 @@ impl<P: ServeDatagrams> WaitingDatagrams for Inbox<P> {
     }
 }
 
-fn send(socket: &BoundSocket, reply: &[u8], peer: &Address) -> io::Result<()> {
+fn send(
+    socket: &BoundSocket,
+    reply: &[u8],
+    peer: &Address,
+    asked: Option<IpAddr>,
+) -> io::Result<()> {
     let mut deadline = None;
     loop {
-        match socket.send_to(reply, peer) {
+        match socket.send_to(reply, peer, asked) {
             // Only while the server stops, when the socket does not block.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let patience = Duration::from_secs(5);

@@ -7,6 +7,8 @@ pub(crate) mod datagrams;
 pub(crate) mod failure;
 pub(crate) mod host;
 pub(crate) mod options;
+#[cfg(all(feature = "pktinfo", target_os = "linux"))]
+mod pktinfo;
 pub(crate) mod protocol;
 pub(crate) mod ready;
 pub(crate) mod record;

@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice, Read, Write};
 #[cfg(unix)]
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 #[cfg(unix)]
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
@@ -39,6 +39,15 @@ pub(crate) struct BoundSocket {
     pub(crate) datagrams: Option<Box<BoundSocket>>,
     #[cfg(unix)]
     _file: Option<SocketFile>,
+}
+
+/// A datagram that was received into the caller's buffer.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) length: usize,
+    pub(crate) peer: Address,
+    /// The address it was sent to, where a reply has to be told to leave from there.
+    pub(crate) asked: Option<IpAddr>,
 }
 
 /// The bound socket by its kind.
@@ -104,26 +113,53 @@ impl BoundSocket {
     }
 
     /// Receives a datagram that is waiting; `WouldBlock` when none is.
-    pub(crate) fn receive_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Address)> {
+    pub(crate) fn receive_from(&self, buffer: &mut [u8]) -> io::Result<Received> {
         match &self.socket {
+            #[cfg(all(feature = "pktinfo", target_os = "linux"))]
+            Listening::Udp(socket) if self.is_on_all_addresses() => {
+                let (length, peer, asked) = super::pktinfo::receive_from(socket, buffer)?;
+                Ok(Received {
+                    length,
+                    peer: Address::from(peer),
+                    asked,
+                })
+            }
             Listening::Udp(socket) => {
                 let (length, peer) = socket.recv_from(buffer)?;
-                Ok((length, Address::from(peer)))
+                Ok(Received {
+                    length,
+                    peer: Address::from(peer),
+                    asked: None,
+                })
             }
             #[cfg(unix)]
             Listening::UnixDatagram(socket) => {
                 let (length, peer) = socket.recv_from(buffer)?;
-                Ok((length, Address::Unix(UnixAddress::from_std(&peer))))
+                Ok(Received {
+                    length,
+                    peer: Address::Unix(UnixAddress::from_std(&peer)),
+                    asked: None,
+                })
             }
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    /// Sends a datagram.
-    pub(crate) fn send_to(&self, data: &[u8], peer: &Address) -> io::Result<usize> {
+    /// Sends a datagram, from the address that was asked if this is one of several.
+    pub(crate) fn send_to(
+        &self,
+        data: &[u8],
+        peer: &Address,
+        asked: Option<IpAddr>,
+    ) -> io::Result<usize> {
         match (&self.socket, peer) {
             (Listening::Udp(socket), Address::Inet(peer)) => {
-                socket.send_to(data, self.in_own_family(*peer))
+                let peer = self.in_own_family(*peer);
+                match asked {
+                    #[cfg(all(feature = "pktinfo", target_os = "linux"))]
+                    Some(from) => super::pktinfo::send_to(socket, data, peer, from),
+                    _ => socket.send_to(data, peer),
+                }
             }
             #[cfg(unix)]
             (Listening::UnixDatagram(socket), Address::Unix(peer)) => match peer.to_std() {
@@ -135,6 +171,11 @@ impl BoundSocket {
             },
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    #[cfg(all(feature = "pktinfo", target_os = "linux"))]
+    fn is_on_all_addresses(&self) -> bool {
+        matches!(&self.address, Address::Inet(own) if own.ip().is_unspecified())
     }
 
     /// A peer as this socket's family writes it.
@@ -272,6 +313,10 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
                 SocketKind::Datagram => {
                     let socket = UdpSocket::from(socket);
                     let address = socket.local_addr()?;
+                    #[cfg(all(feature = "pktinfo", target_os = "linux"))]
+                    if address.ip().is_unspecified() {
+                        super::pktinfo::enable(&socket, address)?;
+                    }
                     (Listening::Udp(socket), address)
                 }
                 _ => {

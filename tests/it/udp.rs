@@ -257,6 +257,33 @@ fn an_ipv4_client_of_an_ipv6_server_has_its_own_address() {
     assert_eq!(*datagram.peer(), client.local_addr().unwrap());
 }
 
+/// A client that has connected its socket sees no reply that comes from another address than it asked.
+#[cfg(all(feature = "pktinfo", target_os = "linux"))]
+#[test]
+fn a_reply_leaves_from_the_address_that_was_asked() {
+    for (server, asked) in [
+        ("0.0.0.0:0", "127.0.0.1"),
+        ("0.0.0.0:0", "127.1.2.3"),
+        ("[::]:0", "127.1.2.3"),
+        ("[::]:0", "::1"),
+    ] {
+        let mut server = TestUdpServer::echo(server).unwrap();
+        let asked: std::net::IpAddr = asked.parse().unwrap();
+        // Bound to the same address, or the system would choose 127.0.0.1 for a client too.
+        let client = UdpSocket::bind((asked, 0)).unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+        client.connect((asked, server.port())).unwrap();
+        for _ in 0..2 {
+            client.send(b"hello").unwrap();
+            let mut answer = [0; 16];
+            assert_eq!(client.recv(&mut answer).unwrap(), 5, "{asked}");
+            let datagram = server.take_datagram(LONG).unwrap();
+            assert_eq!(*datagram.peer(), client.local_addr().unwrap());
+            server.restart().unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_client_can_be_had_from_the_server() {
     for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"] {
