@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use super::mail::{Attachment, Mail};
-use crate::proto::smtp::{Incoming, Login, Recipient, Reply, Sender};
+use crate::proto::smtp::{Incoming, Irregularity, Login, Recipient, Reply, Sender, irregularities};
 use crate::server::address::Address;
 
 /// What a message without anything in it is taken to occupy: many small ones fill a record too.
@@ -20,6 +20,7 @@ pub struct Message {
     raw: Vec<u8>,
     replies: OnceLock<Replies>,
     mail: OnceLock<Box<Mail>>,
+    irregularities: OnceLock<Vec<Irregularity>>,
 }
 
 /// What was answered.
@@ -40,6 +41,7 @@ impl Message {
             raw: incoming.body,
             replies: OnceLock::new(),
             mail: OnceLock::new(),
+            irregularities: OnceLock::new(),
         }
     }
 
@@ -102,6 +104,28 @@ impl Message {
         &self.raw
     }
 
+    /// What the octets break that were sent: bare LF and CR, NUL, 8-bit octets without `BODY=8BITMIME`; each
+    /// kind once, none where all is right. A test of a mailer asserts that there is none, or has the server
+    /// refuse such messages
+    /// ([`refuse_irregular`](crate::Builder::refuse_irregular)).
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// # use std::time::Duration;
+    /// use loopback::{TestSmtpServer, smtp::Irregularity};
+    ///
+    /// let server = TestSmtpServer::sink("127.0.0.1:0")?;
+    /// let mut client = server.connect()?;
+    /// client.write_all(b"HELO x\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n\r\none\ntwo\r\n.\r\n")?;
+    /// let message = server.take_message(Duration::from_secs(5))?;
+    /// assert_eq!(message.irregularities(), [Irregularity::BareLf(5)]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn irregularities(&self) -> &[Irregularity] {
+        let find = || irregularities(&self.raw, &self.sender);
+        self.irregularities.get_or_init(find)
+    }
+
     /// What the handler answered; `None` while it runs.
     pub fn reply(&self) -> Option<&Reply> {
         Some(&self.replies.get()?.handler)
@@ -162,6 +186,7 @@ impl fmt::Debug for Message {
             .field("recipients", &self.recipients)
             .field("octets", &self.raw.len())
             .field("raw", &format_args!("\"{shown}\""))
+            .field("irregularities", &self.irregularities())
             .finish_non_exhaustive()
     }
 }

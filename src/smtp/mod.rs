@@ -22,7 +22,8 @@ pub use self::service::Smtp;
 use crate::deadline::prose;
 pub use crate::proto::mail::Mailbox;
 pub use crate::proto::smtp::{
-    BodyType, Decision, Extension, Login, Mechanism, Notify, Recipient, Reply, Ret, Sender,
+    BodyType, Decision, Extension, Irregularity, Login, Mechanism, Notify, Recipient, Reply, Ret,
+    Sender,
 };
 use crate::server::TestServer;
 use crate::server::address::ListenOn;

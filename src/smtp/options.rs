@@ -261,6 +261,14 @@ impl Builder<Smtp> {
         self
     }
 
+    /// Refuses a message with a bare LF or CR, a NUL, or 8-bit octets without `BODY=8BITMIME`, with `554`
+    /// and which of them it has (RFC 5321 sections 2.3.8, 4.1.1.4). Otherwise such a message is taken, and
+    /// [`Message::irregularities`] tells.
+    pub fn refuse_irregular(mut self) -> Self {
+        self.options.config.refuse_irregular = true;
+        self
+    }
+
     /// Offers AUTH, and accepts this user with this password. More calls add more users.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.options

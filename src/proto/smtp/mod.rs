@@ -6,12 +6,15 @@ mod auth;
 mod command;
 mod data;
 mod line;
+mod octets;
 mod params;
 mod path;
 mod reply;
 mod session;
 
 pub use auth::{Login, Mechanism};
+pub use octets::Irregularity;
+pub(crate) use octets::irregularities;
 pub use params::{BodyType, Notify, Recipient, Ret, Sender};
 pub(crate) use reply::Ending;
 pub use reply::Reply;
@@ -81,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) max_command: usize,
     /// In octets with CRLF, without a stuffed dot.
     pub(crate) max_text_line: usize,
+    /// Whether a message is refused for octets that its text must not have.
+    pub(crate) refuse_irregular: bool,
     /// Whether LMTP is spoken (RFC 2033).
     pub(crate) lmtp: bool,
     /// Whether paths may be written otherwise than RFC 5321 says.
@@ -98,6 +103,7 @@ impl Default for Config {
             max_recipients: 1000,
             max_command: 512,
             max_text_line: 1000,
+            refuse_irregular: false,
             lmtp: false,
             lenient: false,
         }

@@ -14,6 +14,7 @@ use super::auth::{Exchange, Login};
 use super::command::{self, Verb};
 use super::data::{DataDecoder, Text};
 use super::line::{Line, LineReader};
+use super::octets::irregularities;
 use super::params::{Recipient, Sender};
 use super::reply::{Ending, Reply};
 
@@ -425,7 +426,7 @@ impl Session {
             return None;
         };
         let refusal = match decoder.finish() {
-            Text::Whole(body) => return self.incoming(body),
+            Text::Whole(body) => return self.take(body),
             Text::TooLarge => Reply::new(552, "message too large").enhanced(3, 4),
             Text::LongLine => {
                 let limit = self.config.max_text_line;
@@ -475,13 +476,28 @@ impl Session {
         }
         if last {
             let body = transaction.and_then(|transaction| transaction.chunks.take());
-            return self.incoming(body.unwrap_or_default());
+            return self.take(body.unwrap_or_default());
         }
         if let Some(transaction) = transaction {
             transaction.chunks.get_or_insert_default();
         }
         self.say_or(praise, 250, "2.0.0 ", &format!("{size} octets taken"));
         None
+    }
+
+    /// Takes a message that has come whole, unless its octets are to be refused.
+    fn take(&mut self, body: Vec<u8>) -> Option<Box<Incoming>> {
+        if self.config.refuse_irregular
+            && let Some(transaction) = &self.transaction
+            && let Some(first) = irregularities(&body, &transaction.sender).first()
+        {
+            let refusal = Reply::new(554, format!("the message has {first}")).enhanced(6, 0);
+            let _ = writeln!(self.log, "C: ({} octets of message)", body.len());
+            self.refuse_message(&refusal);
+            self.transaction = None;
+            return None;
+        }
+        self.incoming(body)
     }
 
     fn incoming(&mut self, mut body: Vec<u8>) -> Option<Box<Incoming>> {

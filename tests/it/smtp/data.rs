@@ -177,3 +177,67 @@ fn the_transcript_shows_how_a_client_went() {
         assert!(said.ends_with(shown), "{sent}: {said}");
     }
 }
+
+/// What other servers refuse or misread is marked, and refused where the test wants that.
+#[test]
+fn irregular_octets_are_marked_or_refused() {
+    use loopback::smtp::Irregularity::{BareCr, BareLf, Nul, Undeclared8Bit};
+
+    for (body, declared, found, told) in [
+        ("\r\na\nb\r\n", "", &[BareLf(3)][..], "a bare LF at octet 3"),
+        ("\r\na\rb\r\n", "", &[BareCr(3)], "a bare CR at octet 3"),
+        (
+            "\r\na\0b\r\n",
+            " BODY=8BITMIME",
+            &[Nul(3)],
+            "a NUL at octet 3",
+        ),
+        (
+            "\r\nh\u{e4}llo\r\n",
+            " BODY=7BIT",
+            &[Undeclared8Bit(3)],
+            "an 8-bit octet that BODY did not declare at octet 3",
+        ),
+        ("\r\nh\u{e4}llo\r\n", " BODY=8BITMIME", &[], ""),
+        ("\r\nh\u{e4}llo\r\n", " SMTPUTF8", &[], ""),
+    ] {
+        let deliver = |server: &TestSmtpServer, by_chunk: bool| {
+            let mut client = Client::ready(server.local_addr());
+            client.say(&format!("MAIL FROM:<a@b>{declared}"), 250);
+            client.say("RCPT TO:<c@d>", 250);
+            if by_chunk {
+                client.send(&format!("BDAT {} LAST\r\n{body}", body.len()));
+            } else {
+                client.say("DATA", 354);
+                client.send(&format!("{body}.\r\n"));
+            }
+            client.reply().to_owned()
+        };
+        for by_chunk in [false, true] {
+            let server = sink();
+            assert!(deliver(&server, by_chunk).starts_with("250"), "{body:?}");
+            let message = server.take_message(LONG).unwrap();
+            assert_eq!(message.irregularities(), found, "{body:?}");
+
+            let strict = sink_with(|builder| builder.refuse_irregular());
+            let reply = deliver(&strict, by_chunk);
+            match found.is_empty() {
+                true => assert!(reply.starts_with("250"), "{reply}"),
+                false => {
+                    assert_eq!(
+                        reply.trim_end(),
+                        format!("554 5.6.0 the message has {told}")
+                    );
+                    assert!(strict.messages().is_empty());
+                }
+            }
+        }
+    }
+    // Binary is whatever it is.
+    let strict = sink_with(|builder| builder.refuse_irregular());
+    let mut client = Client::ready(strict.local_addr());
+    client.say("MAIL FROM:<a@b> BODY=BINARYMIME", 250);
+    client.say("RCPT TO:<c@d>", 250);
+    client.send("BDAT 4 LAST\r\n\0\n\r\u{7f}");
+    assert_eq!(client.code(), 250);
+}
