@@ -38,6 +38,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             "smtp::smtp_source_many",
             smtp_source,
         ),
+        needs("swaks", "swaks", "smtp::lmtp_swaks", lmtp_swaks),
+        python("smtp::lmtp_python_smtplib", lmtp_smtplib),
+        needs(
+            "smtp-source",
+            "postfix",
+            "smtp::lmtp_smtp_source",
+            lmtp_smtp_source,
+        ),
+        needs("msmtp", "msmtp", "smtp::lmtp_msmtp", lmtp_msmtp),
     ]
 }
 
@@ -304,4 +313,71 @@ fn smtp_source() {
         let least: usize = size.parse().unwrap();
         assert!(messages.iter().all(|message| message.raw().len() >= least));
     }
+}
+
+/// One whose second mailbox is full.
+fn lmtp() -> TestSmtpServer {
+    sink(|builder| {
+        builder
+            .lmtp()
+            .on_delivery(|_, recipient| match recipient.address() {
+                "full@example.com" => Some(Reply::new(452, "4.2.2 mailbox full")),
+                _ => None,
+            })
+    })
+}
+
+/// What was replied for each recipient of the next message.
+fn codes(server: &TestSmtpServer) -> Vec<u16> {
+    let message = server.take_message(LONG).unwrap();
+    assert_eq!(message.replies().len(), message.to().len());
+    message.replies().iter().map(Reply::code).collect()
+}
+
+fn lmtp_swaks() {
+    let server = lmtp();
+    swaks_with(&server, &["--protocol", "LMTP"]);
+    assert_eq!(codes(&server), [250, 250]);
+}
+
+fn lmtp_smtplib() {
+    let server = lmtp();
+    let script = "import smtplib, sys\n\
+        s = smtplib.LMTP('127.0.0.1', int(sys.argv[1]))\n\
+        s.sendmail('a@example.com', ['b@example.com'], 'x')\n\
+        try: s.sendmail('a@example.com', ['full@example.com'], 'x')\n\
+        except smtplib.SMTPDataError as error: assert error.smtp_code == 452, error\n\
+        else: assert False\n\
+        s.quit()";
+    python(script, &[&server.port().to_string()]);
+    assert_eq!(codes(&server), [250]);
+    assert_eq!(codes(&server), [452]);
+}
+
+fn lmtp_smtp_source() {
+    let server = lmtp();
+    let address = format!("127.0.0.1:{}", server.port());
+    let arguments = ["-4", "-L", "-r", "3", "-m", "20", "-s", "2", "-d", &address];
+    succeeded("smtp-source", run("smtp-source", arguments));
+    for _ in 0..20 {
+        assert_eq!(codes(&server), [250, 250, 250]);
+    }
+}
+
+fn lmtp_msmtp() {
+    let server = lmtp();
+    let port = format!("--port={}", server.port());
+    let deliver = |to: &[&str]| {
+        let mut arguments = vec!["--file=/dev/null", "--host=127.0.0.1", &port];
+        arguments.extend(["--protocol=lmtp", "--from=a@example.com"]);
+        arguments.extend(to);
+        run_with_input("msmtp", arguments, b"Subject: x\n\nx\n")
+    };
+    succeeded("msmtp", deliver(&["b@example.com", "c@example.com"]));
+    assert_eq!(codes(&server), [250, 250]);
+    let output = deliver(&["b@example.com", "full@example.com"]);
+    assert!(!output.status.success(), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("mailbox full"), "{told}");
+    assert_eq!(codes(&server), [250, 452]);
 }
