@@ -44,7 +44,8 @@
 //!
 //! # Features
 //!
-//! `http`, `smtp` and `tunnel`, all on by default. TCP and UDP alone need 7 crates.
+//! `http`, `pktinfo` (a UDP server on `0.0.0.0` or `[::]` answers from the address that was asked, on
+//! Linux), `smtp` and `tunnel`, all on by default. TCP and UDP alone need 7 crates.
 //!
 //! # Logging
 //!
