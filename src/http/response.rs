@@ -18,8 +18,12 @@ pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 /// The answer to a request: status, header fields, body, and how to misbehave.
 ///
 /// Fields are sent in the order and the case in which they were given. Content-Length or Transfer-Encoding are added
-/// where they are not among them, and `Connection` where the version needs it: one that is given is sent as it is,
-/// even if it does not fit the body.
+/// where they are not among them, and `Date`, `Trailer` and `Connection` where they are due. One that is given is sent
+/// as it is, even if it does not fit the body, and then the connection closes behind the response, so that no client
+/// waits for an end that does not come: after a Content-Length that is wrong, and after a Transfer-Encoding whose last
+/// coding is not `chunked`, under which the body goes out as it is (RFC 9112, section 6.3). `close` is added to a
+/// Connection field when the server closes, unless [`connection_as_given`](Response::connection_as_given) says
+/// otherwise.
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,6 +60,7 @@ pub(super) struct Rare {
     pub(super) faults: Vec<Fault>,
     pub(super) pace: Option<Pace>,
     pub(super) takeover: Option<Takeover>,
+    pub(super) connection_as_given: bool,
     /// The first thing that could not be sent as asked for.
     invalid: Option<HeaderError>,
 }
@@ -70,6 +75,7 @@ static USUAL: Rare = Rare {
     faults: Vec::new(),
     pace: None,
     takeover: None,
+    connection_as_given: false,
     invalid: None,
 };
 
@@ -228,6 +234,19 @@ impl Response {
         self
     }
 
+    /// Sends the Connection fields that were given without adding `close` (or `keep-alive` for HTTP/1.0) to say what the
+    /// server will do: a server that promises to keep a connection and closes it.
+    ///
+    /// ```
+    /// use loopback::Response;
+    /// // Closes after this response, as every server does that has `max_requests(1)`, and does not say so.
+    /// let lie = Response::text("hi").header("Connection", "keep-alive").connection_as_given();
+    /// ```
+    pub fn connection_as_given(mut self) -> Response {
+        self.rare_mut().connection_as_given = true;
+        self
+    }
+
     /// Adds a trailer field, which makes the body chunked. HTTP/1.0 clients do not get it.
     pub fn trailer(mut self, name: &str, value: impl AsRef<str>) -> Response {
         let added = self.rare_mut().trailers.append(name, value.as_ref());
@@ -320,9 +339,12 @@ impl Response {
             .headers
             .iter()
             .map(|(name, value)| name.len() + value.len());
+        let may_close = ["Connection", "Content-Length", "Transfer-Encoding"];
         self.rare.is_none()
             && self.status != 101
-            && self.headers.get("Connection").is_none()
+            && may_close
+                .iter()
+                .all(|name| self.headers.get(name).is_none())
             && body.len() + fields.sum::<usize>() <= AT_ONCE
     }
 

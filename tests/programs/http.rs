@@ -14,6 +14,7 @@ const PATIENT: [&str; 2] = ["--expect100-timeout", "20"];
 pub(crate) fn trials() -> Vec<Trial> {
     let curl = |name, test| needs("curl", "curl", name, test);
     let python = |name, test| needs("python3", "python3", name, test);
+    let node = |name, test| needs("node", "nodejs", name, test);
     vec![
         curl("http::curl_get_and_head", get_and_head),
         curl("http::curl_keeps_the_connection", keeps_the_connection),
@@ -26,9 +27,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         curl("http::curl_proxy_connect", connect),
         curl("http::curl_upgrade", upgrade),
         curl("http::curl_sees_faults", faults),
+        curl("http::curl_unchunked_coding", unchunked_coding),
+        curl("http::curl_http_2_prior_knowledge", http_2),
+        curl("http::curl_refused_connect", refused_connect),
+        curl("http::curl_bad_target", bad_target),
         python("http::python_http_client", http_client),
+        python("http::python_unchunked_coding", python_unchunked_coding),
         python("http::python_urllib", urllib),
         python("http::python_logging_http_handler", logging_handler),
+        node("http::node_agent_and_a_kept_connection", agent),
+        node("http::node_unchunked_coding", node_unchunked_coding),
         needs("wrk", "wrk", "http::wrk_load", load),
     ]
 }
@@ -40,6 +48,13 @@ fn url(server: &TestHttpServer, path: &str) -> String {
 /// Runs curl, which must succeed, and gives its output.
 fn curl(arguments: &[&str]) -> String {
     curl_with_input(arguments, b"")
+}
+
+/// Runs a module in Node with the server's port, and gives its output.
+fn node(script: &str, server: &TestHttpServer) -> String {
+    let port = server.port().to_string();
+    let arguments = ["--input-type=module", "-e", script, &port];
+    succeeded("node", run("node", arguments))
 }
 
 fn curl_with_input(arguments: &[&str], input: &[u8]) -> String {
@@ -271,6 +286,138 @@ fn faults() {
         assert_eq!(output.status.code(), Some(code), "{shown}: {output:?}");
         server.stop(LONG).unwrap();
     }
+}
+
+/// A body under a coding that does not tell where it ends, and one after it.
+fn identity() -> TestHttpServer {
+    let response = Response::text("hello").header("Transfer-Encoding", "identity");
+    TestHttpServer::sequence("127.0.0.1:0", [response, Response::text("next")]).unwrap()
+}
+
+fn unchunked_coding() {
+    let mut server = identity();
+    let (a, b) = (url(&server, "/a"), url(&server, "/b"));
+    let format = "[%{num_connects}]";
+    let out = curl(&["-w", format, &a, "--next", "-sS", "-w", format, &b]);
+    assert_eq!(out, "hello[1]next[1]");
+    server.stop(LONG).unwrap();
+}
+
+fn python_unchunked_coding() {
+    let mut server = identity();
+    let out = python(
+        "import http.client, sys\n\
+         c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=20)\n\
+         for path in '/a', '/b':\n\
+         \x20   c.request('GET', path); print(c.getresponse().read().decode())",
+        &[&server.port().to_string()],
+    );
+    assert_eq!(out, "hello\nnext\n");
+    server.stop(LONG).unwrap();
+}
+
+fn node_unchunked_coding() {
+    let mut server = identity();
+    let out = node(
+        "const url = `http://127.0.0.1:${process.argv[1]}/`;
+         for (let i = 0; i < 2; i++) console.log(await (await fetch(url)).text());",
+        &server,
+    );
+    assert_eq!(out, "hello\nnext\n");
+    server.stop(LONG).unwrap();
+}
+
+/// Node's agent keeps a connection that is not said to close, and its POST on one that has closed is lost.
+fn agent() {
+    let mut server = TestHttpServer::builder()
+        .max_requests(2)
+        .start("127.0.0.1:0", |_| {
+            Response::text("taken").header("Connection", "keep-alive")
+        })
+        .unwrap();
+    let out = node(
+        "import http from 'node:http';
+         const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+         const options = { port: process.argv[1], method: 'POST', agent, timeout: 20000 };
+         const post = () => new Promise((resolve, reject) => {
+             const request = http.request(options, response => response.resume().on('end', resolve));
+             request.on('error', reject).end('body');
+         });
+         let taken = 0, lost = 0;
+         for (let i = 0; i < 200; i++) await post().then(() => taken++, () => lost++);
+         console.log(`${taken} taken, ${lost} lost`);
+         agent.destroy();",
+        &server,
+    );
+    assert_eq!(out, "200 taken, 0 lost\n");
+    server.stop(LONG).unwrap();
+    assert_eq!(server.requests().last().unwrap().connection(), 99);
+}
+
+fn http_2() {
+    let mut server = paths();
+    let arguments = [
+        "-sSv",
+        "--max-time",
+        "30",
+        "--http2-prior-knowledge",
+        &url(&server, "/"),
+    ];
+    let output = run("curl", arguments);
+    assert!(!output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("GOAWAY, error=13"), "{said}");
+    let request = server.take_request(LONG).unwrap();
+    let error = request.error().unwrap();
+    assert!(
+        error.starts_with("the client speaks HTTP/2 from its first byte"),
+        "{error}"
+    );
+    server.stop(LONG).unwrap();
+}
+
+/// curl answers 407 with a second CONNECT, for which it needs another connection.
+fn refused_connect() {
+    let mut server = TestHttpServer::start("127.0.0.1:0", |request: Request| {
+        match request.header("Proxy-Authorization") {
+            Some(_) => Response::tunnel(|mut conn| {
+                while conn.read_line()? != "\r\n" {}
+                std::io::Write::write_all(
+                    &mut conn,
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ninside",
+                )
+            }),
+            None => Response::text("who are you?")
+                .status(407)
+                .header("Proxy-Authenticate", "Basic realm=\"tea\""),
+        }
+    })
+    .unwrap();
+    let proxy = url(&server, "");
+    let arguments = [
+        "-p",
+        "-x",
+        &proxy,
+        "--proxy-anyauth",
+        "-U",
+        "a:b",
+        "http://example.test/",
+    ];
+    assert_eq!(curl(&arguments), "inside");
+    let places: Vec<_> = server.requests().iter().map(Request::connection).collect();
+    assert_eq!(places, [0, 1]);
+    server.stop(LONG).unwrap();
+}
+
+/// curl sends a target as it is given.
+fn bad_target() {
+    let mut server = paths();
+    let out = curl(&["-g", "--request-target", "/a{b}", &url(&server, "/")]);
+    assert_eq!(
+        out,
+        "the character '{' in the target, where it has to be written as %7B\n"
+    );
+    server.stop(LONG).unwrap();
 }
 
 fn http_client() {

@@ -53,9 +53,14 @@ fn every_request_gets_the_same_as_from_a_handler() {
     let large = "x".repeat(100_000);
     for body in ["hello", "", large.as_str()] {
         let response = Response::text(body).header("X-Own", "1");
-        let fixed = TestHttpServer::fixed("127.0.0.1:0", response.clone()).unwrap();
-        let handled =
-            TestHttpServer::start("127.0.0.1:0", move |_request| response.clone()).unwrap();
+        let builder = TestHttpServer::builder().without_date();
+        let fixed = builder
+            .clone()
+            .fixed("127.0.0.1:0", response.clone())
+            .unwrap();
+        let handled = builder
+            .start("127.0.0.1:0", move |_request| response.clone())
+            .unwrap();
         let (once, post) = (get("/"), start("POST /") + "Content-Length: 3\r\n\r\nabc");
         let requests = [
             once.clone(),

@@ -93,6 +93,26 @@ fn what_rfc_9112_calls_invalid_gets_400() {
             "a CR without LF",
         ),
         ("CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n".into(), "host:port"),
+        (
+            "GET / HTTP/1.1\r\nHost: [zz]\r\n\r\n".into(),
+            "is not a host",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a%zz\r\n\r\n".into(),
+            "is not a host",
+        ),
+        (
+            "GET /a?b=\"c\" HTTP/1.1\r\nHost: h\r\n\r\n".into(),
+            "the character '\"' in the target, where it has to be written as %22",
+        ),
+        (
+            "GET http://h/{a} HTTP/1.1\r\nHost: h\r\n\r\n".into(),
+            "the character '{' in the target",
+        ),
+        (
+            "GET /a%4 HTTP/1.1\r\nHost: h\r\n\r\n".into(),
+            "a % in the target that no two hexadecimal digits follow",
+        ),
         ("\x16\x03\x01\x02".into(), "TLS"),
     ] {
         refused(&server, request.as_bytes(), 400, why);
@@ -169,6 +189,39 @@ fn each_other_fault_has_its_status() {
     ] {
         refused(&server, request.as_bytes(), status, why);
     }
+    server.stop(LONG).unwrap();
+}
+
+#[test]
+fn targets_that_are_no_uri_can_be_taken() {
+    let mut server = TestHttpServer::builder()
+        .lenient_targets()
+        .start("127.0.0.1:0", |request| request.target().to_owned())
+        .unwrap();
+    let mut client = Client::new(server.local_addr());
+    for target in ["/a?b=\"<>{}|\\^`\"", "/a%4", "/%zz"] {
+        assert_eq!(client.ask(get(target)).text(), target);
+    }
+    server.stop(LONG).unwrap();
+}
+
+/// RFC 9113, section 3.4: it begins with SETTINGS; GOAWAY says why it ends.
+#[test]
+fn a_client_that_speaks_http_2_is_told_in_its_own_words() {
+    let mut server = server();
+    let mut client = Client::new(server.local_addr());
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    let why = "the client speaks HTTP/2 from its first byte (RFC 9113, section 3.4), and this server speaks HTTP/1.1";
+    let length = u8::try_from(8 + why.len()).unwrap();
+    let goaway = [
+        &[0, 0, length, 7, 0, 0, 0, 0, 0],
+        &[0, 0, 0, 0, 0, 0, 0, 13][..],
+    ]
+    .concat();
+    let frames = [b"\0\0\0\x04\0\0\0\0\0", &goaway[..], why.as_bytes()].concat();
+    assert_eq!(client.rest(), frames);
+    let request = server.take_request(LONG).unwrap();
+    assert_eq!(request.error(), Some(why));
     server.stop(LONG).unwrap();
 }
 
