@@ -51,11 +51,16 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// impl StreamProtocol for Lengths {
 ///     fn serve(&self, mut conn: Connection, lines: &Recorder<'_, Self>) -> Result<(), BoxError> {
-/// XX = lines.record(line.clone());
+///         loop {
+///             let line = conn.read_line()?;
+///             if line.is_empty() {
+///                 return Ok(()); // the client has closed
+///             }
+///             let line = line.trim_end().to_owned();
+///             let unanswered = lines.record(line.clone());
 ///             conn.write_all(format!("{}\n", line.len()).as_bytes())?;
 ///             drop(unanswered); // a `take` that waits for it goes on only now
 ///         }
-///         Ok(())
 ///     }
 /// }
 ///
