@@ -234,6 +234,20 @@ impl<A> TestServer<Udp, A> {
         self.host.record.take_many(count, timeout)
     }
 
+    /// Takes the oldest datagram that `is_wanted` accepts, waiting for one at most `timeout`; the others
+    /// stay. `is_wanted` is called while the record is locked, so it must not ask the server for anything.
+    ///
+    /// # Errors
+    /// As [`take_datagram`](TestServer::take_datagram).
+    pub fn take_datagram_where(
+        &self,
+        mut is_wanted: impl FnMut(&Datagram) -> bool,
+        timeout: Duration,
+    ) -> io::Result<Arc<Datagram>> {
+        let is_wanted = |datagram: &Arc<Datagram>| is_wanted(datagram);
+        self.host.record.take_where(is_wanted, timeout)
+    }
+
     /// The datagrams that were handled, without those that were taken, in order.
     pub fn datagrams(&self) -> Vec<Arc<Datagram>> {
         self.host.record.all()

@@ -55,6 +55,13 @@ impl Framing {
         Framing::Delimiter(bytes.into())
     }
 
+    /// A length of 2 bytes in network byte order.
+    pub const U16: Framing = Framing::U16Be;
+    /// A length of 4 bytes in network byte order.
+    pub const U32: Framing = Framing::U32Be;
+    /// A length of 8 bytes in network byte order.
+    pub const U64: Framing = Framing::U64Be;
+
     /// A frame of this kind.
     pub fn frame(self, payload: impl Into<Vec<u8>>) -> Frame {
         Frame {
