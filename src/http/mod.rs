@@ -155,12 +155,12 @@ impl<A> TestServer<Http, A> {
         Builder::<Http>::default().sink(address)
     }
 
-    /// Takes the oldest request that was answered, waiting for one at most `timeout`. Refused and unfinished requests
-    /// are among them.
+    /// Takes the oldest request that was answered, waiting for one at most `timeout`. What the server has refused
+    /// itself, or what never ended, is no request: [`take_refusal`](TestServer::take_refusal) gives it.
     ///
     /// # Errors
     /// `TimedOut` when none came, `NotConnected` when the server is stopped and none is left: those that came before the
-    /// stop can still be taken.
+    /// stop can still be taken. The error tells by method and target what came instead, and what was refused and why.
     pub fn take_request(&self, timeout: Duration) -> io::Result<Request> {
         self.host.record.take(timeout)
     }
@@ -188,9 +188,53 @@ impl<A> TestServer<Http, A> {
         self.host.record.take_where(is_wanted, timeout)
     }
 
-    /// The requests that came and were not taken, answered or not, in the order in which they came.
+    /// The requests that came and were not taken, answered or not, in the order in which they came; without the
+    /// [`refusals`](TestServer::refusals). No more than the builder's `record_limit` and `record_bytes` are kept; where
+    /// some are missing, a line on standard error says so, and [`total_requests`](TestServer::total_requests) counts
+    /// them.
     pub fn requests(&self) -> Vec<Request> {
-        self.host.record.all()
+        self.host.arrived()
+    }
+
+    /// How many requests came since the server was first started, taken or not, kept or not; without those that were
+    /// refused.
+    pub fn total_requests(&self) -> u64 {
+        self.host.record.total()
+    }
+
+    /// Takes the oldest request that the server has refused itself, or that never ended, waiting for one at most
+    /// `timeout`. Its [`error`](Request::error) says why; the rest is what could be read of it.
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// # use std::net::TcpStream;
+    /// # use std::time::Duration;
+    /// use loopback::TestHttpServer;
+    ///
+    /// let server = TestHttpServer::fixed("127.0.0.1:0", "hello")?;
+    /// // A client that speaks TLS.
+    /// TcpStream::connect(server.local_addr())?.write_all(b"\x16\x03\x01\x02\x00\x01")?;
+    /// let refusal = server.take_refusal(Duration::from_secs(5))?;
+    /// let why = "the bytes look like a TLS handshake, and this server speaks plain HTTP";
+    /// assert_eq!(refusal.error(), Some(why));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`take_request`](TestServer::take_request).
+    pub fn take_refusal(&self, timeout: Duration) -> io::Result<Request> {
+        self.host.record.take_refused(timeout)
+    }
+
+    /// The requests that the server has refused itself, or that never ended, and that were not taken, in the order in
+    /// which they came. They share the record with the [`requests`](TestServer::requests).
+    pub fn refusals(&self) -> Vec<Request> {
+        self.host.refused()
+    }
+
+    /// How many requests were refused or never ended since the server was first started, taken or not, kept or not.
+    pub fn total_refusals(&self) -> u64 {
+        self.host.record.total_refused()
     }
 }
 
@@ -234,6 +278,15 @@ impl Lifecycle for Http {
             + trailers
                 .map(|(name, value)| name.len() + value.len())
                 .sum::<usize>()
+    }
+
+    fn describe(request: &Request) -> String {
+        let line = [request.method(), request.target()].join(" ");
+        match (line.trim(), request.error()) {
+            (line, None) => line.to_owned(),
+            ("", Some(why)) => why.to_owned(),
+            (line, Some(why)) => format!("{line}: {why}"),
+        }
     }
 
     fn run(run: Run<Http>) {

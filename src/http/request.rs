@@ -9,8 +9,8 @@ use crate::server::address::Address;
 
 /// A request, whole: the handler gets it, and the server's record keeps it. Cloning it is cheap.
 ///
-/// A request that was refused, or that never ended, is recorded too; [`error`](Request::error) says why, and the
-/// other parts are what could be read of it.
+/// One that was refused, or that never ended, is recorded too: [`take_refusal`](crate::TestServer::take_refusal) gives
+/// it, [`error`](Request::error) says why, and the other parts are what could be read of it.
 ///
 /// ```
 /// # use std::io::Write;
@@ -189,7 +189,8 @@ impl Request {
         self.inner.place.exchange
     }
 
-    /// Why the server refused it, or how it broke off; `None` for a request that a handler got.
+    /// Why the server refused it, or how it broke off; `None` for a request that a handler got. Only what
+    /// [`take_refusal`](crate::TestServer::take_refusal) gives has one.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
         self.inner.error.as_deref()

@@ -311,11 +311,11 @@ impl<'a> Served<'a> {
         let request = self.request(halt.head, halt.body, Some(halt.why), place);
         match answer {
             Some(answer) => {
-                let listed = self.session.list(request.clone());
+                let listed = self.session.list_refused(request.clone());
                 self.answer(exchange, Ok(answer.into()), &request, listed)
             }
             None => {
-                drop(self.session.list(request));
+                drop(self.session.list_refused(request));
                 Flow::Drop
             }
         }

@@ -367,8 +367,8 @@ fn http_2() {
     assert!(!output.status.success(), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("GOAWAY, error=13"), "{said}");
-    let request = server.take_request(LONG).unwrap();
-    let error = request.error().unwrap();
+    let refusal = server.take_refusal(LONG).unwrap();
+    let error = refusal.error().unwrap();
     assert!(
         error.starts_with("the client speaks HTTP/2 from its first byte"),
         "{error}"

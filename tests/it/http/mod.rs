@@ -5,6 +5,7 @@ mod bodies;
 mod faults;
 mod handlers;
 mod keeping;
+mod records;
 mod refusals;
 mod responses;
 mod takeovers;

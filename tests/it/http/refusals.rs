@@ -28,11 +28,12 @@ fn refused(server: &TestHttpServer, request: &[u8], status: u16, why: &str) {
     assert!(reply.has("Connection: close"), "{shown}: {reply:?}");
     assert!(reply.text().contains(why), "{shown}: {:?}", reply.text());
     assert_eq!(client.rest(), b"", "{shown}");
-    let record = server.take_request(LONG).unwrap();
+    let record = server.take_refusal(LONG).unwrap();
     assert_eq!(
         record.error().map(|error| format!("{error}\n")),
         Some(reply.text().into())
     );
+    assert!(server.refusals().is_empty(), "{shown}");
     assert!(server.requests().is_empty(), "{shown}");
 }
 
@@ -220,7 +221,7 @@ fn a_client_that_speaks_http_2_is_told_in_its_own_words() {
     .concat();
     let frames = [b"\0\0\0\x04\0\0\0\0\0", &goaway[..], why.as_bytes()].concat();
     assert_eq!(client.rest(), frames);
-    let request = server.take_request(LONG).unwrap();
+    let request = server.take_refusal(LONG).unwrap();
     assert_eq!(request.error(), Some(why));
     server.stop(LONG).unwrap();
 }
@@ -233,7 +234,7 @@ fn a_refusal_keeps_what_could_be_read() {
     client.send("HEAD /x?y HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n");
     assert_eq!(client.head().status, 400);
     assert_eq!(client.rest(), b"");
-    let request = server.take_request(LONG).unwrap();
+    let request = server.take_refusal(LONG).unwrap();
     assert_eq!(
         (request.method(), request.path(), request.query()),
         ("HEAD", "/x", Some("y"))
@@ -245,7 +246,7 @@ fn a_refusal_keeps_what_could_be_read() {
     );
     client = Client::new(server.local_addr());
     client.ask(start("POST /") + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\nx");
-    let request = server.take_request(LONG).unwrap();
+    let request = server.take_refusal(LONG).unwrap();
     assert_eq!(
         (request.body(), request.chunk_sizes()),
         (&b"ab"[..], &[2][..])
@@ -283,7 +284,7 @@ fn an_unfinished_request_gets_408_after_the_timeout() {
         assert!(reply.has("Connection: close"));
         assert_eq!(client.rest(), b"");
         let error = server
-            .take_request(LONG)
+            .take_refusal(LONG)
             .unwrap()
             .error()
             .unwrap()
@@ -315,7 +316,7 @@ fn a_request_cut_short_by_its_client_is_recorded() {
             "{}",
             answer.escape_ascii()
         );
-        let request = server.take_request(LONG).unwrap();
+        let request = server.take_refusal(LONG).unwrap();
         assert_eq!(request.error(), Some(why));
     }
     server.stop(LONG).unwrap();
