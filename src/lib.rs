@@ -130,7 +130,7 @@ pub use crate::script::{
 pub use crate::server::address::UnixAddress;
 pub use crate::server::address::{Address, ListenOn};
 pub use crate::server::datagrams::Datagram;
-pub use crate::server::failure::{HandlerFailure, HandlerResult, StopError, StuckHandler};
+pub use crate::server::failure::{HandlerFailure, HandlerResult, StopError, StuckHandler, ok};
 pub use crate::server::options::Builder;
 pub use crate::server::protocol::Protocol;
 pub use crate::server::ready::Ready;

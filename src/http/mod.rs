@@ -30,6 +30,9 @@ use crate::server::{TestServer, streams};
 /// connection that has a request; idle connections take none. What RFC 9112 calls invalid is refused without asking
 /// the handler, with a status and a text that says why, and is recorded.
 ///
+/// A handler that may fail returns a `Result`; [`ok`](crate::ok) ends a closure in which nothing else tells the type of
+/// the error.
+///
 /// ```
 /// use std::io::{Read, Write};
 /// use std::net::TcpStream;

@@ -409,7 +409,8 @@ impl fmt::Debug for Response {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be made into a response",
     label = "not a response",
-    note = "a handler may return a `Response`, text (`String`, `&str`, `Cow<str>`) or bytes (`Vec<u8>`, `&[u8]`, `&[u8; N]`) for a body, `()` for an empty one, or an `Option` (`None` is 404) or a `Result` of any of these"
+    note = "a handler may return a `Response`, text (`String`, `&str`, `Cow<str>`) or bytes (`Vec<u8>`, `&[u8]`, `&[u8; N]`) for a body, `()` for an empty one, or an `Option` (`None` is 404) or a `Result` of any of these",
+    note = "a closure that ends with `Ok(…)` has to tell the type of the error: end it with `loopback::ok(…)` for any"
 )]
 pub trait IntoResponse {
     /// The response to send, or the error that the test is to see.
