@@ -119,7 +119,7 @@ pub use crate::custom::{
 #[cfg(feature = "http")]
 pub use crate::fault::{At, Fault, Pace};
 #[cfg(feature = "http")]
-pub use crate::http::{Http, IntoResponse, Request, Response, TestHttpServer};
+pub use crate::http::{Http, IntoResponse, Pairs, Request, Response, TestHttpServer};
 #[cfg(feature = "http")]
 pub use crate::proto::http1::{HeaderError, Headers, Version};
 pub use crate::script::{

@@ -1,6 +1,7 @@
 //! The HTTP server: a handler gets each request and returns a response.
 
 mod options;
+mod pairs;
 mod request;
 mod response;
 mod send;
@@ -8,11 +9,12 @@ mod serve;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::options::HttpOptions;
+pub use self::pairs::Pairs;
 pub use self::request::Request;
 pub use self::response::{IntoResponse, Response};
 use crate::connection::Connection;
@@ -21,7 +23,7 @@ use crate::server::host::Run;
 use crate::server::options::Builder;
 use crate::server::protocol::{Lifecycle, Next, Serve, Session, Turn};
 use crate::server::wake::Streams;
-use crate::server::{TestServer, streams};
+use crate::server::{Bound, TestServer, streams};
 
 /// An HTTP/1.0 and HTTP/1.1 server whose handler gets each [`Request`] and returns a [`Response`], or text, or
 /// whatever else is [`IntoResponse`].
@@ -242,6 +244,20 @@ impl<A> TestServer<Http, A> {
 }
 
 impl TestServer<Http> {
+    /// The URL of a path (and query) on this server: `http://127.0.0.1:8080/path`. A `/` is put before a path that does
+    /// not begin with one. A server on all addresses (`0.0.0.0`, `[::]`) is asked at the loopback one.
+    ///
+    /// ```
+    /// use loopback::TestHttpServer;
+    ///
+    /// let server = TestHttpServer::fixed("[::1]:0", "hello")?;
+    /// assert_eq!(server.url("/tea?milk=1"), format!("http://[::1]:{}/tea?milk=1", server.port()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn url(&self, path: &str) -> String {
+        url(self.local_addr(), path)
+    }
+
     /// Options first.
     ///
     /// ```
@@ -262,6 +278,26 @@ impl TestServer<Http> {
     pub fn builder() -> Builder<Http> {
         Builder::default()
     }
+}
+
+impl Bound<Http> {
+    /// The URL of a path on this server, as [`TestServer::url`].
+    pub fn url(&self, path: &str) -> String {
+        url(self.local_addr(), path)
+    }
+}
+
+/// The URL of a path at an address, or at the loopback address in place of all.
+fn url(mut address: SocketAddr, path: &str) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    // RFC 6874: the % before a zone is written as %25.
+    let authority = address.to_string().replace('%', "%25");
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    format!("http://{authority}{slash}{path}")
 }
 
 impl Lifecycle for Http {
@@ -334,5 +370,26 @@ impl fmt::Debug for Http {
         f.debug_struct("Http")
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url;
+
+    #[test]
+    fn urls() {
+        for (address, path, expected) in [
+            ("127.0.0.1:80", "/", "http://127.0.0.1:80/"),
+            ("127.0.0.1:8080", "/a?b#c", "http://127.0.0.1:8080/a?b#c"),
+            ("127.0.0.1:1", "", "http://127.0.0.1:1/"),
+            ("127.0.0.1:1", "?q", "http://127.0.0.1:1/?q"),
+            ("[::1]:1", "a", "http://[::1]:1/a"),
+            ("0.0.0.0:1", "/", "http://127.0.0.1:1/"),
+            ("[::]:1", "/", "http://[::1]:1/"),
+            ("[fe80::1%3]:1", "/%41", "http://[fe80::1%253]:1/%41"),
+        ] {
+            assert_eq!(url(address.parse().unwrap(), path), expected);
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::request::Request;
 use crate::connection::Connection;
 use crate::fault::{Fault, Pace};
-use crate::proto::http1::{HeaderError, Headers, reason_phrase};
+use crate::proto::http1::{HeaderError, Headers, is_token, reason_phrase};
 use crate::server::failure::{HandlerResult, Never};
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
@@ -234,6 +234,34 @@ impl Response {
         self
     }
 
+    /// Adds a Set-Cookie field: a name, a value, and attributes such as `"Path=/"` and `"HttpOnly"`. What a cookie
+    /// cannot have (RFC 6265, section 4.1.1) makes the response a failure of the handler;
+    /// [`header`](Response::header) can send it.
+    ///
+    /// ```
+    /// use loopback::{Response, TestHttpServer};
+    ///
+    /// let server = TestHttpServer::start("127.0.0.1:0", |request| match request.cookie("session") {
+    ///     Some(session) => Response::text(format!("welcome back, {session}")),
+    ///     None => Response::new(401).set_cookie("session", "42", &["Path=/", "HttpOnly"]),
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_cookie(
+        mut self,
+        name: &str,
+        value: impl AsRef<str>,
+        attributes: &[&str],
+    ) -> Response {
+        match set_cookie(name, value.as_ref(), attributes) {
+            Ok(field) => self.header("Set-Cookie", field),
+            Err(why) => {
+                self.refuse(why);
+                self
+            }
+        }
+    }
+
     /// Sends the Connection fields that were given without adding `close` (or `keep-alive` for HTTP/1.0) to say what the
     /// server will do: a server that promises to keep a connection and closes it.
     ///
@@ -372,6 +400,32 @@ impl Content {
             Content::Reader(_, size) => *size,
         }
     }
+}
+
+/// The value of a Set-Cookie field, or what cannot be in one (RFC 6265, section 4.1.1).
+fn set_cookie(name: &str, value: &str, attributes: &[&str]) -> Result<String, String> {
+    if !is_token(name) {
+        return Err(format!("the cookie name {name:?} is not a token"));
+    }
+    let quoted = value
+        .strip_prefix('"')
+        .and_then(|value| value.strip_suffix('"'));
+    let is_octet = |byte: u8| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte);
+    if !quoted.unwrap_or(value).bytes().all(is_octet) {
+        return Err(format!(
+            "the cookie value {value:?} has a character that no cookie has"
+        ));
+    }
+    let mut field = format!("{name}={value}");
+    for attribute in attributes {
+        if attribute.contains(';') {
+            return Err(format!(
+                "the cookie attribute {attribute:?} has a semicolon"
+            ));
+        }
+        field = field + "; " + attribute;
+    }
+    Ok(field)
 }
 
 /// Takes a reader out of a response, once.

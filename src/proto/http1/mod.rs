@@ -107,6 +107,6 @@ const fn table(others: &[u8]) -> [bool; 256] {
     table
 }
 
-fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }

@@ -428,3 +428,54 @@ fn ready_made_servers_can_have_options() {
     let unsendable = builder.fixed("127.0.0.1:0", Response::new(7));
     assert_eq!(unsendable.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
+
+#[test]
+fn cookies_are_set_and_what_none_can_be_is_refused() {
+    let response = || {
+        Response::new(204)
+            .set_cookie("a", "1", &[])
+            .set_cookie("b", "\"x y\"".replace(' ', "-"), &["Path=/", "HttpOnly"])
+            .set_cookie("c", "", &[])
+    };
+    assert_eq!(
+        answered(response, GET),
+        "HTTP/1.1 204 No Content|Set-Cookie: a=1|Set-Cookie: b=\"x-y\"; Path=/; HttpOnly|Set-Cookie: c=||"
+    );
+    for (name, value, attribute, why) in [
+        ("a b", "1", "", "the cookie name \"a b\" is not a token"),
+        ("", "1", "", "the cookie name \"\" is not a token"),
+        (
+            "a",
+            "1;2",
+            "",
+            "the cookie value \"1;2\" has a character that no cookie has",
+        ),
+        (
+            "a",
+            "1 2",
+            "",
+            "the cookie value \"1 2\" has a character that no cookie has",
+        ),
+        (
+            "a",
+            "\"",
+            "",
+            "the cookie value \"\\\"\" has a character that no cookie has",
+        ),
+        (
+            "a",
+            "1",
+            "x;y",
+            "the cookie attribute \"x;y\" has a semicolon",
+        ),
+    ] {
+        let response = Response::new(204).set_cookie(name, value, &[attribute]);
+        let error = TestHttpServer::fixed("127.0.0.1:0", response).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the response cannot be sent: {why}")
+        );
+    }
+    let split = Response::new(204).set_cookie("a", "1", &["x\r\ny: z"]);
+    assert!(TestHttpServer::fixed("127.0.0.1:0", split).is_err());
+}
