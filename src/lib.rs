@@ -44,7 +44,8 @@
 //!
 //! # Features
 //!
-//! `http`, `smtp` and `tunnel`, all on by default. TCP and UDP alone need 7 crates.
+//! `http`, `smtp` and `tunnel`, all on by default. TCP and UDP alone need 7 crates. `json` is off by default: it adds
+//! `Request::json` and `Response::json`, on `serde_json`.
 //!
 //! # Logging
 //!

@@ -1,5 +1,7 @@
 //! The HTTP server: a handler gets each request and returns a response.
 
+#[cfg(feature = "json")]
+mod json;
 mod options;
 mod pairs;
 mod request;

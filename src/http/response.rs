@@ -122,8 +122,8 @@ impl Response {
         Response::typed("text/html; charset=utf-8", text.into())
     }
 
-    /// 200 with a body that is JSON already.
-    pub fn json(text: impl Into<String>) -> Response {
+    /// 200 with a body that is JSON already. With the feature `json`, `Response::json` makes it of a value.
+    pub fn json_text(text: impl Into<String>) -> Response {
         Response::typed("application/json", text.into())
     }
 
@@ -382,7 +382,7 @@ impl Response {
         response
     }
 
-    fn refuse(&mut self, why: String) {
+    pub(super) fn refuse(&mut self, why: String) {
         let invalid = &mut self.rare_mut().invalid;
         invalid.get_or_insert(HeaderError(why));
     }

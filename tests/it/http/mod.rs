@@ -4,6 +4,8 @@ mod at_once;
 mod bodies;
 mod faults;
 mod handlers;
+#[cfg(feature = "json")]
+mod json;
 mod keeping;
 mod records;
 mod refusals;

@@ -63,7 +63,7 @@ fn status_headers_and_body_go_out_as_given() {
     let bytes = "HTTP/1.1 200 OK|Content-Length: 3||abc";
     assert_eq!(answered(|| Response::bytes(*b"abc"), GET), bytes);
     let json = "HTTP/1.1 200 OK|Content-Type: application/json|Content-Length: 2||{}";
-    assert_eq!(answered(|| Response::json("{}"), GET), json);
+    assert_eq!(answered(|| Response::json_text("{}"), GET), json);
 }
 
 #[test]
