@@ -95,6 +95,8 @@ mod custom;
 mod deadline;
 #[cfg(feature = "http")]
 mod fault;
+#[cfg(fuzzing)]
+pub mod fuzz;
 #[cfg(feature = "http")]
 mod http;
 mod proto;

@@ -11,7 +11,7 @@ mod serve;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub use self::request::Request;
 pub use self::response::{IntoResponse, Response};
 use crate::connection::Connection;
 use crate::server::address::ListenOn;
+use crate::server::connect::reachable;
 use crate::server::host::Run;
 use crate::server::options::Builder;
 use crate::server::protocol::{Lifecycle, Next, Serve, Session, Turn};
@@ -290,14 +291,9 @@ impl Bound<Http> {
 }
 
 /// The URL of a path at an address, or at the loopback address in place of all.
-fn url(mut address: SocketAddr, path: &str) -> String {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
+fn url(address: SocketAddr, path: &str) -> String {
     // RFC 6874: the % before a zone is written as %25.
-    let authority = address.to_string().replace('%', "%25");
+    let authority = reachable(address).to_string().replace('%', "%25");
     let slash = if path.starts_with('/') { "" } else { "/" };
     format!("http://{authority}{slash}{path}")
 }

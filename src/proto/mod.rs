@@ -8,6 +8,8 @@ pub(crate) mod decode;
 pub(crate) mod http1;
 #[cfg(feature = "http")]
 pub(crate) mod http2;
+#[cfg(feature = "smtp")]
+pub(crate) mod mail;
 #[cfg(feature = "tunnel")]
 pub(crate) mod proxy_protocol;
 #[cfg(feature = "smtp")]

@@ -247,6 +247,27 @@ impl<P: Into<Vec<u8>>> From<P> for Frame {
     }
 }
 
+/// A frame that has come whole is the same frame, whatever was looked at before; and as it is written again it is
+/// the bytes that came.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(input: &[u8], seen: usize) {
+    use Framing::*;
+    let mut all = vec![U8, U16Be, U16Le, U32Be, U32Le, U64Be, U64Le];
+    all.extend([Framing::delimiter("\n"), Framing::delimiter("abab")]);
+    for framing in all {
+        let expected = framing.clone().frame("hello");
+        let whole = expected.parse(input, 0);
+        if matches!(expected.parse(&input[..seen], 0), Parsed::Partial(_)) {
+            assert_eq!(expected.parse(input, seen), whole, "{framing:?}");
+        }
+        if let Parsed::Whole(payload, used) = whole {
+            let frame = framing.clone().frame(payload);
+            assert_eq!(frame.check(), Ok(()), "{framing:?}");
+            assert_eq!(frame.encode(), input[..used], "{framing:?}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,12 +14,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::mail::{Attachment, Mail};
+pub use self::mail::{Attachment, Disposition, Mail, Part};
 pub use self::message::Message;
 pub use self::options::{Envelope, Stage};
 pub use self::reply::IntoReply;
 pub use self::service::Smtp;
 use crate::deadline::prose;
+pub use crate::proto::mail::Mailbox;
 pub use crate::proto::smtp::{
     BodyType, Decision, Extension, Login, Mechanism, Notify, Recipient, Reply, Ret, Sender,
 };
