@@ -9,7 +9,7 @@ def number(version):
 
 
 metadata = json.loads(
-    subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--locked"])
+    subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--locked", "--all-features"])
 )
 packages = {package["id"]: package for package in metadata["packages"]}
 nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}

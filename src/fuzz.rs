@@ -16,6 +16,7 @@ const LIMITS: Limits = Limits {
     line: 200,
     head: 1000,
     body: 2000,
+    lenient_targets: false,
 };
 
 /// The bytes behind the first one, which says where they are cut in two.

@@ -45,7 +45,8 @@
 //! # Features
 //!
 //! `http`, `pktinfo` (a UDP server on `0.0.0.0` or `[::]` answers from the address that was asked, on
-//! Linux), `smtp` and `tunnel`, all on by default. TCP and UDP alone need 7 crates.
+//! Linux), `smtp` and `tunnel`, all on by default. TCP and UDP alone need 7 crates. `json` is off
+//! by default: it adds `Request::json` and `Response::json`, on `serde_json`.
 //!
 //! # Logging
 //!
@@ -122,7 +123,7 @@ pub use crate::custom::{
 #[cfg(feature = "http")]
 pub use crate::fault::{At, Fault, Pace};
 #[cfg(feature = "http")]
-pub use crate::http::{Http, IntoResponse, Request, Response, TestHttpServer};
+pub use crate::http::{Http, IntoResponse, Pairs, Request, Response, TestHttpServer};
 #[cfg(feature = "http")]
 pub use crate::proto::http1::{HeaderError, Headers, Version};
 pub use crate::script::{
@@ -133,7 +134,7 @@ pub use crate::script::{
 pub use crate::server::address::UnixAddress;
 pub use crate::server::address::{Address, ListenOn};
 pub use crate::server::datagrams::Datagram;
-pub use crate::server::failure::{HandlerFailure, HandlerResult, StopError, StuckHandler};
+pub use crate::server::failure::{HandlerFailure, HandlerResult, StopError, StuckHandler, ok};
 pub use crate::server::options::Builder;
 pub use crate::server::protocol::Protocol;
 pub use crate::server::ready::Ready;

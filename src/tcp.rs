@@ -150,9 +150,16 @@ impl<A> TestServer<Tcp, A> {
     }
 
     /// The connections whose handlers have ended, without those that were taken, in the order of
-    /// their ends. A client that has read the end of its connection finds it here.
-    pub fn ended_connections(&self) -> Vec<Arc<ConnectionRecord>> {
-        self.host.record.all()
+    /// their ends. A client that has read the end of its connection finds it here. No more than the
+    /// builder's `record_limit` and `record_bytes` are kept; where some are missing, a line on standard
+    /// error says so, and [`total_connections`](TestServer::total_connections) counts them.
+    pub fn connections(&self) -> Vec<Arc<ConnectionRecord>> {
+        self.host.arrived()
+    }
+
+    /// How many connections have ended since the server was first started, taken or not, kept or not.
+    pub fn total_connections(&self) -> u64 {
+        self.host.record.total()
     }
 }
 
@@ -327,6 +334,10 @@ impl Lifecycle for Tcp {
 
     fn size_of(record: &Arc<ConnectionRecord>) -> usize {
         record.received.len()
+    }
+
+    fn describe(record: &Arc<ConnectionRecord>) -> String {
+        format!("{} from {}", quoted(&record.received, 32), record.peer)
     }
 
     fn run(run: Run<Tcp>) {

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::connection::quoted;
 use crate::server::address::ListenOn;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::server::address::UnixAddress;
@@ -250,9 +251,16 @@ impl<A> TestServer<Udp, A> {
         self.host.record.take_where(is_wanted, timeout)
     }
 
-    /// The datagrams that were handled, without those that were taken, in order.
+    /// The datagrams that were handled, without those that were taken, in order. No more than the
+    /// builder's `record_limit` and `record_bytes` are kept; where some are missing, a line on standard
+    /// error says so, and [`total_datagrams`](TestServer::total_datagrams) counts them.
     pub fn datagrams(&self) -> Vec<Arc<Datagram>> {
-        self.host.record.all()
+        self.host.arrived()
+    }
+
+    /// How many datagrams came since the server was first started, taken or not, kept or not.
+    pub fn total_datagrams(&self) -> u64 {
+        self.host.record.total()
     }
 }
 
@@ -390,6 +398,10 @@ impl Lifecycle for Udp {
 
     fn size_of(datagram: &Arc<Datagram>) -> usize {
         datagram.data().len()
+    }
+
+    fn describe(datagram: &Arc<Datagram>) -> String {
+        format!("{} from {}", quoted(datagram.data(), 32), datagram.peer())
     }
 
     fn run(run: Run<Udp>) {

@@ -271,9 +271,11 @@ impl<P: CustomProtocol, T: Transport<P>, A> TestServer<Custom<P, T>, A> {
         self.host.record.take_many(count, timeout)
     }
 
-    /// The items that came and were not taken, answered or not, in order.
+    /// The items that came and were not taken, answered or not, in order. No more than the builder's
+    /// `record_limit` and `record_bytes` are kept; where some are missing, a line on standard error says so,
+    /// and [`total_items`](TestServer::total_items) counts them.
     pub fn items(&self) -> Vec<P::Item> {
-        self.host.record.all()
+        self.host.arrived()
     }
 
     /// How many items came since the server was first started, taken or not, kept or not.
@@ -337,6 +339,10 @@ impl<P: CustomProtocol, T: Transport<P>> Lifecycle for Custom<P, T> {
 
     fn size_of(item: &P::Item) -> usize {
         P::size_of(item)
+    }
+
+    fn describe(item: &P::Item) -> String {
+        format!("{item:?}")
     }
 
     fn run(run: Run<Self>) {

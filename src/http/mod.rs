@@ -1,6 +1,9 @@
 //! The HTTP server: a handler gets each request and returns a response.
 
+#[cfg(feature = "json")]
+mod json;
 mod options;
+mod pairs;
 mod request;
 mod response;
 mod send;
@@ -13,15 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::options::HttpOptions;
+pub use self::pairs::Pairs;
 pub use self::request::Request;
 pub use self::response::{IntoResponse, Response};
 use crate::connection::Connection;
 use crate::server::address::ListenOn;
+use crate::server::connect::reachable;
 use crate::server::host::Run;
 use crate::server::options::Builder;
 use crate::server::protocol::{Lifecycle, Next, Serve, Session, Turn};
 use crate::server::wake::Streams;
-use crate::server::{TestServer, streams};
+use crate::server::{Bound, TestServer, streams};
 
 /// An HTTP/1.0 and HTTP/1.1 server whose handler gets each [`Request`] and returns a [`Response`], or text, or
 /// whatever else is [`IntoResponse`].
@@ -29,6 +34,9 @@ use crate::server::{TestServer, streams};
 /// It keeps connections open and answers pipelined requests in order. Handlers run on worker threads, one for each
 /// connection that has a request; idle connections take none. What RFC 9112 calls invalid is refused without asking
 /// the handler, with a status and a text that says why, and is recorded.
+///
+/// A handler that may fail returns a `Result`; [`ok`](crate::ok) ends a closure in which nothing else tells the type of
+/// the error.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -155,12 +163,12 @@ impl<A> TestServer<Http, A> {
         Builder::<Http>::default().sink(address)
     }
 
-    /// Takes the oldest request that was answered, waiting for one at most `timeout`. Refused and unfinished requests
-    /// are among them.
+    /// Takes the oldest request that was answered, waiting for one at most `timeout`. What the server has refused
+    /// itself, or what never ended, is no request: [`take_refusal`](TestServer::take_refusal) gives it.
     ///
     /// # Errors
     /// `TimedOut` when none came, `NotConnected` when the server is stopped and none is left: those that came before the
-    /// stop can still be taken.
+    /// stop can still be taken. The error tells by method and target what came instead, and what was refused and why.
     pub fn take_request(&self, timeout: Duration) -> io::Result<Request> {
         self.host.record.take(timeout)
     }
@@ -188,13 +196,71 @@ impl<A> TestServer<Http, A> {
         self.host.record.take_where(is_wanted, timeout)
     }
 
-    /// The requests that came and were not taken, answered or not, in the order in which they came.
+    /// The requests that came and were not taken, answered or not, in the order in which they came; without the
+    /// [`refusals`](TestServer::refusals). No more than the builder's `record_limit` and `record_bytes` are kept; where
+    /// some are missing, a line on standard error says so, and [`total_requests`](TestServer::total_requests) counts
+    /// them.
     pub fn requests(&self) -> Vec<Request> {
-        self.host.record.all()
+        self.host.arrived()
+    }
+
+    /// How many requests came since the server was first started, taken or not, kept or not; without those that were
+    /// refused.
+    pub fn total_requests(&self) -> u64 {
+        self.host.record.total()
+    }
+
+    /// Takes the oldest request that the server has refused itself, or that never ended, waiting for one at most
+    /// `timeout`. Its [`error`](Request::error) says why; the rest is what could be read of it.
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// # use std::net::TcpStream;
+    /// # use std::time::Duration;
+    /// use loopback::TestHttpServer;
+    ///
+    /// let server = TestHttpServer::fixed("127.0.0.1:0", "hello")?;
+    /// // A client that speaks TLS.
+    /// TcpStream::connect(server.local_addr())?.write_all(b"\x16\x03\x01\x02\x00\x01")?;
+    /// let refusal = server.take_refusal(Duration::from_secs(5))?;
+    /// let why = "the bytes look like a TLS handshake, and this server speaks plain HTTP";
+    /// assert_eq!(refusal.error(), Some(why));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`take_request`](TestServer::take_request).
+    pub fn take_refusal(&self, timeout: Duration) -> io::Result<Request> {
+        self.host.record.take_refused(timeout)
+    }
+
+    /// The requests that the server has refused itself, or that never ended, and that were not taken, in the order in
+    /// which they came. They share the record with the [`requests`](TestServer::requests).
+    pub fn refusals(&self) -> Vec<Request> {
+        self.host.refused()
+    }
+
+    /// How many requests were refused or never ended since the server was first started, taken or not, kept or not.
+    pub fn total_refusals(&self) -> u64 {
+        self.host.record.total_refused()
     }
 }
 
 impl TestServer<Http> {
+    /// The URL of a path (and query) on this server: `http://127.0.0.1:8080/path`. A `/` is put before a path that does
+    /// not begin with one. A server on all addresses (`0.0.0.0`, `[::]`) is asked at the loopback one.
+    ///
+    /// ```
+    /// use loopback::TestHttpServer;
+    ///
+    /// let server = TestHttpServer::fixed("[::1]:0", "hello")?;
+    /// assert_eq!(server.url("/tea?milk=1"), format!("http://[::1]:{}/tea?milk=1", server.port()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn url(&self, path: &str) -> String {
+        url(self.local_addr(), path)
+    }
+
     /// Options first.
     ///
     /// ```
@@ -217,6 +283,21 @@ impl TestServer<Http> {
     }
 }
 
+impl Bound<Http> {
+    /// The URL of a path on this server, as [`TestServer::url`].
+    pub fn url(&self, path: &str) -> String {
+        url(self.local_addr(), path)
+    }
+}
+
+/// The URL of a path at an address, or at the loopback address in place of all.
+fn url(address: SocketAddr, path: &str) -> String {
+    // RFC 6874: the % before a zone is written as %25.
+    let authority = reachable(address).to_string().replace('%', "%25");
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    format!("http://{authority}{slash}{path}")
+}
+
 impl Lifecycle for Http {
     const NAME: &'static str = "http";
     const TARGET: &'static str = "loopback::http";
@@ -234,6 +315,15 @@ impl Lifecycle for Http {
             + trailers
                 .map(|(name, value)| name.len() + value.len())
                 .sum::<usize>()
+    }
+
+    fn describe(request: &Request) -> String {
+        let line = [request.method(), request.target()].join(" ");
+        match (line.trim(), request.error()) {
+            (line, None) => line.to_owned(),
+            ("", Some(why)) => why.to_owned(),
+            (line, Some(why)) => format!("{line}: {why}"),
+        }
     }
 
     fn run(run: Run<Http>) {
@@ -278,5 +368,26 @@ impl fmt::Debug for Http {
         f.debug_struct("Http")
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url;
+
+    #[test]
+    fn urls() {
+        for (address, path, expected) in [
+            ("127.0.0.1:80", "/", "http://127.0.0.1:80/"),
+            ("127.0.0.1:8080", "/a?b#c", "http://127.0.0.1:8080/a?b#c"),
+            ("127.0.0.1:1", "", "http://127.0.0.1:1/"),
+            ("127.0.0.1:1", "?q", "http://127.0.0.1:1/?q"),
+            ("[::1]:1", "a", "http://[::1]:1/a"),
+            ("0.0.0.0:1", "/", "http://127.0.0.1:1/"),
+            ("[::]:1", "/", "http://[::1]:1/"),
+            ("[fe80::1%3]:1", "/%41", "http://[fe80::1%253]:1/%41"),
+        ] {
+            assert_eq!(url(address.parse().unwrap(), path), expected);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::request::Request;
 use super::response::{self, BoxError, IntoResponse, Response};
@@ -12,7 +12,7 @@ use super::serve::Outcome;
 use super::{Answer, Http};
 use crate::deadline::prose;
 use crate::fault::Pace;
-use crate::proto::http1::Limits;
+use crate::proto::http1::{HttpDate, Limits};
 use crate::server::address::ListenOn;
 use crate::server::host::Host;
 use crate::server::options::Builder;
@@ -27,8 +27,17 @@ pub struct HttpOptions {
     pub(super) max_requests: Option<u64>,
     pub(super) before_body: Option<Hook>,
     request_timeout: Option<Duration>,
+    date: Dated,
     segment_size: Option<usize>,
     segment_gap: Duration,
+}
+
+/// The Date of responses that have none of their own.
+#[derive(Debug, Clone, Copy)]
+enum Dated {
+    Now,
+    Never,
+    Always(HttpDate),
 }
 
 type Hook = Arc<dyn Fn(Request) -> Result<Option<Answer>, BoxError> + Send + Sync>;
@@ -40,11 +49,13 @@ impl Default for HttpOptions {
                 line: 16 << 10,
                 head: 64 << 10,
                 body: 64 << 20,
+                lenient_targets: false,
             },
             keep_body: u64::MAX,
             max_requests: None,
             before_body: None,
             request_timeout: None,
+            date: Dated::Now,
             segment_size: None,
             segment_gap: Duration::ZERO,
         }
@@ -52,6 +63,15 @@ impl Default for HttpOptions {
 }
 
 impl HttpOptions {
+    /// The Date of a response that goes out now and has none of its own.
+    pub(super) fn date(&self) -> Option<HttpDate> {
+        match self.date {
+            Dated::Now => Some(HttpDate::now()),
+            Dated::Never => None,
+            Dated::Always(date) => Some(date),
+        }
+    }
+
     /// The pace of responses that have none of their own.
     pub(super) fn pace(&self) -> Option<Pace> {
         let segment = self.segment_size?;
@@ -107,6 +127,27 @@ impl Builder<Http> {
     /// How many requests a connection serves before it is closed, any number unless told.
     pub fn max_requests(mut self, requests: u64) -> Self {
         self.options.max_requests = Some(requests);
+        self
+    }
+
+    /// Leaves the Date field out, which otherwise every response has (RFC 9110, section 6.6.1): for tests that compare
+    /// bytes. One that a response is given is sent all the same.
+    pub fn without_date(mut self) -> Self {
+        self.options.date = Dated::Never;
+        self
+    }
+
+    /// Sends this time in the Date field in place of the clock's, to the second; times before 1970 and after 9999 are
+    /// sent as the nearer end of that.
+    pub fn date(mut self, time: SystemTime) -> Self {
+        self.options.date = Dated::Always(HttpDate::of(time));
+        self
+    }
+
+    /// Takes request targets with characters that no URI has (`"<>{}|\\^` and the backquote), and with a `%` that no
+    /// two hexadecimal digits follow. They get 400 unless told (RFC 3986, section 2).
+    pub fn lenient_targets(mut self) -> Self {
+        self.options.limits.lenient_targets = true;
         self
     }
 
@@ -249,6 +290,7 @@ impl fmt::Debug for HttpOptions {
             .field("max_requests", &self.max_requests)
             .field("before_body", &self.before_body.is_some())
             .field("request_timeout", &self.request_timeout)
+            .field("date", &self.date)
             .field("pace", &self.pace())
             .finish()
     }

@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::pairs::Pairs;
 use crate::proto::http1::{Body, Framing, Headers, RequestHead, Version};
 use crate::server::address::Address;
 
 /// A request, whole: the handler gets it, and the server's record keeps it. Cloning it is cheap.
 ///
-/// A request that was refused, or that never ended, is recorded too; [`error`](Request::error) says why, and the
-/// other parts are what could be read of it.
+/// One that was refused, or that never ended, is recorded too: [`take_refusal`](crate::TestServer::take_refusal) gives
+/// it, [`error`](Request::error) says why, and the other parts are what could be read of it.
 ///
 /// ```
 /// # use std::io::Write;
@@ -40,6 +41,15 @@ struct Inner {
     error: Option<String>,
     peer: Address,
     place: Place,
+    /// What few tests ask for, once one has.
+    decoded: OnceLock<Box<Decoded>>,
+}
+
+#[derive(Default)]
+struct Decoded {
+    query: OnceLock<Pairs>,
+    form: OnceLock<Pairs>,
+    cookies: OnceLock<Pairs>,
 }
 
 static NO_BODY: Body = Body::new();
@@ -65,6 +75,7 @@ impl Request {
             error,
             peer,
             place,
+            decoded: OnceLock::new(),
         };
         Request {
             inner: Arc::new(inner),
@@ -94,6 +105,50 @@ impl Request {
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.inner.head.form.query(self.target())
+    }
+
+    /// The names and values in the query, decoded as those of a form (`application/x-www-form-urlencoded`).
+    #[must_use]
+    pub fn query_pairs(&self) -> &Pairs {
+        let query = || Pairs::of_urlencoded(self.query().unwrap_or_default().as_bytes());
+        self.inner.decoded().query.get_or_init(query)
+    }
+
+    /// The names and values of a form in the body, decoded: none unless its Content-Type is
+    /// `application/x-www-form-urlencoded`.
+    ///
+    /// ```
+    /// # use std::io::Write;
+    /// # use loopback::TestHttpServer;
+    /// # let server = TestHttpServer::sink("127.0.0.1:0")?;
+    /// # let mut client = std::net::TcpStream::connect(server.local_addr())?;
+    /// let fields = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 20";
+    /// write!(client, "POST / HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\nname=J%C3%B6rg+B&age=")?;
+    /// let request = server.take_request(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(*request.form_pairs(), [("name", "Jörg B"), ("age", "")]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn form_pairs(&self) -> &Pairs {
+        let form = || match self.has_type("application/x-www-form-urlencoded") {
+            true => Pairs::of_urlencoded(self.body()),
+            false => Pairs::default(),
+        };
+        self.inner.decoded().form.get_or_init(form)
+    }
+
+    /// The cookies of all Cookie fields, as sent: nothing is decoded, and quotes are part of a value (RFC 6265,
+    /// section 4.2).
+    #[must_use]
+    pub fn cookies(&self) -> &Pairs {
+        let cookies = || Pairs::of_cookies(self.headers().get_all("Cookie"));
+        self.inner.decoded().cookies.get_or_init(cookies)
+    }
+
+    /// The value of the first cookie of this name.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies().get(name)
     }
 
     /// The host and port in the target, which a proxy's client and CONNECT send. The Host field is among
@@ -189,16 +244,28 @@ impl Request {
         self.inner.place.exchange
     }
 
-    /// Why the server refused it, or how it broke off; `None` for a request that a handler got.
+    /// Why the server refused it, or how it broke off; `None` for a request that a handler got. Only what
+    /// [`take_refusal`](crate::TestServer::take_refusal) gives has one.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
         self.inner.error.as_deref()
+    }
+
+    /// Whether the Content-Type is this one, whatever its parameters.
+    fn has_type(&self, media_type: &str) -> bool {
+        let own = self.header("Content-Type").unwrap_or_default();
+        let own = own.split(';').next().unwrap_or_default();
+        own.trim().eq_ignore_ascii_case(media_type)
     }
 }
 
 impl Inner {
     fn body(&self) -> &Body {
         self.body.as_deref().unwrap_or(&NO_BODY)
+    }
+
+    fn decoded(&self) -> &Decoded {
+        self.decoded.get_or_init(Box::default)
     }
 }
 

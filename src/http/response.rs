@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::request::Request;
 use crate::connection::Connection;
 use crate::fault::{Fault, Pace};
-use crate::proto::http1::{HeaderError, Headers, reason_phrase};
+use crate::proto::http1::{HeaderError, Headers, is_token, reason_phrase};
 use crate::server::failure::{HandlerResult, Never};
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
@@ -18,8 +18,12 @@ pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 /// The answer to a request: status, header fields, body, and how to misbehave.
 ///
 /// Fields are sent in the order and the case in which they were given. Content-Length or Transfer-Encoding are added
-/// where they are not among them, and `Connection` where the version needs it: one that is given is sent as it is,
-/// even if it does not fit the body.
+/// where they are not among them, and `Date`, `Trailer` and `Connection` where they are due. One that is given is sent
+/// as it is, even if it does not fit the body, and then the connection closes behind the response, so that no client
+/// waits for an end that does not come: after a Content-Length that is wrong, and after a Transfer-Encoding whose last
+/// coding is not `chunked`, under which the body goes out as it is (RFC 9112, section 6.3). `close` is added to a
+/// Connection field when the server closes, unless [`connection_as_given`](Response::connection_as_given) says
+/// otherwise.
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,6 +60,7 @@ pub(super) struct Rare {
     pub(super) faults: Vec<Fault>,
     pub(super) pace: Option<Pace>,
     pub(super) takeover: Option<Takeover>,
+    pub(super) connection_as_given: bool,
     /// The first thing that could not be sent as asked for.
     invalid: Option<HeaderError>,
 }
@@ -70,6 +75,7 @@ static USUAL: Rare = Rare {
     faults: Vec::new(),
     pace: None,
     takeover: None,
+    connection_as_given: false,
     invalid: None,
 };
 
@@ -116,8 +122,8 @@ impl Response {
         Response::typed("text/html; charset=utf-8", text.into())
     }
 
-    /// 200 with a body that is JSON already.
-    pub fn json(text: impl Into<String>) -> Response {
+    /// 200 with a body that is JSON already. With the feature `json`, `Response::json` makes it of a value.
+    pub fn json_text(text: impl Into<String>) -> Response {
         Response::typed("application/json", text.into())
     }
 
@@ -228,6 +234,47 @@ impl Response {
         self
     }
 
+    /// Adds a Set-Cookie field: a name, a value, and attributes such as `"Path=/"` and `"HttpOnly"`. What a cookie
+    /// cannot have (RFC 6265, section 4.1.1) makes the response a failure of the handler;
+    /// [`header`](Response::header) can send it.
+    ///
+    /// ```
+    /// use loopback::{Response, TestHttpServer};
+    ///
+    /// let server = TestHttpServer::start("127.0.0.1:0", |request| match request.cookie("session") {
+    ///     Some(session) => Response::text(format!("welcome back, {session}")),
+    ///     None => Response::new(401).set_cookie("session", "42", &["Path=/", "HttpOnly"]),
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_cookie(
+        mut self,
+        name: &str,
+        value: impl AsRef<str>,
+        attributes: &[&str],
+    ) -> Response {
+        match set_cookie(name, value.as_ref(), attributes) {
+            Ok(field) => self.header("Set-Cookie", field),
+            Err(why) => {
+                self.refuse(why);
+                self
+            }
+        }
+    }
+
+    /// Sends the Connection fields that were given without adding `close` (or `keep-alive` for HTTP/1.0) to say what the
+    /// server will do: a server that promises to keep a connection and closes it.
+    ///
+    /// ```
+    /// use loopback::Response;
+    /// // Closes after this response, as every server does that has `max_requests(1)`, and does not say so.
+    /// let lie = Response::text("hi").header("Connection", "keep-alive").connection_as_given();
+    /// ```
+    pub fn connection_as_given(mut self) -> Response {
+        self.rare_mut().connection_as_given = true;
+        self
+    }
+
     /// Adds a trailer field, which makes the body chunked. HTTP/1.0 clients do not get it.
     pub fn trailer(mut self, name: &str, value: impl AsRef<str>) -> Response {
         let added = self.rare_mut().trailers.append(name, value.as_ref());
@@ -320,9 +367,12 @@ impl Response {
             .headers
             .iter()
             .map(|(name, value)| name.len() + value.len());
+        let may_close = ["Connection", "Content-Length", "Transfer-Encoding"];
         self.rare.is_none()
             && self.status != 101
-            && self.headers.get("Connection").is_none()
+            && may_close
+                .iter()
+                .all(|name| self.headers.get(name).is_none())
             && body.len() + fields.sum::<usize>() <= AT_ONCE
     }
 
@@ -332,7 +382,7 @@ impl Response {
         response
     }
 
-    fn refuse(&mut self, why: String) {
+    pub(super) fn refuse(&mut self, why: String) {
         let invalid = &mut self.rare_mut().invalid;
         invalid.get_or_insert(HeaderError(why));
     }
@@ -350,6 +400,32 @@ impl Content {
             Content::Reader(_, size) => *size,
         }
     }
+}
+
+/// The value of a Set-Cookie field, or what cannot be in one (RFC 6265, section 4.1.1).
+fn set_cookie(name: &str, value: &str, attributes: &[&str]) -> Result<String, String> {
+    if !is_token(name) {
+        return Err(format!("the cookie name {name:?} is not a token"));
+    }
+    let quoted = value
+        .strip_prefix('"')
+        .and_then(|value| value.strip_suffix('"'));
+    let is_octet = |byte: u8| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte);
+    if !quoted.unwrap_or(value).bytes().all(is_octet) {
+        return Err(format!(
+            "the cookie value {value:?} has a character that no cookie has"
+        ));
+    }
+    let mut field = format!("{name}={value}");
+    for attribute in attributes {
+        if attribute.contains(';') {
+            return Err(format!(
+                "the cookie attribute {attribute:?} has a semicolon"
+            ));
+        }
+        field = field + "; " + attribute;
+    }
+    Ok(field)
 }
 
 /// Takes a reader out of a response, once.
@@ -387,7 +463,8 @@ impl fmt::Debug for Response {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be made into a response",
     label = "not a response",
-    note = "a handler may return a `Response`, text (`String`, `&str`, `Cow<str>`) or bytes (`Vec<u8>`, `&[u8]`, `&[u8; N]`) for a body, `()` for an empty one, or an `Option` (`None` is 404) or a `Result` of any of these"
+    note = "a handler may return a `Response`, text (`String`, `&str`, `Cow<str>`) or bytes (`Vec<u8>`, `&[u8]`, `&[u8; N]`) for a body, `()` for an empty one, or an `Option` (`None` is 404) or a `Result` of any of these",
+    note = "a closure that ends with `Ok(…)` has to tell the type of the error: end it with `loopback::ok(…)` for any"
 )]
 pub trait IntoResponse {
     /// The response to send, or the error that the test is to see.

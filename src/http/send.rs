@@ -7,7 +7,7 @@ use super::response::{Content, Reader, Response, take_reader};
 use crate::connection::Connection;
 use crate::fault::{Pace, Schedule, Step};
 use crate::proto::http1::{
-    BodyFraming, Exchange, Plan, Version, encode_chunk, encode_head, encode_last_chunk,
+    BodyFraming, Exchange, HttpDate, Plan, ReplyHead, Version, encode_chunk, encode_last_chunk,
 };
 use crate::server::registry::Activity;
 
@@ -29,18 +29,23 @@ pub(super) enum Cut {
     NoBody(io::Error),
 }
 
-/// Sends `response` and says whether the connection may be kept. `out` is scratch.
+/// Sends `response` and says whether the connection may be kept. `out` is scratch, `date` is sent unless the response
+/// has its own.
 pub(super) fn send(
     conn: &mut Connection,
     out: &mut Vec<u8>,
     exchange: Exchange,
     response: &Response,
     default_pace: Option<Pace>,
+    date: Option<HttpDate>,
 ) -> Result<bool, Cut> {
     // The answer to a request that is handed over is framed like that to CONNECT: not at all.
     let connect = exchange.connect || response.rare().takeover.is_some();
     let exchange = Exchange {
         connect,
+        // RFC 9931: behind a CONNECT that is refused may stand what the client meant for the tunnel, and none of it is
+        // a request.
+        keep_alive: exchange.keep_alive && !exchange.connect,
         ..exchange
     };
     if !response.rare().delay.is_zero() {
@@ -63,26 +68,30 @@ pub(super) fn send(
     if exchange.version > Version::Http10 {
         for (status, headers) in &response.rare().interims {
             let plan = Plan::new(exchange, *status, Some(0), false, headers);
-            encode_head(out, exchange, plan, *status, None, headers, None);
+            ReplyHead::plain(*status, headers).encode(out, exchange, plan);
         }
     }
-    let content_type = response.content_type;
-    let reason = response.rare().reason.as_deref();
-    encode_head(
-        out,
-        exchange,
-        plan,
-        response.status,
-        reason,
-        &response.headers,
-        content_type,
-    );
+    let rare = response.rare();
+    let head = ReplyHead {
+        reason: rare.reason.as_deref(),
+        content_type: response.content_type,
+        // It is an origin's to date (RFC 9110, section 6.6.1): not an interim answer, nor that of a tunnel.
+        date: date.filter(|_| !is_tunnel(connect, response.status)),
+        trailers: &rare.trailers,
+        connection_as_given: rare.connection_as_given,
+        ..ReplyHead::plain(response.status, &response.headers)
+    };
+    head.encode(out, exchange, plan);
     let mut outgoing = Outgoing::new(conn, response, default_pace, out.len());
     send_body(&mut outgoing, out, plan, response)?;
     outgoing.finish()?;
     // An answer that only CONNECT and Upgrade may get leaves nothing to keep, unless it is handed over.
-    let tunnelled = connect && (200..=299).contains(&response.status) || response.status == 101;
-    Ok(plan.keep_alive && !tunnelled)
+    Ok(plan.keep_alive && !is_tunnel(connect, response.status))
+}
+
+/// Whether no more of HTTP follows an answer of this status on its connection.
+fn is_tunnel(connect: bool, status: u16) -> bool {
+    connect && (200..=299).contains(&status) || status == 101
 }
 
 /// Sends what is in `out` and the body after it.
@@ -95,6 +104,12 @@ fn send_body(
     match &response.content {
         Content::Raw(bytes) => outgoing.write(bytes),
         _ if !plan.body => outgoing.write(out),
+        _ if !plan.content => {
+            if plan.framing == BodyFraming::Chunked {
+                encode_last_chunk(out, &response.rare().trailers);
+            }
+            outgoing.write(out)
+        }
         Content::Bytes(bytes) if plan.framing == BodyFraming::Chunked => {
             for data in bytes.chunks(response.rare().chunk_size) {
                 encode_chunk(out, data);

@@ -12,6 +12,7 @@ use crate::deadline::Deadline;
 use crate::proto::http1::{
     Body, BodyDecoder, Exchange, Framing, HeadParser, Parsed, Rejection, RequestHead, Version,
 };
+use crate::proto::http2;
 use crate::server::failure::HandlerError;
 use crate::server::protocol::{Lifecycle, Next, Session, Turn};
 use crate::server::record::Unanswered;
@@ -171,6 +172,17 @@ impl<'a> Served<'a> {
             let early = self.session.run(|| hook(request.clone()));
             let early = early.and_then(|early| early.map_err(HandlerError::Error));
             if let Some(answer) = early.transpose() {
+                // The new protocol begins behind the whole request (RFC 9110, section 7.8).
+                if head.framing() != Framing::Length(0) && is_takeover(&answer) {
+                    return match self.read_body(head) {
+                        Ok((head, body)) => {
+                            let request = self.request(head, Some(body), None, place);
+                            let listed = self.session.list(request.clone());
+                            self.answer(exchange, answer, &request, listed)
+                        }
+                        Err(halt) => self.halt(*halt, place),
+                    };
+                }
                 // The body is not read, so where the next request begins is not known.
                 exchange.keep_alive &= head.framing() == Framing::Length(0);
                 let listed = self.session.list(request.clone());
@@ -291,18 +303,19 @@ impl<'a> Served<'a> {
     fn halt(&mut self, halt: Halt, place: Place) -> Flow {
         let mut exchange = self.exchange_of(&halt.head);
         exchange.keep_alive = false;
-        let answer = halt
-            .status
-            .map(|status| Response::text(format!("{}\n", halt.why)).status(status));
+        let answer = halt.status.map(|status| match is_http2(&halt.head) {
+            true => Response::raw(http2::refusal(&halt.why)).status(status),
+            false => Response::text(format!("{}\n", halt.why)).status(status),
+        });
         log::debug!(target: Http::TARGET, "{}: refused a request: {}", self.conn.peer(), halt.why);
         let request = self.request(halt.head, halt.body, Some(halt.why), place);
         match answer {
             Some(answer) => {
-                let listed = self.session.list(request.clone());
+                let listed = self.session.list_refused(request.clone());
                 self.answer(exchange, Ok(answer.into()), &request, listed)
             }
             None => {
-                drop(self.session.list(request));
+                drop(self.session.list_refused(request));
                 Flow::Drop
             }
         }
@@ -336,6 +349,7 @@ impl<'a> Served<'a> {
             exchange,
             response,
             self.http.options.pace(),
+            self.http.options.date(),
         );
         log::debug!(
             target: Http::TARGET,
@@ -384,6 +398,12 @@ impl<'a> Served<'a> {
     }
 }
 
+/// Whether the connection is to be handed over.
+fn is_takeover(answer: &Result<Answer, HandlerError>) -> bool {
+    let response = answer.as_ref().map(Answer::response);
+    response.is_ok_and(|response| response.rare().takeover.is_some())
+}
+
 /// Leaves the connection to the response's own handler.
 fn hand_over(conn: Connection, session: &Session<'_, Http>, answer: &Answer) {
     let Some(takeover) = &answer.response().rare().takeover else {
@@ -404,6 +424,11 @@ impl Halt {
             why: rejection.reason.into_owned(),
         })
     }
+}
+
+/// Whether a request is the beginning of HTTP/2's connection preface (RFC 9113, section 3.4).
+fn is_http2(head: &RequestHead) -> bool {
+    head.text().starts_with("PRI * HTTP/2.0")
 }
 
 /// What the handler of a server makes of a request.

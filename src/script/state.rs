@@ -93,6 +93,10 @@ impl Lifecycle for Scripted {
         0
     }
 
+    fn describe((): &()) -> String {
+        Self::NOUN.into()
+    }
+
     fn run(run: Run<Scripted>) {
         super::run::run(run);
     }

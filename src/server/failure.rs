@@ -18,6 +18,7 @@ use super::address::Address;
     message = "a handler of connections cannot return `{Self}`",
     label = "not what a handler may return",
     note = "it may return `()`, or a `Result<(), E>` whose `E` becomes a boxed error, such as `io::Error` or `String`",
+    note = "a closure that ends with `Ok(())` has to tell the type of the error: end it with `loopback::ok(())` for any",
     note = "a value that nobody needs is dropped by a semicolon, or within a `Result` by `.map(drop)`"
 )]
 pub trait HandlerResult {
@@ -43,6 +44,39 @@ impl HandlerResult for Never {
     fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>> {
         match self {}
     }
+}
+
+/// `Ok`, for a closure in which nothing else tells the type of the error: it may be any, so that `?` takes all
+/// errors.
+///
+/// The compiler asks for that type ("cannot infer type of the type parameter `E`") where a closure ends with
+/// `Ok(…)`, for a handler's error may be of many types.
+///
+/// ```
+/// # use std::net::UdpSocket;
+/// use loopback::{TestTcpServer, TestUdpServer};
+///
+/// let tcp = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+///     let number: u32 = conn.read_line()?.trim().parse()?;
+///     assert_ne!(number, 7);
+///     loopback::ok(())
+/// })?;
+/// let udp = TestUdpServer::start("127.0.0.1:0", |datagram| {
+///     let number: u32 = datagram.text().parse()?;
+///     loopback::ok((number + 1).to_string())
+/// })?;
+/// # let client = UdpSocket::bind("127.0.0.1:0")?;
+/// # client.send_to(b"41", udp.local_addr())?;
+/// # let mut answer = [0; 9];
+/// # let count = client.recv(&mut answer)?;
+/// # assert_eq!(&answer[..count], b"42");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// None.
+pub fn ok<T>(value: T) -> Result<T, Box<dyn Error + Send + Sync>> {
+    Ok(value)
 }
 
 /// The type `!`, which a closure that always panics has in edition 2024 and which has no name of its

@@ -8,7 +8,7 @@ use super::failure::{Failures, HandlerError, HandlerFailure};
 use super::options::Options;
 use super::protocol::Lifecycle;
 use super::ready::Ready;
-use super::record::Record;
+use super::record::{FULL, Record};
 use super::registry::{Registry, StopSignal};
 use super::socket::BoundSocket;
 use super::wake::Kind;
@@ -28,6 +28,35 @@ impl<P: Lifecycle> Host<P> {
         let failure = HandlerFailure::new(peer, &error);
         log::warn!(target: P::TARGET, "{}: {failure}", self.name());
         self.failures.add(failure);
+    }
+
+    /// What came and was neither refused nor taken.
+    pub(crate) fn arrived(&self) -> Vec<P::Item>
+    where
+        P::Item: Clone,
+    {
+        self.say_what_is_missing();
+        self.record.all()
+    }
+
+    /// What was refused and not taken.
+    pub(crate) fn refused(&self) -> Vec<P::Item>
+    where
+        P::Item: Clone,
+    {
+        self.say_what_is_missing();
+        self.record.all_refused()
+    }
+
+    /// Says once that a list is not all that came. It goes to standard error, which a failing test shows:
+    /// whoever looks at a list that is too short has no other reason to ask for a word.
+    fn say_what_is_missing(&self) {
+        if let Some(missing) = self.record.first_missing() {
+            eprintln!(
+                "loopback: {}: its list is not all that came: {missing} more so far, not kept because {FULL}",
+                self.name()
+            );
+        }
     }
 
     /// "http server on 127.0.0.1:8080".

@@ -94,7 +94,7 @@ impl<P: Protocol, A> Bound<P, A> {
         let host = Host {
             protocol,
             address: socket.address.clone(),
-            record: Record::new(options.record, P::NOUN),
+            record: Record::new(options.record, P::NOUN, P::describe),
             options,
             failures: Failures::default(),
         };
@@ -200,7 +200,7 @@ impl<P: Protocol, A> TestServer<P, A> {
     }
 
     /// How many connections are open now (for datagrams: how many are being handled).
-    pub fn connections(&self) -> usize {
+    pub fn open_connections(&self) -> usize {
         self.running
             .as_ref()
             .map_or(0, |running| running.registry.len())
@@ -415,7 +415,7 @@ impl<P: Protocol, A> fmt::Debug for TestServer<P, A> {
         f.debug_struct("TestServer")
             .field("name", &format_args!("{}", self.host.name()))
             .field("ready", &self.ready.is_set())
-            .field("connections", &self.connections())
+            .field("open_connections", &self.open_connections())
             .field("arrived", &self.host.record.total())
             .field("failures", &self.host.failures.all().len())
             .finish_non_exhaustive()

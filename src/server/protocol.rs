@@ -56,6 +56,9 @@ pub trait Lifecycle: Send + Sync + Sized + 'static {
     /// How many bytes an item weighs in the record.
     fn size_of(item: &Self::Item) -> usize;
 
+    /// Tells an item from others in messages: "GET /path".
+    fn describe(item: &Self::Item) -> String;
+
     /// The server's thread: serves until it is told to stop. For streams this is
     /// [`streams::serve`](super::streams::serve).
     fn run(run: Run<Self>);
@@ -163,6 +166,12 @@ impl<P: Lifecycle> Session<'_, P> {
     pub(crate) fn list(&self, item: P::Item) -> Unanswered<'_, P::Item> {
         let bytes = P::size_of(&item);
         self.host.record.list(item, bytes)
+    }
+
+    /// As [`list`](Session::list), for what the server has refused.
+    pub(crate) fn list_refused(&self, item: P::Item) -> Unanswered<'_, P::Item> {
+        let bytes = P::size_of(&item);
+        self.host.record.list_refused(item, bytes)
     }
 
     pub(crate) fn stopping(&self) -> bool {

@@ -150,9 +150,16 @@ impl<A> TestServer<Smtp, A> {
             .map_err(|error| self.with_transcripts(&error))
     }
 
-    /// The messages that came and were not taken, in their order; also one whose handler still runs.
+    /// The messages that came and were not taken, in their order; also one whose handler still runs. No
+    /// more than the builder's `record_limit` and `record_bytes` are kept; where some are missing, a line on
+    /// standard error says so, and [`total_messages`](TestServer::total_messages) counts them.
     pub fn messages(&self) -> Vec<Arc<Message>> {
-        self.host.record.all()
+        self.host.arrived()
+    }
+
+    /// How many messages came since the server was first started, taken or not, kept or not.
+    pub fn total_messages(&self) -> u64 {
+        self.host.record.total()
     }
 
     /// What was said on each of the last 16 connections, the oldest first: `C: ` begins a line of the

@@ -143,6 +143,10 @@ impl Lifecycle for Smtp {
         message.weight()
     }
 
+    fn describe(message: &Arc<Message>) -> String {
+        format!("<{}> to <{}>", message.from(), message.to().join("> <"))
+    }
+
     fn run(run: Run<Smtp>) {
         streams::serve(run);
     }

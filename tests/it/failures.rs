@@ -96,7 +96,7 @@ fn a_panic_after_the_stop_is_still_a_failure() {
     })
     .unwrap();
     let _client = connect(server.local_addr());
-    eventually("it is served", || server.connections() == 1);
+    eventually("it is served", || server.open_connections() == 1);
     assert_eq!(server.stop(LONG).unwrap_err().failures().len(), 1);
 }
 
@@ -106,7 +106,7 @@ fn what_the_stop_has_cut_reads_well_when_it_is_unwrapped() {
     let mut server =
         TestTcpServer::start("127.0.0.1:0", |conn| conn.pause(2 * LONG).unwrap()).unwrap();
     let _client = connect(server.local_addr());
-    eventually("it is served", || server.connections() == 1);
+    eventually("it is served", || server.open_connections() == 1);
     let error = server.stop(LONG).unwrap_err();
     assert_eq!(
         error.failures()[0].message(),
@@ -125,7 +125,7 @@ fn an_error_of_the_handlers_own_after_the_stop_is_a_failure() {
         })
         .unwrap();
     let _client = connect(server.local_addr());
-    eventually("it is served", || server.connections() == 1);
+    eventually("it is served", || server.open_connections() == 1);
     let error = server.stop(LONG).unwrap_err();
     assert_eq!(error.failures()[0].message(), "the client said nothing");
 }
@@ -215,7 +215,7 @@ fn a_datagram_handler_that_never_ends_is_named() {
     .unwrap();
     let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"x", server.local_addr()).unwrap();
-    eventually("it is handled", || server.connections() == 1);
+    eventually("it is handled", || server.open_connections() == 1);
     let error = server
         .stop(std::time::Duration::from_millis(50))
         .unwrap_err();
@@ -249,6 +249,26 @@ fn a_failing_handler_alone_fails_the_test() {
     assert!(text.contains("panicked: the handler's assertion"), "{text}");
 }
 
+#[test]
+fn a_list_that_is_too_short_says_so_once() {
+    let output = run_fixture("failures::fixture_lists_too_few");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = said
+        .lines()
+        .filter(|line| line.starts_with("loopback: "))
+        .collect();
+    let [line] = lines[..] else {
+        panic!("{said}");
+    };
+    assert!(
+        line.starts_with("loopback: tcp server on 127.0.0.1:"),
+        "{line}"
+    );
+    let end = ": its list is not all that came: 2 more so far, not kept because the record was full \
+               (builder().record_limit and record_bytes)";
+    assert!(line.ends_with(end), "{line}");
+}
+
 /// Runs one of the fixtures below in this test binary, under the ordinary test harness.
 fn run_fixture(name: &str) -> std::process::Output {
     std::process::Command::new(std::env::current_exe().unwrap())
@@ -265,6 +285,21 @@ fn fixture_both_fail() {
         TestTcpServer::start("127.0.0.1:0", |_| panic!("the handler's assertion")).unwrap();
     exchange(server.local_addr(), b"");
     panic!("the test's assertion");
+}
+
+#[test]
+#[ignore = "a fixture that fails, run by the tests above"]
+fn fixture_lists_too_few() {
+    let server = TestTcpServer::builder()
+        .record_limit(1)
+        .sink("127.0.0.1:0")
+        .unwrap();
+    for _ in 0..3 {
+        exchange(server.local_addr(), b"");
+    }
+    eventually("all are counted", || server.total_connections() == 3);
+    let _first = server.connections();
+    assert_eq!(server.connections().len(), 3);
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn stop_does_not_wait_for_idle_clients() {
     })
     .unwrap();
     let _idle: Vec<_> = (0..10).map(|_| connect(server.local_addr())).collect();
-    eventually("all are served", || server.connections() == 10);
+    eventually("all are served", || server.open_connections() == 10);
     let start = Instant::now();
     server.stop(Duration::from_secs(60)).unwrap();
     assert!(
@@ -115,7 +115,7 @@ fn a_read_that_stopping_ends_is_no_failure() {
     })
     .unwrap();
     let _client = connect(server.local_addr());
-    eventually("it is served", || server.connections() == 1);
+    eventually("it is served", || server.open_connections() == 1);
     server.stop(LONG).unwrap();
 }
 
@@ -149,7 +149,7 @@ fn a_handler_that_never_ends_is_named_at_the_timeout() {
     let mut client = connect(server.local_addr());
     client.write_all(b"go\n").unwrap();
     let peer = client.local_addr().unwrap();
-    eventually("it is served", || server.connections() == 1);
+    eventually("it is served", || server.open_connections() == 1);
     let start = Instant::now();
     let error = server.stop(Duration::from_millis(200)).unwrap_err();
     let took = start.elapsed();
@@ -191,7 +191,7 @@ fn a_blocked_write_is_freed_within_the_timeout() {
     })
     .unwrap();
     let _client = connect(server.local_addr());
-    eventually("it is served", || server.connections() == 1);
+    eventually("it is served", || server.open_connections() == 1);
     let start = Instant::now();
     server.stop(Duration::from_secs(2)).unwrap();
     assert!(start.elapsed() < Duration::from_secs(20));
@@ -326,7 +326,7 @@ fn a_take_waits_for_what_comes_and_no_longer() {
     let error = server.take_connection(LONG).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the server stopped before a connection's end came; 1 came before and were taken"
+        "the server stopped before a connection's end came; 1 came before and was taken"
     );
 }
 
@@ -362,7 +362,7 @@ fn a_connection_over_the_limit_is_reset_and_told() {
         .start("127.0.0.1:0", |mut conn| conn.read_rest().map(drop))
         .unwrap();
     let _first = connect(server.local_addr());
-    eventually("the first is served", || server.connections() == 1);
+    eventually("the first is served", || server.open_connections() == 1);
     let mut second = connect(server.local_addr());
     let error = second.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -376,6 +376,42 @@ fn a_connection_over_the_limit_is_reset_and_told() {
 }
 
 #[test]
+fn a_take_that_fails_says_what_came() {
+    let tcp = TestTcpServer::sink("127.0.0.1:0").unwrap();
+    let mut client = connect(tcp.local_addr());
+    client.write_all(b"hello").unwrap();
+    let peer = client.local_addr().unwrap();
+    drop(client);
+    eventually("its end is listed", || tcp.total_connections() == 1);
+    eventually("it has ended", || tcp.open_connections() == 0);
+    let error = tcp.take_connections(2, Duration::ZERO).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "timed out after 0ns waiting for a connection's end; 1 came and can be taken (\"hello\" from {peer}); \
+             2 were wanted at once"
+        )
+    );
+
+    let udp = TestUdpServer::sink("127.0.0.1:0").unwrap();
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let long = "x".repeat(40);
+    client.send_to(long.as_bytes(), udp.local_addr()).unwrap();
+    eventually("it is listed", || udp.total_datagrams() == 1);
+    let error = udp.take_datagram_where(|_| false, Duration::ZERO);
+    let peer = client.local_addr().unwrap();
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        format!(
+            "timed out after 0ns waiting for a datagram; 1 came and can be taken ({:?}... from {peer}); \
+             none of those is the one that is wanted",
+            &long[..32]
+        )
+    );
+    assert_eq!(udp.datagrams().len(), 1);
+}
+
+#[test]
 fn the_record_keeps_to_its_limit() {
     let mut server = TestTcpServer::builder()
         .record_limit(2)
@@ -385,13 +421,14 @@ fn the_record_keeps_to_its_limit() {
         exchange(server.local_addr(), b"x");
     }
     server.stop(LONG).unwrap();
-    assert_eq!(server.ended_connections().len(), 2);
+    assert_eq!(server.connections().len(), 2);
+    assert_eq!(server.total_connections(), 3);
     for _ in 0..2 {
         server.take_connection(LONG).unwrap();
     }
     let error = server.take_connection(LONG).unwrap_err().to_string();
     assert!(
-        error.contains("1 more were not kept because the record was full"),
+        error.contains("1 more was not kept because the record was full"),
         "{error}"
     );
 }
@@ -456,7 +493,7 @@ fn threads_say_which_server_they_are_of() {
     let mut server =
         TestTcpServer::start("127.0.0.1:0", |mut conn| conn.read_rest().map(drop)).unwrap();
     let _client = connect(server.local_addr());
-    eventually("it is served", || server.connections() == 1);
+    eventually("it is served", || server.open_connections() == 1);
     let port = server.port();
     eventually("both threads have their names", || {
         let names = thread_names();

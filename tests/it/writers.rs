@@ -146,7 +146,7 @@ fn a_writer_that_outlives_its_handler_keeps_the_connection_until_the_stop() {
     let mut client = connect(server.local_addr());
     let mut writer = given.recv_timeout(LONG).unwrap();
     server.take_connection(LONG).unwrap();
-    eventually("the handler's end", || server.connections() == 0);
+    eventually("the handler's end", || server.open_connections() == 0);
     writer.write_all(b"still here").unwrap();
     let mut still = [0; 10];
     client.read_exact(&mut still).unwrap();

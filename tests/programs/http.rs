@@ -14,6 +14,7 @@ const PATIENT: [&str; 2] = ["--expect100-timeout", "20"];
 pub(crate) fn trials() -> Vec<Trial> {
     let curl = |name, test| needs("curl", "curl", name, test);
     let python = |name, test| needs("python3", "python3", name, test);
+    let node = |name, test| needs("node", "nodejs", name, test);
     vec![
         curl("http::curl_get_and_head", get_and_head),
         curl("http::curl_keeps_the_connection", keeps_the_connection),
@@ -26,20 +27,31 @@ pub(crate) fn trials() -> Vec<Trial> {
         curl("http::curl_proxy_connect", connect),
         curl("http::curl_upgrade", upgrade),
         curl("http::curl_sees_faults", faults),
+        curl("http::curl_unchunked_coding", unchunked_coding),
+        curl("http::curl_http_2_prior_knowledge", http_2),
+        curl("http::curl_refused_connect", refused_connect),
+        curl("http::curl_bad_target", bad_target),
         python("http::python_http_client", http_client),
+        python("http::python_unchunked_coding", python_unchunked_coding),
         python("http::python_urllib", urllib),
         python("http::python_logging_http_handler", logging_handler),
+        python("http::python_cookies", python_cookies),
+        node("http::node_agent_and_a_kept_connection", agent),
+        node("http::node_unchunked_coding", node_unchunked_coding),
         needs("wrk", "wrk", "http::wrk_load", load),
     ]
-}
-
-fn url(server: &TestHttpServer, path: &str) -> String {
-    format!("http://{}{path}", server.local_addr())
 }
 
 /// Runs curl, which must succeed, and gives its output.
 fn curl(arguments: &[&str]) -> String {
     curl_with_input(arguments, b"")
+}
+
+/// Runs a module in Node with the server's port, and gives its output.
+fn node(script: &str, server: &TestHttpServer) -> String {
+    let port = server.port().to_string();
+    let arguments = ["--input-type=module", "-e", script, &port];
+    succeeded("node", run("node", arguments))
 }
 
 fn curl_with_input(arguments: &[&str], input: &[u8]) -> String {
@@ -57,14 +69,14 @@ fn paths() -> TestHttpServer {
 
 fn get_and_head() {
     let mut server = paths();
-    assert_eq!(curl(&[&url(&server, "/tea?milk=1")]), "you asked for /tea");
+    assert_eq!(curl(&[&server.url("/tea?milk=1")]), "you asked for /tea");
     let request = server.take_request(LONG).unwrap();
     assert_eq!((request.method(), request.query()), ("GET", Some("milk=1")));
     assert!(request.header("user-agent").unwrap().starts_with("curl/"));
-    let head = curl(&["--head", &url(&server, "/tea")]);
+    let head = curl(&["--head", &server.url("/tea")]);
     assert!(head.contains("Content-Length: 18\r\n"), "{head}");
     assert_eq!(server.take_request(LONG).unwrap().method(), "HEAD");
-    let options = curl(&["-X", "OPTIONS", "--request-target", "*", &url(&server, "/")]);
+    let options = curl(&["-X", "OPTIONS", "--request-target", "*", &server.url("/")]);
     assert_eq!(options, "you asked for *");
     server.stop(LONG).unwrap();
 }
@@ -72,7 +84,7 @@ fn get_and_head() {
 fn keeps_the_connection() {
     let mut server = paths();
     let format = "[%{num_connects}]";
-    let (a, b) = (url(&server, "/a"), url(&server, "/b"));
+    let (a, b) = (server.url("/a"), server.url("/b"));
     let out = curl(&["-w", format, &a, "--next", "-sS", "-w", format, &b]);
     assert_eq!(out, "you asked for /a[1]you asked for /b[0]");
     let places: Vec<_> = server
@@ -91,7 +103,7 @@ fn chunked_post() {
         "Transfer-Encoding: chunked",
         "--data-binary",
         "@-",
-        &url(&server, "/"),
+        &server.url("/"),
     ];
     let body = "body ".repeat(100_000);
     assert!(curl_with_input(&arguments, body.as_bytes()) == body);
@@ -110,7 +122,7 @@ fn expect() {
         "Expect: 100-continue",
         "--data-binary",
         "@-",
-        &url(&server, "/"),
+        &server.url("/"),
     ];
     let arguments = ["-sS", "--max-time", "30"]
         .iter()
@@ -140,7 +152,7 @@ fn expect() {
         "Expect: 100-continue",
         "--data-binary",
         "@-",
-        &url(&server, "/"),
+        &server.url("/"),
     ];
     let arguments: Vec<_> = PATIENT.iter().copied().chain(arguments).collect();
     assert_eq!(curl_with_input(&arguments, &body), "413 0");
@@ -158,7 +170,7 @@ fn large_both_ways() {
         "Expect:",
         "--data-binary",
         "@-",
-        &url(&server, "/"),
+        &server.url("/"),
     ];
     let output = run_with_input("curl", arguments, &body);
     assert!(output.status.success() && output.stdout == body);
@@ -170,9 +182,9 @@ fn trailers() {
         .chunk_size(3)
         .trailer("X-Sum", "5d41");
     let mut server = TestHttpServer::fixed("127.0.0.1:0", answer).unwrap();
-    let raw = curl(&["--raw", &url(&server, "/")]);
+    let raw = curl(&["--raw", &server.url("/")]);
     assert_eq!(raw, "3\r\nhel\r\n2\r\nlo\r\n0\r\nX-Sum: 5d41\r\n\r\n");
-    let both = curl(&["-i", &url(&server, "/")]);
+    let both = curl(&["-i", &server.url("/")]);
     assert!(
         both.contains("hello") && both.contains("X-Sum: 5d41"),
         "{both}"
@@ -185,7 +197,7 @@ fn http_1_0() {
         Response::reader(std::io::Cursor::new("streamed"))
     })
     .unwrap();
-    let out = curl(&["--http1.0", "-i", &url(&server, "/")]);
+    let out = curl(&["--http1.0", "-i", &server.url("/")]);
     assert!(out.ends_with("Connection: close\r\n\r\nstreamed"), "{out}");
     assert_eq!(
         server.take_request(LONG).unwrap().version(),
@@ -196,7 +208,7 @@ fn http_1_0() {
 
 fn proxy() {
     let mut server = paths();
-    let proxy = url(&server, "");
+    let proxy = server.url("");
     let out = curl(&["-x", &proxy, "http://example.test:81/page?q"]);
     assert_eq!(out, "you asked for /page");
     let request = server.take_request(LONG).unwrap();
@@ -219,7 +231,7 @@ fn connect() {
             _ => Response::new(405),
         })
         .unwrap();
-    let out = curl(&["-p", "-x", &url(&server, ""), "http://example.test/"]);
+    let out = curl(&["-p", "-x", &server.url(""), "http://example.test/"]);
     assert_eq!(out, "inside");
     assert_eq!(
         server.take_request(LONG).unwrap().target(),
@@ -243,13 +255,13 @@ fn upgrade() {
         "Connection: Upgrade",
         "-H",
         "Upgrade: raw",
-        &url(&server, "/"),
+        &server.url("/"),
     ]);
     assert!(
         out.starts_with("HTTP/1.1 101 Switching Protocols\r\n") && out.ends_with("raw bytes"),
         "{out}"
     );
-    assert_eq!(curl(&["--http2", &url(&server, "/")]), "not that one");
+    assert_eq!(curl(&["--http2", &server.url("/")]), "not that one");
     server.stop(LONG).unwrap();
 }
 
@@ -267,10 +279,142 @@ fn faults() {
     ] {
         let shown = format!("{response:?}");
         let mut server = TestHttpServer::fixed("127.0.0.1:0", response).unwrap();
-        let output = run("curl", ["-sS", "--max-time", seconds, &url(&server, "/")]);
+        let output = run("curl", ["-sS", "--max-time", seconds, &server.url("/")]);
         assert_eq!(output.status.code(), Some(code), "{shown}: {output:?}");
         server.stop(LONG).unwrap();
     }
+}
+
+/// A body under a coding that does not tell where it ends, and one after it.
+fn identity() -> TestHttpServer {
+    let response = Response::text("hello").header("Transfer-Encoding", "identity");
+    TestHttpServer::sequence("127.0.0.1:0", [response, Response::text("next")]).unwrap()
+}
+
+fn unchunked_coding() {
+    let mut server = identity();
+    let (a, b) = (server.url("/a"), server.url("/b"));
+    let format = "[%{num_connects}]";
+    let out = curl(&["-w", format, &a, "--next", "-sS", "-w", format, &b]);
+    assert_eq!(out, "hello[1]next[1]");
+    server.stop(LONG).unwrap();
+}
+
+fn python_unchunked_coding() {
+    let mut server = identity();
+    let out = python(
+        "import http.client, sys\n\
+         c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=20)\n\
+         for path in '/a', '/b':\n\
+         \x20   c.request('GET', path); print(c.getresponse().read().decode())",
+        &[&server.port().to_string()],
+    );
+    assert_eq!(out, "hello\nnext\n");
+    server.stop(LONG).unwrap();
+}
+
+fn node_unchunked_coding() {
+    let mut server = identity();
+    let out = node(
+        "const url = `http://127.0.0.1:${process.argv[1]}/`;
+         for (let i = 0; i < 2; i++) console.log(await (await fetch(url)).text());",
+        &server,
+    );
+    assert_eq!(out, "hello\nnext\n");
+    server.stop(LONG).unwrap();
+}
+
+/// Node's agent keeps a connection that is not said to close, and its POST on one that has closed is lost.
+fn agent() {
+    let mut server = TestHttpServer::builder()
+        .max_requests(2)
+        .start("127.0.0.1:0", |_| {
+            Response::text("taken").header("Connection", "keep-alive")
+        })
+        .unwrap();
+    let out = node(
+        "import http from 'node:http';
+         const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+         const options = { port: process.argv[1], method: 'POST', agent, timeout: 20000 };
+         const post = () => new Promise((resolve, reject) => {
+             const request = http.request(options, response => response.resume().on('end', resolve));
+             request.on('error', reject).end('body');
+         });
+         let taken = 0, lost = 0;
+         for (let i = 0; i < 200; i++) await post().then(() => taken++, () => lost++);
+         console.log(`${taken} taken, ${lost} lost`);
+         agent.destroy();",
+        &server,
+    );
+    assert_eq!(out, "200 taken, 0 lost\n");
+    server.stop(LONG).unwrap();
+    assert_eq!(server.requests().last().unwrap().connection(), 99);
+}
+
+fn http_2() {
+    let mut server = paths();
+    let arguments = [
+        "-sSv",
+        "--max-time",
+        "30",
+        "--http2-prior-knowledge",
+        &server.url("/"),
+    ];
+    let output = run("curl", arguments);
+    assert!(!output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("GOAWAY, error=13"), "{said}");
+    let refusal = server.take_refusal(LONG).unwrap();
+    let error = refusal.error().unwrap();
+    assert!(
+        error.starts_with("the client speaks HTTP/2 from its first byte"),
+        "{error}"
+    );
+    server.stop(LONG).unwrap();
+}
+
+/// curl answers 407 with a second CONNECT, for which it needs another connection.
+fn refused_connect() {
+    let mut server = TestHttpServer::start("127.0.0.1:0", |request: Request| {
+        match request.header("Proxy-Authorization") {
+            Some(_) => Response::tunnel(|mut conn| {
+                while conn.read_line()? != "\r\n" {}
+                std::io::Write::write_all(
+                    &mut conn,
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ninside",
+                )
+            }),
+            None => Response::text("who are you?")
+                .status(407)
+                .header("Proxy-Authenticate", "Basic realm=\"tea\""),
+        }
+    })
+    .unwrap();
+    let proxy = server.url("");
+    let arguments = [
+        "-p",
+        "-x",
+        &proxy,
+        "--proxy-anyauth",
+        "-U",
+        "a:b",
+        "http://example.test/",
+    ];
+    assert_eq!(curl(&arguments), "inside");
+    let places: Vec<_> = server.requests().iter().map(Request::connection).collect();
+    assert_eq!(places, [0, 1]);
+    server.stop(LONG).unwrap();
+}
+
+/// curl sends a target as it is given.
+fn bad_target() {
+    let mut server = paths();
+    let out = curl(&["-g", "--request-target", "/a{b}", &server.url("/")]);
+    assert_eq!(
+        out,
+        "the character '{' in the target, where it has to be written as %7B\n"
+    );
+    server.stop(LONG).unwrap();
 }
 
 fn http_client() {
@@ -333,13 +477,30 @@ fn logging_handler() {
     );
     let get = server.take_request(LONG).unwrap();
     assert_eq!((get.method(), get.path()), ("GET", "/frob"));
-    assert!(
-        get.query().unwrap().contains("msg=spam+%26+eggs"),
-        "{get:?}"
-    );
+    assert_eq!(get.query_pairs().get("msg"), Some("spam & eggs"));
     let post = server.take_request(LONG).unwrap();
     assert_eq!((post.method(), post.query()), ("POST", None));
-    assert!(post.text().contains("msg=spam+%26+eggs"), "{}", post.text());
+    assert_eq!(post.form_pairs().get("msg"), Some("spam & eggs"));
+    server.stop(LONG).unwrap();
+}
+
+/// A cookie that Python's jar keeps and sends again, and a host in brackets.
+fn python_cookies() {
+    let mut server = TestHttpServer::start("[::1]:0", |request: Request| {
+        match request.cookie("session") {
+            Some(session) => Response::text(format!("welcome back, {session}")),
+            None => Response::text("who are you?").set_cookie("session", "42", &["Path=/"]),
+        }
+    })
+    .unwrap();
+    let out = python(
+        "import urllib.request, http.cookiejar, sys\n\
+         jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())\n\
+         opener = urllib.request.build_opener(jar)\n\
+         for i in range(2): print(opener.open(sys.argv[1], timeout=20).read().decode())",
+        &[&server.url("/")],
+    );
+    assert_eq!(out, "who are you?\nwelcome back, 42\n");
     server.stop(LONG).unwrap();
 }
 
@@ -351,7 +512,7 @@ fn load() {
         "-d1s",
         "--timeout",
         "20s",
-        &url(&server, "/load"),
+        &server.url("/load"),
     ];
     let out = succeeded("wrk", run("wrk", arguments));
     assert!(

@@ -288,6 +288,7 @@ mod tests {
         line: 100,
         head: 100,
         body: 1000,
+        lenient_targets: false,
     };
 
     /// The body, its trailers, and the bytes that were not taken; or the status.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::fields::{Framing, Meaning, meaning};
 use super::headers::{Field, Headers, Span, is_forbidden_in_value};
-use super::target::TargetForm;
+use super::target::{TargetForm, check_characters};
 use super::{Limits, Rejection, Version, is_token, is_token_byte, quoted};
 
 /// Empty lines before a request line that are ignored (RFC 9112, section 2.2).
@@ -261,7 +261,7 @@ fn read_head(bytes: &[u8], line: usize, consumed: usize, limits: &Limits) -> Par
     };
     let judged = match failed {
         Some(rejection) => Err(rejection),
-        None => judge(&mut head, method, target, limits.body),
+        None => judge(&mut head, method, target, limits),
     };
     match judged {
         Ok(()) => Parsed::Head(head, consumed),
@@ -274,10 +274,13 @@ fn judge(
     head: &mut RequestHead,
     method: &str,
     target: &str,
-    max_body: u64,
+    limits: &Limits,
 ) -> Result<(), Rejection> {
+    if !limits.lenient_targets {
+        check_characters(target)?;
+    }
     head.form = TargetForm::of(method, target)?;
-    head.meaning = meaning(method, head.version, &head.headers, max_body)?;
+    head.meaning = meaning(method, head.version, &head.headers, limits.body)?;
     Ok(())
 }
 
@@ -302,6 +305,10 @@ fn request_line(line: &[u8]) -> Result<(&str, &str, Version), Rejection> {
     }
     if target.is_empty() {
         return Err(Rejection::bad("the request line has no target"));
+    }
+    if line == b"PRI * HTTP/2.0" {
+        let reason = "the client speaks HTTP/2 from its first byte (RFC 9113, section 3.4), and this server speaks HTTP/1.1";
+        return Err(Rejection::new(505, reason));
     }
     Ok((method, target, read_version(version)?))
 }

@@ -2,6 +2,7 @@
 //! requests in, responses out, bytes only.
 
 mod body;
+mod date;
 mod fields;
 mod head;
 mod headers;
@@ -12,11 +13,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub(crate) use body::{Body, BodyDecoder};
+pub(crate) use date::HttpDate;
 pub(crate) use fields::Framing;
 pub(crate) use head::{HeadParser, Parsed, RequestHead};
 pub use headers::{HeaderError, Headers};
 pub(crate) use reply::{
-    BodyFraming, Exchange, Plan, encode_chunk, encode_head, encode_last_chunk, reason_phrase,
+    BodyFraming, Exchange, Plan, ReplyHead, encode_chunk, encode_last_chunk, reason_phrase,
 };
 
 /// The version of a request, as far as it changes what the server may answer.
@@ -70,6 +72,8 @@ pub(crate) struct Limits {
     pub(crate) head: usize,
     /// The decoded body: beyond it 413.
     pub(crate) body: u64,
+    /// Whether characters that a URI has not are taken in a target.
+    pub(crate) lenient_targets: bool,
 }
 
 /// At most `max` bytes of `bytes`, quoted for a message.
@@ -103,6 +107,6 @@ const fn table(others: &[u8]) -> [bool; 256] {
     table
 }
 
-fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }

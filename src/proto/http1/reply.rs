@@ -1,7 +1,8 @@
 //! The head and the framing of a response (RFC 9112, sections 4, 6 and 7).
 
 use super::Version;
-use super::headers::Headers;
+use super::date::HttpDate;
+use super::headers::{Headers, members};
 
 /// What a request decides about its response.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) framing: BodyFraming,
     /// Whether the body itself is sent; the answer to HEAD has its framing, and no body.
     pub(crate) body: bool,
+    /// Whether there is anything in the body.
+    pub(crate) content: bool,
     /// Whether the connection may be kept.
     pub(crate) keep_alive: bool,
 }
@@ -41,8 +44,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// Decides the framing of a body of `size`, if that is known, and whether the connection outlives it.
     ///
-    /// A Content-Length or Transfer-Encoding among `headers` is left as it is: when it does not fit the body, the
-    /// connection has to end after it.
+    /// A Content-Length or Transfer-Encoding among the fields is left as it is: when a client could not tell by it
+    /// where the body ends, the connection ends there.
     pub(crate) fn new(
         exchange: Exchange,
         status: u16,
@@ -50,76 +53,148 @@ impl Plan {
         chunked: bool,
         headers: &Headers,
     ) -> Plan {
-        let mut keep_alive = exchange.keep_alive && !headers.lists("Connection", "close");
+        let own = Own::of(headers);
+        let http10 = exchange.version == Version::Http10;
+        let mut keep_alive = exchange.keep_alive && !own.close;
         if has_no_body(exchange, status) {
+            // Some clients believe a length even here; 304 has that of the response it stands for.
+            keep_alive &= status == 304 || !(own.lengths || own.coding);
             return Plan {
                 framing: BodyFraming::None,
                 body: false,
+                content: false,
                 keep_alive,
             };
         }
-        let framing = match size {
-            _ if headers.lists("Transfer-Encoding", "chunked") => BodyFraming::Chunked,
-            Some(size) if !chunked => BodyFraming::Length(size),
-            // There are no chunks in HTTP/1.0.
-            Some(size) if exchange.version == Version::Http10 => BodyFraming::Length(size),
-            None if exchange.version == Version::Http10 => BodyFraming::Close,
-            _ => BodyFraming::Chunked,
+        // RFC 9110, section 15.3.6: there is a body, and it is empty.
+        let content = status != 205;
+        let (size, chunked) = match content {
+            true => (size, chunked && !http10),
+            false => (Some(0), false),
         };
-        if let Some(announced) = headers.get("Content-Length") {
-            keep_alive &= exchange.head
-                || matches!(framing, BodyFraming::Length(size) if announced.parse() == Ok(size));
+        let framing = if own.coding {
+            // RFC 9112, section 6.3: what is not chunked in the end is ended by the close. In HTTP/1.0 nothing is.
+            match own.chunks > 0 && own.chunked_last && !http10 {
+                true => BodyFraming::Chunked,
+                false => BodyFraming::Close,
+            }
+        } else if chunked {
+            BodyFraming::Chunked
+        } else if let Some(size) = size {
+            BodyFraming::Length(size)
+        } else if own.lengths || http10 {
+            BodyFraming::Close
+        } else {
+            BodyFraming::Chunked
+        };
+        if own.lengths && !exchange.head {
+            keep_alive &= matches!(framing, BodyFraming::Length(size)
+                if headers.get_all("Content-Length").all(|announced| announced.parse() == Ok(size)));
         }
-        keep_alive &= framing != BodyFraming::Close;
+        keep_alive &= framing != BodyFraming::Close && own.chunks <= 1;
         Plan {
             framing,
             body: !exchange.head,
+            content,
             keep_alive,
         }
     }
 }
 
-/// Appends the head of a response to `out`: the fields as given, and those that `plan` asks for where they are not
-/// among them. `content_type` is sent unless there is one, or no body.
-pub(crate) fn encode_head(
-    out: &mut Vec<u8>,
-    exchange: Exchange,
-    plan: Plan,
-    status: u16,
-    reason: Option<&str>,
-    headers: &Headers,
-    content_type: Option<&str>,
-) {
-    status_line(out, status, reason);
-    let mut own = Own::default();
-    for (name, value) in headers.iter() {
-        own.note(name);
-        field(out, name, value.as_bytes());
-    }
-    if let Some(content_type) =
-        content_type.filter(|_| !own.content_type && plan.framing != BodyFraming::None)
-    {
-        field(out, "Content-Type", content_type.as_bytes());
-    }
-    match plan.framing {
-        _ if own.framing => {}
-        BodyFraming::Length(size) => {
-            out.extend_from_slice(b"Content-Length: ");
-            decimal(out, size);
-            out.extend_from_slice(b"\r\n");
-        }
-        BodyFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-        BodyFraming::None | BodyFraming::Close => {}
-    }
-    // An interim or a tunnel's answer is not the last of its connection.
-    if !own.connection && !is_interim_or_tunnel(exchange, status) {
-        if !plan.keep_alive {
-            out.extend_from_slice(b"Connection: close\r\n");
-        } else if exchange.version == Version::Http10 {
-            out.extend_from_slice(b"Connection: keep-alive\r\n");
+/// What stands in the head of a response, beside what its [`Plan`] asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplyHead<'a> {
+    pub(crate) status: u16,
+    pub(crate) reason: Option<&'a str>,
+    /// The caller's fields, which are sent as they are.
+    pub(crate) headers: &'a Headers,
+    /// Sent unless there is one among the fields, or no body.
+    pub(crate) content_type: Option<&'static str>,
+    /// Sent unless there is one among the fields.
+    pub(crate) date: Option<HttpDate>,
+    /// What will come behind a chunked body.
+    pub(crate) trailers: &'a Headers,
+    /// Whether the caller's Connection field is sent without what the server will do.
+    pub(crate) connection_as_given: bool,
+}
+
+impl<'a> ReplyHead<'a> {
+    /// A status and these fields.
+    pub(crate) fn plain(status: u16, headers: &'a Headers) -> ReplyHead<'a> {
+        static NONE: Headers = Headers::new();
+        ReplyHead {
+            status,
+            reason: None,
+            headers,
+            content_type: None,
+            date: None,
+            trailers: &NONE,
+            connection_as_given: false,
         }
     }
-    out.extend_from_slice(b"\r\n");
+
+    /// Appends the head to `out`: the fields as given, and those that `plan` asks for where they are not among them.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, exchange: Exchange, plan: Plan) {
+        status_line(out, self.status, self.reason);
+        let own = Own::of(self.headers);
+        // An interim or a tunnel's answer is not the last of its connection.
+        let mut option = match plan.keep_alive {
+            _ if is_interim_or_tunnel(exchange, self.status) => None,
+            false if !own.close => Some("close"),
+            true if exchange.version == Version::Http10 && !own.keep_alive => Some("keep-alive"),
+            _ => None,
+        };
+        if own.connection && self.connection_as_given {
+            option = None;
+        }
+        for (name, value) in self.headers.iter() {
+            // RFC 9112, section 6.1: such a client does not know it.
+            if exchange.version == Version::Http10
+                && own.chunked_last
+                && name.eq_ignore_ascii_case("Transfer-Encoding")
+            {
+                continue;
+            }
+            if option.is_some() && name.eq_ignore_ascii_case("Connection") {
+                let option = option.take().unwrap_or_default();
+                let separator = if value.is_empty() { "" } else { ", " };
+                field(out, name, format!("{value}{separator}{option}").as_bytes());
+                continue;
+            }
+            field(out, name, value.as_bytes());
+        }
+        if let Some(date) = self.date.filter(|_| !own.date) {
+            field(out, "Date", date.as_bytes());
+        }
+        let has_body = plan.framing != BodyFraming::None && plan.content;
+        if let Some(content_type) = self.content_type.filter(|_| !own.content_type && has_body) {
+            field(out, "Content-Type", content_type.as_bytes());
+        }
+        match plan.framing {
+            BodyFraming::Length(size) if !own.lengths => {
+                out.extend_from_slice(b"Content-Length: ");
+                decimal(out, size);
+                out.extend_from_slice(b"\r\n");
+            }
+            BodyFraming::Chunked if !own.coding => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            }
+            _ => {}
+        }
+        if plan.framing == BodyFraming::Chunked && !self.trailers.is_empty() && !own.trailer {
+            let mut names: Vec<&str> = Vec::new();
+            for (name, _) in self.trailers.iter() {
+                if !names.iter().any(|one| one.eq_ignore_ascii_case(name)) {
+                    names.push(name);
+                }
+            }
+            field(out, "Trailer", names.join(", ").as_bytes());
+        }
+        if let Some(option) = option {
+            field(out, "Connection", option.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Appends `data` as one chunk. An empty one would end the body, and is left out.
@@ -199,23 +274,53 @@ pub(crate) fn reason_phrase(status: u16) -> &'static str {
     }
 }
 
-/// Fields of the caller's that leave no room for ours.
+/// What the caller's own fields say, and which leave no room for ours.
 #[derive(Default)]
 struct Own {
     content_type: bool,
-    framing: bool,
+    date: bool,
+    trailer: bool,
+    /// There is a Content-Length.
+    lengths: bool,
+    /// There is a Transfer-Encoding.
+    coding: bool,
+    /// How many of its codings are `chunked`, over all fields.
+    chunks: usize,
+    /// The last of its codings is `chunked`.
+    chunked_last: bool,
     connection: bool,
+    close: bool,
+    keep_alive: bool,
 }
 
 impl Own {
-    fn note(&mut self, name: &str) {
-        match name.len() {
-            10 => self.connection |= name.eq_ignore_ascii_case("Connection"),
-            12 => self.content_type |= name.eq_ignore_ascii_case("Content-Type"),
-            14 => self.framing |= name.eq_ignore_ascii_case("Content-Length"),
-            17 => self.framing |= name.eq_ignore_ascii_case("Transfer-Encoding"),
-            _ => {}
+    fn of(headers: &Headers) -> Own {
+        let mut own = Own::default();
+        for (name, value) in headers.iter() {
+            // The length of the name rules out nearly every field before its letters are compared.
+            match name.len() {
+                4 => own.date |= name.eq_ignore_ascii_case("Date"),
+                7 => own.trailer |= name.eq_ignore_ascii_case("Trailer"),
+                10 if name.eq_ignore_ascii_case("Connection") => {
+                    own.connection = true;
+                    for member in members(value) {
+                        own.close |= member.eq_ignore_ascii_case("close");
+                        own.keep_alive |= member.eq_ignore_ascii_case("keep-alive");
+                    }
+                }
+                12 => own.content_type |= name.eq_ignore_ascii_case("Content-Type"),
+                14 => own.lengths |= name.eq_ignore_ascii_case("Content-Length"),
+                17 if name.eq_ignore_ascii_case("Transfer-Encoding") => {
+                    own.coding = true;
+                    for coding in members(value) {
+                        own.chunked_last = coding.eq_ignore_ascii_case("chunked");
+                        own.chunks += usize::from(own.chunked_last);
+                    }
+                }
+                _ => {}
+            }
         }
+        own
     }
 }
 
@@ -262,211 +367,4 @@ fn decimal(out: &mut Vec<u8>, number: u64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GET: Exchange = Exchange {
-        version: Version::Http11,
-        head: false,
-        connect: false,
-        keep_alive: true,
-    };
-    const HEAD: Exchange = Exchange { head: true, ..GET };
-    const OLD: Exchange = Exchange {
-        version: Version::Http10,
-        keep_alive: false,
-        ..GET
-    };
-    const OLD_KEPT: Exchange = Exchange {
-        keep_alive: true,
-        ..OLD
-    };
-    const CONNECT: Exchange = Exchange {
-        connect: true,
-        ..GET
-    };
-
-    fn headers(fields: &[(&str, &str)]) -> Headers {
-        let mut headers = Headers::new();
-        for (name, value) in fields {
-            headers.append(name, value).unwrap();
-        }
-        headers
-    }
-
-    /// The head after its status line, and whether body and connection follow.
-    fn sent(
-        exchange: Exchange,
-        status: u16,
-        size: Option<u64>,
-        chunked: bool,
-        fields: &[(&str, &str)],
-    ) -> (String, bool, bool) {
-        let headers = headers(fields);
-        let plan = Plan::new(exchange, status, size, chunked, &headers);
-        let mut out = Vec::new();
-        encode_head(&mut out, exchange, plan, status, None, &headers, None);
-        let text = String::from_utf8(out).unwrap();
-        let (_, rest) = text.split_once("\r\n").unwrap();
-        (rest.replace("\r\n", "|"), plan.body, plan.keep_alive)
-    }
-
-    #[test]
-    fn framing_follows_version_method_and_status() {
-        let row = |text: &str, body, kept| (text.to_string(), body, kept);
-        let length = "Content-Length: 5||";
-        let chunks = "Transfer-Encoding: chunked||";
-        assert_eq!(sent(GET, 200, Some(5), false, &[]), row(length, true, true));
-        assert_eq!(
-            sent(GET, 200, Some(0), false, &[]),
-            row("Content-Length: 0||", true, true)
-        );
-        assert_eq!(sent(GET, 200, Some(5), true, &[]), row(chunks, true, true));
-        assert_eq!(sent(GET, 200, None, false, &[]), row(chunks, true, true));
-        assert_eq!(
-            sent(HEAD, 200, Some(5), false, &[]),
-            row(length, false, true)
-        );
-        assert_eq!(sent(HEAD, 200, None, false, &[]), row(chunks, false, true));
-        for status in [100, 101, 103, 204, 304] {
-            assert_eq!(
-                sent(GET, status, Some(5), true, &[]),
-                row("|", false, true),
-                "{status}"
-            );
-        }
-        assert_eq!(
-            sent(CONNECT, 200, Some(5), false, &[]),
-            row("|", false, true)
-        );
-        assert_eq!(
-            sent(CONNECT, 403, Some(5), false, &[]),
-            row(length, true, true)
-        );
-    }
-
-    #[test]
-    fn http_1_0_gets_no_chunks() {
-        let row = |text: &str, kept| (text.to_string(), true, kept);
-        let closed = "Content-Length: 5|Connection: close||";
-        let kept = "Content-Length: 5|Connection: keep-alive||";
-        assert_eq!(sent(OLD, 200, Some(5), true, &[]), row(closed, false));
-        assert_eq!(sent(OLD_KEPT, 200, Some(5), true, &[]), row(kept, true));
-        assert_eq!(
-            sent(OLD_KEPT, 200, None, true, &[]),
-            row("Connection: close||", false)
-        );
-    }
-
-    #[test]
-    fn fields_are_sent_as_given_and_ours_only_where_missing() {
-        let fields = [
-            ("x-B", "1"),
-            ("X-a", "2"),
-            ("X-B", "3"),
-            ("content-length", "5"),
-        ];
-        let text = "x-B: 1|X-a: 2|X-B: 3|content-length: 5||";
-        assert_eq!(
-            sent(GET, 200, Some(5), false, &fields),
-            (text.into(), true, true)
-        );
-        // One that lies is sent, and the connection ends.
-        let lie = sent(GET, 200, Some(5), false, &[("Content-Length", "6")]);
-        assert_eq!(
-            lie,
-            ("Content-Length: 6|Connection: close||".into(), true, false)
-        );
-        // The answer to HEAD has no body that it could fail to fit.
-        let head = sent(HEAD, 200, Some(0), false, &[("Content-Length", "6")]);
-        assert_eq!(head, ("Content-Length: 6||".into(), false, true));
-        let own = sent(
-            GET,
-            200,
-            Some(5),
-            false,
-            &[("Transfer-Encoding", "chunked")],
-        );
-        assert_eq!(own, ("Transfer-Encoding: chunked||".into(), true, true));
-        let close = sent(GET, 200, Some(5), false, &[("Connection", "Close")]);
-        assert_eq!(
-            close,
-            ("Connection: Close|Content-Length: 5||".into(), true, false)
-        );
-    }
-
-    #[test]
-    fn a_default_type_gives_way_to_the_callers() {
-        let with = |fields, status| {
-            let headers = headers(fields);
-            let plan = Plan::new(GET, status, Some(1), false, &headers);
-            let mut out = Vec::new();
-            encode_head(
-                &mut out,
-                GET,
-                plan,
-                status,
-                Some("Fine"),
-                &headers,
-                Some("text/plain"),
-            );
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(
-            with(&[], 200),
-            "HTTP/1.1 200 Fine\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\n"
-        );
-        assert_eq!(with(&[], 204), "HTTP/1.1 204 Fine\r\n\r\n");
-        let own = "HTTP/1.1 200 Fine\r\ncontent-type: a/b\r\nContent-Length: 1\r\n\r\n";
-        assert_eq!(with(&[("content-type", "a/b")], 200), own);
-    }
-
-    #[test]
-    fn chunks_and_trailers() {
-        let mut out = Vec::new();
-        encode_chunk(&mut out, b"hello, world, hello");
-        encode_chunk(&mut out, b"");
-        encode_last_chunk(&mut out, &headers(&[("X-Sum", "1")]));
-        assert_eq!(out, b"13\r\nhello, world, hello\r\n0\r\nX-Sum: 1\r\n\r\n");
-    }
-
-    #[test]
-    fn interim_answers_and_tunnels_do_not_announce_an_end() {
-        let closing = |exchange| Exchange {
-            keep_alive: false,
-            ..exchange
-        };
-        for (exchange, status) in [(GET, 103), (GET, 101), (OLD_KEPT, 103), (CONNECT, 200)] {
-            let sent = sent(closing(exchange), status, Some(0), false, &[]);
-            assert_eq!(sent, ("|".into(), false, false), "{status}");
-        }
-        let refused = sent(closing(CONNECT), 403, Some(0), false, &[]);
-        assert_eq!(refused.0, "Content-Length: 0|Connection: close||");
-    }
-
-    #[test]
-    fn usual_statuses_have_phrases() {
-        assert_eq!(reason_phrase(404), "Not Found");
-        let known = [
-            100..=103,
-            200..=206,
-            300..=304,
-            307..=308,
-            400..=417,
-            500..=505,
-        ];
-        for status in known.into_iter().flatten() {
-            assert!(!reason_phrase(status).is_empty(), "{status}");
-        }
-        assert_eq!(reason_phrase(599), "");
-    }
-
-    #[test]
-    fn numbers() {
-        for number in [0, 9, 10, 200, u64::MAX] {
-            let mut out = Vec::new();
-            decimal(&mut out, number);
-            assert_eq!(out, number.to_string().into_bytes());
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! The four forms of a request target (RFC 9112, section 3.2) and what may stand in a Host field.
 
+use std::net::Ipv6Addr;
+
 use super::{Rejection, table};
 
 /// The form of a request target.
@@ -78,6 +80,31 @@ impl TargetForm {
     }
 }
 
+/// Refuses a target with a character that no URI has (RFC 3986, section 2), whatever its form.
+pub(super) fn check_characters(target: &str) -> Result<(), Rejection> {
+    // The fragment's # has a refusal of its own.
+    const INSIDE: [bool; 256] = table(b"-._~:/?#[]@!$&'()*+,;=%");
+    if let Some(bad) = target.bytes().find(|&byte| !INSIDE[byte as usize]) {
+        return Err(Rejection::bad(format!(
+            "the character '{}' in the target, where it has to be written as %{bad:02X}",
+            char::from(bad)
+        )));
+    }
+    if !has_whole_triplets(target) {
+        return Err(Rejection::bad(
+            "a % in the target that no two hexadecimal digits follow",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether two hexadecimal digits follow each `%` (RFC 3986, section 2.1).
+fn has_whole_triplets(text: &str) -> bool {
+    text.split('%')
+        .skip(1)
+        .all(|rest| matches!(rest.as_bytes(), [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()))
+}
+
 /// Whether `value` may stand in a Host field: nothing, or `uri-host [":" port]` (RFC 9110, section 7.2).
 pub(super) fn is_host(value: &str) -> bool {
     let (host, port) = split_port(value);
@@ -126,15 +153,36 @@ fn split_port(value: &str) -> (&str, Option<&str>) {
 
 fn is_uri_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[') {
-        const INSIDE: [bool; 256] = table(b":.-_~%");
-        let inside = |byte: u8| INSIDE[byte as usize];
-        return address
-            .strip_suffix(']')
-            .is_some_and(|address| !address.is_empty() && address.bytes().all(inside));
+        return address.strip_suffix(']').is_some_and(is_ip_literal);
     }
     // reg-name of RFC 3986, section 3.2.2.
     const INSIDE: [bool; 256] = table(b"-._~%!$&'()*+,;=");
-    host.bytes().all(|byte| INSIDE[byte as usize])
+    host.bytes().all(|byte| INSIDE[byte as usize]) && has_whole_triplets(host)
+}
+
+/// What stands in the brackets of a host (RFC 3986, section 3.2.2): an IPv6 address, with a zone if it has one
+/// (RFC 6874), or an address of a version to come.
+fn is_ip_literal(text: &str) -> bool {
+    if let Some(future) = text.strip_prefix(['v', 'V']) {
+        const INSIDE: [bool; 256] = table(b"-._~!$&'()*+,;=:");
+        return future.split_once('.').is_some_and(|(version, address)| {
+            !version.is_empty()
+                && version.bytes().all(|byte| byte.is_ascii_hexdigit())
+                && !address.is_empty()
+                && address.bytes().all(|byte| INSIDE[byte as usize])
+        });
+    }
+    const ZONE: [bool; 256] = table(b"-._~%");
+    let (address, zone) = match text.split_once("%25") {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    address.parse::<Ipv6Addr>().is_ok()
+        && zone.is_none_or(|zone| {
+            !zone.is_empty()
+                && zone.bytes().all(|byte| ZONE[byte as usize])
+                && has_whole_triplets(zone)
+        })
 }
 
 #[cfg(test)]
@@ -218,13 +266,58 @@ mod tests {
             "[::1]",
             "[::1]:80",
             "a_b.example",
+            "a%7a",
+            "[fe80::1%25eth0]:1",
+            "[::ffff:127.0.0.1]",
+            "[v1.a:b]",
         ] {
             assert!(is_host(good), "{good:?}");
         }
         for bad in [
-            "h h", "h/", "u@h", "h:80a", "[::1", "[]", "::1", "h:1:2", "http://h", "h?", "h\\",
+            "h h",
+            "h/",
+            "u@h",
+            "h:80a",
+            "[::1",
+            "[]",
+            "::1",
+            "h:1:2",
+            "http://h",
+            "h?",
+            "h\\",
+            "[zz]",
+            "[1.2.3.4]",
+            "a%zz",
+            "a%",
+            "a%7",
+            "[::1%]",
+            "[::1%25]",
+            "[::1%25%zz]",
+            "[v.a]",
+            "[v1.]",
+            "[vg.a]",
+            "[:::]",
         ] {
             assert!(!is_host(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn characters_that_no_uri_has_are_refused() {
+        for bad in "\"<>{}|\\^`".chars() {
+            let error = check_characters(&format!("/a{bad}b")).unwrap_err();
+            assert_eq!(error.status, 400);
+            let text = format!(
+                "'{bad}' in the target, where it has to be written as %{:02X}",
+                bad as u8
+            );
+            assert!(error.reason.contains(&text), "{}", error.reason);
+        }
+        for bad in ["/%", "/%4", "/%zz", "/a?%4g", "/%4%41"] {
+            assert_eq!(check_characters(bad).unwrap_err().status, 400, "{bad}");
+        }
+        for good in ["/", "*", "/a%4f", "/-._~:/?[]@!$&'()*+,;=%00"] {
+            check_characters(good).unwrap();
         }
     }
 
@@ -236,12 +329,18 @@ mod tests {
             let allowed = allowed.concat();
             text.chars().all(|letter| allowed.contains(letter))
         };
-        let is_name = |text: &str| made_of(text, &[letters, digits, "-._~%!$&'()*+,;="]);
+        let whole = |text: &str| {
+            let hex = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+            text.match_indices('%')
+                .all(|(at, _)| hex(at + 1) && hex(at + 2))
+        };
+        let is_name =
+            |text: &str| made_of(text, &[letters, digits, "-._~%!$&'()*+,;="]) && whole(text);
         let is_literal = |text: &str| {
-            text.len() > 2
-                && text.starts_with('[')
+            // No zone and no later version comes out of the strategy.
+            text.starts_with('[')
                 && text.ends_with(']')
-                && made_of(&text[1..text.len() - 1], &[letters, digits, ":.-_~%"])
+                && text[1..text.len() - 1].parse::<Ipv6Addr>().is_ok()
         };
         let is_port =
             |text: &str| text.is_empty() || text.starts_with(':') && made_of(&text[1..], &[digits]);

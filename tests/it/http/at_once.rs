@@ -34,9 +34,9 @@ fn a_client_that_asks_once_takes_no_worker() {
         assert_eq!(client.ask(get("/")).text(), "hello");
         let request = server.take_request(LONG).unwrap();
         assert_eq!((request.connection(), request.exchange()), (connection, 0));
-        assert_eq!(server.connections(), 1);
+        assert_eq!(server.open_connections(), 1);
         drop(client);
-        eventually("it is closed", || server.connections() == 0);
+        eventually("it is closed", || server.open_connections() == 0);
         assert_eq!(workers(&server), 0);
     }
     let mut client = Client::new(server.local_addr());
@@ -53,9 +53,14 @@ fn every_request_gets_the_same_as_from_a_handler() {
     let large = "x".repeat(100_000);
     for body in ["hello", "", large.as_str()] {
         let response = Response::text(body).header("X-Own", "1");
-        let fixed = TestHttpServer::fixed("127.0.0.1:0", response.clone()).unwrap();
-        let handled =
-            TestHttpServer::start("127.0.0.1:0", move |_request| response.clone()).unwrap();
+        let builder = TestHttpServer::builder().without_date();
+        let fixed = builder
+            .clone()
+            .fixed("127.0.0.1:0", response.clone())
+            .unwrap();
+        let handled = builder
+            .start("127.0.0.1:0", move |_request| response.clone())
+            .unwrap();
         let (once, post) = (get("/"), start("POST /") + "Content-Length: 3\r\n\r\nabc");
         let requests = [
             once.clone(),
@@ -87,8 +92,9 @@ fn every_request_gets_the_same_as_from_a_handler() {
                 wanted,
                 "{request:?}"
             );
-            let taken = handled.requests().len();
+            let (taken, refused) = (handled.requests().len(), handled.refusals().len());
             assert_eq!(fixed.requests().len(), 2 * taken, "{request:?}");
+            assert_eq!(fixed.refusals().len(), 2 * refused, "{request:?}");
         }
     }
 }

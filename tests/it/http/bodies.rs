@@ -195,3 +195,39 @@ fn a_request_weighs_in_the_record_what_it_takes() {
         server.stop(LONG).unwrap();
     }
 }
+
+#[test]
+fn queries_forms_and_cookies_are_decoded() {
+    let server = TestHttpServer::sink("127.0.0.1:0").unwrap();
+    let mut client = Client::new(server.local_addr());
+    let cookies = "Cookie: a=1; b=%41\r\ncookie: a=2\r\n";
+    let post = |content_type: &str, body: &str| {
+        let fields = format!(
+            "Content-Type: {content_type}\r\nContent-Length: {}",
+            body.len()
+        );
+        format!(
+            "{}{cookies}{fields}\r\n\r\n{body}",
+            start("POST /?q=%20+&q=2")
+        )
+    };
+    let form = "Application/X-www-form-urlencoded; charset=utf-8";
+    client.ask(post(form, "a=b%26c&d"));
+    let request = server.take_request(LONG).unwrap();
+    assert_eq!(*request.query_pairs(), [("q", "  "), ("q", "2")]);
+    assert_eq!(*request.form_pairs(), [("a", "b&c"), ("d", "")]);
+    assert_eq!(*request.cookies(), [("a", "1"), ("b", "%41"), ("a", "2")]);
+    assert_eq!(
+        (request.cookie("b"), request.cookie("B")),
+        (Some("%41"), None)
+    );
+    assert_eq!(
+        format!("{:?}", request.query_pairs()),
+        r#"[("q", "  "), ("q", "2")]"#
+    );
+    client.ask(post("text/plain", "a=b"));
+    assert!(server.take_request(LONG).unwrap().form_pairs().is_empty());
+    client.ask(get("/"));
+    let request = server.take_request(LONG).unwrap();
+    assert!(request.query_pairs().is_empty() && request.cookies().is_empty());
+}

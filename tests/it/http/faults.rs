@@ -10,9 +10,15 @@ use crate::support::LONG;
 
 const MS: Duration = Duration::from_millis(1);
 
+/// A server whose answers have the same bytes every time.
+fn undated(response: Response) -> TestHttpServer {
+    let builder = TestHttpServer::builder().without_date();
+    builder.fixed("127.0.0.1:0", response).unwrap()
+}
+
 /// What a client reads until the end, or until the error that it sees.
 fn read(response: Response) -> (String, Option<ErrorKind>) {
-    let mut server = TestHttpServer::fixed("127.0.0.1:0", response).unwrap();
+    let mut server = undated(response);
     let mut client = Client::new(server.local_addr());
     client.send(get("/"));
     let mut bytes = Vec::new();
@@ -151,14 +157,10 @@ fn a_delay_or_a_stall_ends_early_when_the_server_stops() {
 
 #[test]
 fn a_dribble_comes_in_segments_and_takes_its_time() {
-    let mut server = TestHttpServer::fixed(
-        "127.0.0.1:0",
-        hello().header("Connection", "close").pace(Pace::Dribble {
-            segment: 10,
-            gap: 5 * MS,
-        }),
-    )
-    .unwrap();
+    let mut server = undated(hello().header("Connection", "close").pace(Pace::Dribble {
+        segment: 10,
+        gap: 5 * MS,
+    }));
     let mut client = Client::new(server.local_addr());
     let start = Instant::now();
     client.send(get("/"));

@@ -40,6 +40,24 @@ fn failure<R: IntoResponse>(
     )
 }
 
+/// That this compiles is half of the test: nothing but `ok` tells the type of the error.
+#[test]
+fn a_closure_that_ends_with_ok_takes_any_error() {
+    let handler = |request: Request| {
+        let number: u32 = request.query().ok_or("no query")?.parse()?;
+        loopback::ok(Response::text(number.to_string()))
+    };
+    let mut server = TestHttpServer::start("127.0.0.1:0", handler).unwrap();
+    let mut client = Client::new(server.local_addr());
+    assert_eq!(client.ask(get("/?7")).text(), "7");
+    let why = "the handler failed: no query\n";
+    assert_eq!(client.ask(get("/")).text(), why);
+    let why = "the handler failed: invalid digit found in string\n";
+    let reply = Client::new(server.local_addr()).ask(get("/?x"));
+    assert_eq!(reply.text(), why);
+    assert_eq!(server.stop(LONG).unwrap_err().failures().len(), 2);
+}
+
 #[test]
 fn everything_that_a_handler_may_return() {
     assert_eq!(reply(|_| ()), (200, String::new()));

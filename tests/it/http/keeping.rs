@@ -109,7 +109,7 @@ fn an_idle_connection_is_served_again_and_does_not_hold_up_a_stop() {
     }
     let request = server.requests().pop().unwrap();
     assert_eq!((request.connection(), request.exchange()), (49, 1));
-    assert_eq!(server.connections(), 50);
+    assert_eq!(server.open_connections(), 50);
     let before = Instant::now();
     server.stop(LONG).unwrap();
     // Were they not closed at once, the stop would cut them shortly before its timeout.
@@ -148,7 +148,7 @@ fn idle_connections_have_no_threads() {
         std::thread::park_timeout(Duration::from_millis(50));
         (workers(), threads()) == (0, 1)
     });
-    assert_eq!(server.connections(), 50);
+    assert_eq!(server.open_connections(), 50);
     for client in &mut clients {
         assert_eq!(client.ask(get("/again")).text(), "/again");
     }
@@ -211,7 +211,8 @@ fn a_request_that_a_stop_cuts_is_recorded_and_not_answered() {
     server.stop(LONG).unwrap();
     assert_eq!(client.rest(), b"");
     let why = "the server stopped in the request's body, after 0 of 4 bytes";
-    assert_eq!(server.requests()[0].error(), Some(why));
+    assert_eq!(server.refusals()[0].error(), Some(why));
+    assert!(server.requests().is_empty());
 }
 
 #[test]
@@ -263,7 +264,7 @@ fn empty_lines_between_requests_are_no_request() {
     assert_eq!(client.ask(get("/a") + "\r\n\n").text(), "/a");
     assert_eq!(client.ask(get("/b") + "\r\n").text(), "/b");
     drop(client);
-    eventually("the connection is gone", || server.connections() == 0);
+    eventually("the connection is gone", || server.open_connections() == 0);
     assert_eq!(server.requests().len(), 2);
     server.stop(LONG).unwrap();
 }

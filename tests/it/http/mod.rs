@@ -4,7 +4,10 @@ mod at_once;
 mod bodies;
 mod faults;
 mod handlers;
+#[cfg(feature = "json")]
+mod json;
 mod keeping;
+mod records;
 mod refusals;
 mod responses;
 mod takeovers;

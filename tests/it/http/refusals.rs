@@ -28,11 +28,12 @@ fn refused(server: &TestHttpServer, request: &[u8], status: u16, why: &str) {
     assert!(reply.has("Connection: close"), "{shown}: {reply:?}");
     assert!(reply.text().contains(why), "{shown}: {:?}", reply.text());
     assert_eq!(client.rest(), b"", "{shown}");
-    let record = server.take_request(LONG).unwrap();
+    let record = server.take_refusal(LONG).unwrap();
     assert_eq!(
         record.error().map(|error| format!("{error}\n")),
         Some(reply.text().into())
     );
+    assert!(server.refusals().is_empty(), "{shown}");
     assert!(server.requests().is_empty(), "{shown}");
 }
 
@@ -93,6 +94,26 @@ fn what_rfc_9112_calls_invalid_gets_400() {
             "a CR without LF",
         ),
         ("CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n".into(), "host:port"),
+        (
+            "GET / HTTP/1.1\r\nHost: [zz]\r\n\r\n".into(),
+            "is not a host",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a%zz\r\n\r\n".into(),
+            "is not a host",
+        ),
+        (
+            "GET /a?b=\"c\" HTTP/1.1\r\nHost: h\r\n\r\n".into(),
+            "the character '\"' in the target, where it has to be written as %22",
+        ),
+        (
+            "GET http://h/{a} HTTP/1.1\r\nHost: h\r\n\r\n".into(),
+            "the character '{' in the target",
+        ),
+        (
+            "GET /a%4 HTTP/1.1\r\nHost: h\r\n\r\n".into(),
+            "a % in the target that no two hexadecimal digits follow",
+        ),
         ("\x16\x03\x01\x02".into(), "TLS"),
     ] {
         refused(&server, request.as_bytes(), 400, why);
@@ -173,6 +194,39 @@ fn each_other_fault_has_its_status() {
 }
 
 #[test]
+fn targets_that_are_no_uri_can_be_taken() {
+    let mut server = TestHttpServer::builder()
+        .lenient_targets()
+        .start("127.0.0.1:0", |request| request.target().to_owned())
+        .unwrap();
+    let mut client = Client::new(server.local_addr());
+    for target in ["/a?b=\"<>{}|\\^`\"", "/a%4", "/%zz"] {
+        assert_eq!(client.ask(get(target)).text(), target);
+    }
+    server.stop(LONG).unwrap();
+}
+
+/// RFC 9113, section 3.4: it begins with SETTINGS; GOAWAY says why it ends.
+#[test]
+fn a_client_that_speaks_http_2_is_told_in_its_own_words() {
+    let mut server = server();
+    let mut client = Client::new(server.local_addr());
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    let why = "the client speaks HTTP/2 from its first byte (RFC 9113, section 3.4), and this server speaks HTTP/1.1";
+    let length = u8::try_from(8 + why.len()).unwrap();
+    let goaway = [
+        &[0, 0, length, 7, 0, 0, 0, 0, 0],
+        &[0, 0, 0, 0, 0, 0, 0, 13][..],
+    ]
+    .concat();
+    let frames = [b"\0\0\0\x04\0\0\0\0\0", &goaway[..], why.as_bytes()].concat();
+    assert_eq!(client.rest(), frames);
+    let request = server.take_refusal(LONG).unwrap();
+    assert_eq!(request.error(), Some(why));
+    server.stop(LONG).unwrap();
+}
+
+#[test]
 fn a_refusal_keeps_what_could_be_read() {
     let mut server = server();
     let mut client = Client::new(server.local_addr());
@@ -180,7 +234,7 @@ fn a_refusal_keeps_what_could_be_read() {
     client.send("HEAD /x?y HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n");
     assert_eq!(client.head().status, 400);
     assert_eq!(client.rest(), b"");
-    let request = server.take_request(LONG).unwrap();
+    let request = server.take_refusal(LONG).unwrap();
     assert_eq!(
         (request.method(), request.path(), request.query()),
         ("HEAD", "/x", Some("y"))
@@ -192,7 +246,7 @@ fn a_refusal_keeps_what_could_be_read() {
     );
     client = Client::new(server.local_addr());
     client.ask(start("POST /") + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\nx");
-    let request = server.take_request(LONG).unwrap();
+    let request = server.take_refusal(LONG).unwrap();
     assert_eq!(
         (request.body(), request.chunk_sizes()),
         (&b"ab"[..], &[2][..])
@@ -230,7 +284,7 @@ fn an_unfinished_request_gets_408_after_the_timeout() {
         assert!(reply.has("Connection: close"));
         assert_eq!(client.rest(), b"");
         let error = server
-            .take_request(LONG)
+            .take_refusal(LONG)
             .unwrap()
             .error()
             .unwrap()
@@ -262,7 +316,7 @@ fn a_request_cut_short_by_its_client_is_recorded() {
             "{}",
             answer.escape_ascii()
         );
-        let request = server.take_request(LONG).unwrap();
+        let request = server.take_refusal(LONG).unwrap();
         assert_eq!(request.error(), Some(why));
     }
     server.stop(LONG).unwrap();

@@ -75,15 +75,67 @@ fn an_upgrade_switches_the_protocol() {
     server.stop(LONG).unwrap();
 }
 
+/// RFC 9931, section 7: what follows may have been meant for the tunnel, and none of it is a request.
 #[test]
-fn a_tunnel_can_be_refused_and_the_connection_goes_on() {
-    let mut server =
-        TestHttpServer::start("127.0.0.1:0", |_| Response::text("no").status(403)).unwrap();
-    let mut client = Client::new(server.local_addr());
-    for _ in 0..2 {
-        let reply = client.ask("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n");
+fn a_refused_tunnel_closes_and_what_follows_is_not_read() {
+    let handled = TestHttpServer::start("127.0.0.1:0", |_| Response::text("no").status(403));
+    let fixed = TestHttpServer::fixed("127.0.0.1:0", Response::text("no").status(403));
+    let early = TestHttpServer::builder()
+        .before_body(|_| Some(Response::text("no").status(403)))
+        .start("127.0.0.1:0", |_| ());
+    for server in [handled, fixed, early] {
+        let mut server = server.unwrap();
+        let mut client = Client::new(server.local_addr());
+        client.send("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n".to_owned() + &get("/smuggled"));
+        let reply = client.reply();
         assert_eq!((reply.status, reply.text()), (403, "no"));
+        assert!(reply.has("Connection: close"), "{reply:?}");
+        assert_eq!(client.rest(), b"");
+        server.stop(LONG).unwrap();
+        let methods: Vec<_> = server
+            .requests()
+            .iter()
+            .map(|request| request.method().to_owned())
+            .collect();
+        assert_eq!(methods, ["CONNECT"]);
     }
+}
+
+/// RFC 9110, section 7.8: the new protocol begins behind the request's body.
+#[test]
+fn an_upgrade_before_the_body_begins_behind_it() {
+    let mut server = TestHttpServer::builder()
+        .max_body(10)
+        .before_body(|request| {
+            assert_eq!(request.body(), b"");
+            request.upgrade().map(|_| Response::upgrade("shout", shout))
+        })
+        .start("127.0.0.1:0", |_| "not upgraded")
+        .unwrap();
+    let asks = start("POST /") + "Connection: upgrade\r\nUpgrade: shout\r\n";
+    for body in [
+        "Content-Length: 4\r\n\r\nbody",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nA: b\r\n\r\n",
+    ] {
+        let mut client = Client::new(server.local_addr());
+        client.send(asks.clone() + body + "quietly\n");
+        assert_eq!(client.head().status, 101);
+        let stream = client.stream.get_ref();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(client.rest(), b"QUIETLY\n");
+        assert_eq!(server.take_request(LONG).unwrap().body(), b"body");
+    }
+    // A client that waits to be told sends its body, and then speaks the new protocol.
+    let mut client = Client::new(server.local_addr());
+    client.send(asks.clone() + "Expect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    assert_eq!(client.head().status, 100);
+    client.send("bodyquietly\n");
+    assert_eq!(client.head().status, 101);
+    // A body that is refused upgrades nothing.
+    let mut client = Client::new(server.local_addr());
+    let reply = client.ask(asks + "Transfer-Encoding: chunked\r\n\r\nb\r\nmuch too much");
+    assert_eq!(reply.status, 413);
+    assert_eq!(client.rest(), b"");
     server.stop(LONG).unwrap();
 }
 

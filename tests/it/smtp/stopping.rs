@@ -10,7 +10,7 @@ fn many_idle_clients_are_held_and_told_of_the_stop() {
     let mut server = sink();
     let address = server.local_addr();
     let mut clients: Vec<Client> = (0..300).map(|_| Client::ready(address)).collect();
-    assert_eq!(server.connections(), 300);
+    assert_eq!(server.open_connections(), 300);
     for client in &mut clients {
         client.say("NOOP", 250);
     }

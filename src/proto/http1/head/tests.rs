@@ -6,6 +6,7 @@ const LIMITS: Limits = Limits {
     line: 60,
     head: 200,
     body: 1000,
+    lenient_targets: false,
 };
 
 /// What came of a head, for comparison: its fields and the bytes it took, or status and what is known.
