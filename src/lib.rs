@@ -106,7 +106,7 @@ mod tcp;
 pub mod tunnel;
 mod udp;
 
-pub use crate::connection::{Connection, ConnectionWriter};
+pub use crate::connection::{Connection, ConnectionWriter, Stopped};
 #[cfg(feature = "http")]
 pub use crate::fault::{At, Fault, Pace};
 #[cfg(feature = "http")]

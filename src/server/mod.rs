@@ -38,7 +38,7 @@ use self::registry::{Registry, StopSignal, StopSwitch, stop_reserve};
 use self::socket::{BoundSocket, SocketKind};
 use self::wake::Kind;
 use self::workers::Crew;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, prose};
 
 /// A test server: an address, a handler, a poll loop on a thread of its own.
 ///
@@ -74,6 +74,8 @@ struct Running<P: Protocol> {
     ended: Receiver<()>,
     registry: Arc<Registry>,
     crew: Arc<Crew>,
+    /// A fork copies the server into a process that has none of its threads.
+    process: u32,
 }
 
 impl<P: Protocol, A> Bound<P, A> {
@@ -185,6 +187,10 @@ impl<P: Protocol, A> TestServer<P, A> {
     }
 
     /// The failures of handlers so far that no `stop` has reported, the first 100 of them.
+    ///
+    /// A server in a `static` (a `LazyLock`) is never dropped, so nothing reports its handlers' failures:
+    /// a test that uses one asks here, or with [`take_failures`](TestServer::take_failures), at its end.
+    /// Each failure is also logged, as a warning, when it happens.
     pub fn failures(&self) -> Vec<HandlerFailure> {
         self.host.failures.all()
     }
@@ -215,10 +221,36 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// The handlers that panicked or returned an error since the last stop, and those that still
     /// run at the timeout, each with its peer. A handler that returns the error of a connection which
     /// this stop has cut has not failed; one that unwraps it has panicked, and so has failed.
+    ///
+    /// A handler cannot stop its own server, for the stop would wait for that handler: it has an error at
+    /// once, the server goes on, and the failure comes out of the test's own stop too.
+    ///
+    /// In a process that was forked off after the start it does nothing: the server is the parent's.
     pub fn stop(&mut self, timeout: Duration) -> Result<(), StopError> {
         let deadline = Deadline::new(timeout, "the server to stop");
         let mut stuck = Vec::new();
         let mut server_stuck = false;
+        match &self.running {
+            Some(running) if running.is_another_process() => {
+                // Its threads and its clients are the parent's, and its locks may be held for ever.
+                std::mem::forget(self.running.take());
+                return Ok(());
+            }
+            Some(running) if running.crew.is_own_thread() => {
+                let error = HandlerError::from(OWN_STOP);
+                let failure = HandlerFailure::new(None, &error);
+                self.host.fail(None, error);
+                return Err(StopError {
+                    server: self.host.name().to_string(),
+                    timeout,
+                    failures: vec![failure],
+                    more_failures: 0,
+                    stuck,
+                    server_stuck,
+                });
+            }
+            _ => {}
+        }
         if let Some(running) = self.running.take() {
             self.ready.set(false);
             let ended = running.stop(&deadline);
@@ -271,7 +303,12 @@ impl<P: Protocol, A> TestServer<P, A> {
     }
 
     fn launch(&mut self, socket: BoundSocket) -> io::Result<()> {
-        let (wait, waker) = P::Kind::prepare(&self.host.address)?;
+        let lack = |what: &str, error: &io::Error| {
+            let text = format!("cannot start {}: {what}: {error}", self.host.name());
+            prose(error.kind(), text)
+        };
+        let (wait, waker) = P::Kind::prepare(&self.host.address)
+            .map_err(|error| lack("the system gives no descriptor to wait with", &error))?;
         let waker = Arc::new(waker);
         let (switch, stop) = StopSignal::new();
         let (ends, ended) = crossbeam_channel::bounded::<()>(0);
@@ -287,12 +324,19 @@ impl<P: Protocol, A> TestServer<P, A> {
             crew: Arc::clone(&crew),
             ready: self.ready.clone(),
         };
+        let own = Arc::clone(&crew);
         self.host.record.set_stopped(false);
         let thread = thread::Builder::new()
             .name(self.host.thread_name())
             .spawn(move || {
                 let _ends = ends;
+                own.claim_thread();
                 P::run(run);
+            })
+            .map_err(|error| {
+                // Nothing will come, and nobody is to wait for it.
+                self.host.record.set_stopped(true);
+                lack("the system gives no thread", &error)
             })?;
         self.running = Some(Running {
             switch,
@@ -301,6 +345,7 @@ impl<P: Protocol, A> TestServer<P, A> {
             ended,
             registry,
             crew,
+            process: std::process::id(),
         });
         log::debug!(target: P::TARGET, "{} starts", self.host.name());
         yield_until(|| self.ready.is_set());
@@ -337,7 +382,23 @@ struct Ended {
     panic: Option<HandlerError>,
 }
 
+/// What a handler is told that stops its server.
+const OWN_STOP: &str = "a handler cannot stop its own server from within: the stop would wait for the \
+                        handler; have the handler tell the test, and the test stop it";
+
 impl<P: Protocol> Running<P> {
+    fn is_another_process(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// Ends the run without waiting for it, for a thread that is one of its own.
+    fn abandon(self) {
+        self.switch
+            .stop(&Deadline::new(Duration::ZERO, "the server to stop"));
+        let _ = P::Kind::wake(&self.waker);
+        self.registry.shut_all(Shutdown::Read);
+    }
+
     fn stop(self, deadline: &Deadline) -> Ended {
         self.switch.stop(deadline);
         // Should waking it fail, the thread still ends, after its poll interval.
@@ -394,6 +455,20 @@ pub(crate) fn yield_until(mut is_so: impl FnMut() -> bool) {
 
 impl<P: Protocol, A> Drop for TestServer<P, A> {
     fn drop(&mut self) {
+        if let Some(running) = self
+            .running
+            .take_if(|running| !running.is_another_process() && running.crew.is_own_thread())
+        {
+            self.ready.set(false);
+            self.host.record.set_stopped(true);
+            running.abandon();
+            // The test has no server left to ask.
+            eprintln!("loopback: {}: dropped by its own handler", self.host.name());
+            if !thread::panicking() {
+                panic!("{}: {OWN_STOP}", self.host.name());
+            }
+            return;
+        }
         if let Err(error) = self.stop(self.host.options.drop_timeout) {
             if thread::panicking() {
                 // A second panic would abort the whole test binary.

@@ -30,6 +30,10 @@ pub(crate) struct Live {
     pub(crate) sent: AtomicU64,
     /// Set when a stop has shut a side of the stream that its client had not closed.
     shut_by_stop: AtomicBool,
+    /// Set when the client has been seen to close its side.
+    client_ended: AtomicBool,
+    /// Set when the handler has said how the connection is to be closed.
+    closed_by_handler: AtomicBool,
     /// How much is received at most: all that can have come before a stop shut the reading side. Some
     /// systems take in what a client goes on to send, and its handler would never see the end.
     receives: AtomicU64,
@@ -130,6 +134,8 @@ impl Live {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             shut_by_stop: AtomicBool::new(false),
+            client_ended: AtomicBool::new(false),
+            closed_by_handler: AtomicBool::new(false),
             receives: AtomicU64::new(u64::MAX),
             stop,
             kept: Mutex::new(Vec::new()),
@@ -187,6 +193,26 @@ impl Live {
     /// Whether an end or an error of the stream is the stop's doing.
     pub(crate) fn is_shut_by_stop(&self) -> bool {
         self.shut_by_stop.load(Ordering::Acquire)
+    }
+
+    /// The stream's end or its failure was read: the client has gone, unless a stop was first.
+    pub(crate) fn note_ended(&self) {
+        if !self.is_shut_by_stop() {
+            self.client_ended.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the client has been seen to go.
+    pub(crate) fn has_client_ended(&self) -> bool {
+        self.client_ended.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_closed_by_handler(&self) {
+        self.closed_by_handler.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed_by_handler(&self) -> bool {
+        self.closed_by_handler.load(Ordering::Relaxed)
     }
 
     fn is_open(&self) -> bool {

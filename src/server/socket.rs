@@ -2,7 +2,7 @@
 //!
 //! What is Unix's own about them stands here and in `address.rs`.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read};
 #[cfg(unix)]
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
@@ -268,6 +268,27 @@ pub(crate) enum Stream {
     Unix(UnixStream),
 }
 
+/// A write to a client that has gone is an error, also in a process that has left SIGPIPE at its default
+/// action, which is its end. Where there is no such flag, the socket has been told when it was made.
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+))]
+const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+)))]
+const NO_SIGNAL: i32 = 0;
+
 /// The same call on whichever stream it is.
 macro_rules! either {
     ($self:expr, $stream:ident => $call:expr) => {
@@ -285,11 +306,11 @@ impl Stream {
     }
 
     pub(crate) fn write(&self, buffer: &[u8]) -> io::Result<usize> {
-        either!(self, stream => { let mut stream = stream; stream.write(buffer) })
+        either!(self, stream => SockRef::from(stream).send_with_flags(buffer, NO_SIGNAL))
     }
 
     pub(crate) fn write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, stream => { let mut stream = stream; stream.write_vectored(buffers) })
+        either!(self, stream => SockRef::from(stream).send_vectored_with_flags(buffers, NO_SIGNAL))
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -325,6 +346,16 @@ impl Stream {
             // Only a poll tells of an end behind bytes that nobody has read yet.
             Ok(_) => self.end_is_queued(poll).unwrap_or(false),
         }
+    }
+
+    /// Whether something has come that nobody has read.
+    #[cfg(unix)]
+    pub(crate) fn has_unread(&self) -> bool {
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked =
+            either!(self, stream => SockRef::from(stream).recv_with_flags(&mut byte, flags));
+        matches!(peeked, Ok(1..))
     }
 
     #[cfg(unix)]
