@@ -2,6 +2,8 @@
 //!
 //! - [`TestTcpServer`], [`TestUdpServer`]: a port, a closure, a bounded `stop`.
 //! - [`ScriptedTcpServer`]: what a client has to send, and what it is sent, step by step.
+//! - [`TestStreamServer`], [`TestDatagramServer`], [`TestBothServer`]: a protocol of your own, with a
+//!   record of what it understood.
 #![cfg_attr(
     feature = "http",
     doc = "- [`TestHttpServer`]: HTTP/1.0 and 1.1, with faults on purpose."
@@ -47,13 +49,13 @@
 //! # Logging
 //!
 //! Records of the [`log`] crate under `loopback::tcp`, `loopback::udp`, `loopback::http`,
-//! `loopback::smtp`, `loopback::scripted` and `loopback::tunnel`: failures as warnings, lives of
+//! `loopback::smtp`, `loopback::scripted`, `loopback::custom` and `loopback::tunnel`: failures as warnings, lives of
 //! servers and connections as debug.
 
 // Implementation notes
 //
 // - `server` is the life of every server and knows no protocol; `proto` is the protocols and knows
-//   no socket, thread or clock; a room (`tcp`, `udp`, `http`, `smtp`, `script`) joins the two;
+//   no socket, thread or clock; a room (`tcp`, `udp`, `http`, `smtp`, `script`, `custom`) joins the two;
 //   `tunnel` knows none of the servers: it has sockets of std at both ends, for it looks at single
 //   bytes and ends.
 // - **The poll loop** of a server of streams is a `mio` poll with the listener, a waker, and the
@@ -64,6 +66,7 @@
 //   does an HTTP client's first request where the answer is fixed: who asks once costs no worker.
 // - **A server of datagrams** blocks in its receive instead, with the poll interval as the socket's
 //   timeout, and is woken by a datagram of its own: a poll would cost two system calls a datagram.
+//   Where a test's own protocol has both on one port, the poll loop of the streams handles the datagrams.
 // - **Stop** sets a flag and wakes the thread, which accepts who has come, closes the listener and
 //   ends. The reading side of live connections is then shut, so that blocked handlers see the end
 //   of the stream; near the timeout both sides are. An error that a connection gave because it was
@@ -83,6 +86,7 @@
     allow(dead_code, reason = "a protocol that is off leaves its part unused")
 )]
 mod connection;
+mod custom;
 #[cfg_attr(
     not(all(feature = "http", feature = "smtp")),
     allow(dead_code, reason = "a protocol that is off leaves its part unused")
@@ -107,6 +111,11 @@ pub mod tunnel;
 mod udp;
 
 pub use crate::connection::{Connection, ConnectionWriter, Stopped};
+pub use crate::custom::{
+    BoxError, Custom, CustomProtocol, DatagramProtocol, OverBoth, OverDatagrams, OverStreams,
+    Recorded, Recorder, StreamProtocol, TestBothServer, TestDatagramServer, TestStreamServer,
+    Transport,
+};
 #[cfg(feature = "http")]
 pub use crate::fault::{At, Fault, Pace};
 #[cfg(feature = "http")]
@@ -120,6 +129,7 @@ pub use crate::script::{
 #[cfg(unix)]
 pub use crate::server::address::UnixAddress;
 pub use crate::server::address::{Address, ListenOn};
+pub use crate::server::datagrams::Datagram;
 pub use crate::server::failure::{HandlerFailure, HandlerResult, StopError, StuckHandler};
 pub use crate::server::options::Builder;
 pub use crate::server::protocol::Protocol;
@@ -132,7 +142,7 @@ pub use crate::tcp::{ConnectionRecord, Tcp, TestTcpServer};
 #[cfg(feature = "tunnel")]
 #[doc(inline)]
 pub use crate::tunnel::TunnelHarness;
-pub use crate::udp::{Datagram, IntoReplies, Replies, TestUdpServer, Udp};
+pub use crate::udp::{IntoReplies, Replies, TestUdpServer, Udp};
 
 /// The README's code compiles, and runs where it can.
 #[cfg(all(doctest, feature = "http", feature = "smtp", feature = "tunnel"))]

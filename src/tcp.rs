@@ -2,23 +2,20 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::connection::{Connection, quoted};
-use crate::deadline::Deadline;
 use crate::server::address::{Address, ListenOn};
 use crate::server::failure::{HandlerError, HandlerResult};
 use crate::server::host::Run;
 use crate::server::options::Builder;
-use crate::server::protocol::sealed::Sealed;
-use crate::server::protocol::{Next, Protocol, Serve, Session};
-use crate::server::registry::{Activity, Live};
-use crate::server::socket::Stream;
+use crate::server::protocol::{Lifecycle, Next, Serve, Session};
+use crate::server::registry::Live;
 use crate::server::wake::Streams;
-use crate::server::{Bound, TestServer, streams};
+use crate::server::{Bound, TestServer, parting, streams};
 
 /// A TCP (or, on Unix, Unix-domain stream) server whose handler gets each client's [`Connection`].
 ///
@@ -315,9 +312,7 @@ impl fmt::Debug for ConnectionRecord {
     }
 }
 
-impl Sealed for Tcp {}
-
-impl Protocol for Tcp {
+impl Lifecycle for Tcp {
     const NAME: &'static str = "tcp";
     const TARGET: &'static str = "loopback::tcp";
     const NOUN: &'static str = "a connection's end";
@@ -341,77 +336,15 @@ impl Serve for Tcp {
         let stream = Arc::clone(conn.stream());
         let outcome = session.run(|| (self.handler)(conn));
         if let Err(error) = outcome.and_then(|outcome| outcome) {
-            self.fail(error, session);
+            parting::keep_failure(error, session, self.options.tolerates_silent_clients);
         }
         let unanswered = session.list(Arc::new(ConnectionRecord::new(session.live, local)));
-        if has_answer_to_lose(session.live, &stream) && stream.shutdown(Shutdown::Write).is_ok() {
-            // The client has its end; the test must not wait for what it still sends.
-            drop(unanswered);
-            discard(session.live, &stream);
-            return Next::Close;
-        }
-        // And the client has its end before a waiting test wakes.
-        drop(stream);
-        drop(unanswered);
+        parting::part(session.live, stream, unanswered);
         Next::Close
     }
 
     fn keeps_received(&self) -> usize {
         self.options.keep_received
-    }
-}
-
-impl Tcp {
-    fn fail(&self, error: HandlerError, session: &Session<'_, Tcp>) {
-        let live = session.live;
-        let is_silent = live.has_client_ended()
-            && live.received.load(Ordering::Relaxed) == 0
-            && !error.is_cut_by_stop();
-        if !is_silent {
-            session.fail(error);
-        } else if self.options.tolerates_silent_clients {
-            log::debug!(target: Tcp::TARGET, "{} left without a byte: {error:?}", live.peer);
-        } else {
-            session.fail(error.explained(SILENT_CLIENT));
-        }
-    }
-}
-
-/// What the failure of a handler says whose client has sent nothing.
-const SILENT_CLIENT: &str = "the client connected and left without sending a byte (a port probe or a health \
-                             check? builder().tolerate_silent_clients() lets it pass)";
-
-/// Whether closing now could reset the connection, and take what was sent from the client: it would if
-/// something is unread, or still comes, as it does from a client that was answered before it asked.
-fn has_answer_to_lose(live: &Live, stream: &Arc<Stream>) -> bool {
-    let settled = live.sent.load(Ordering::Relaxed) == 0
-        || live.has_client_ended()
-        || live.is_closed_by_handler()
-        // The handler has given the connection away.
-        || Arc::strong_count(stream) > 1;
-    !settled && (live.received.load(Ordering::Relaxed) == 0 || stream.has_unread())
-}
-
-/// How long, and for how many bytes, a client that was answered is read from that nobody listens to.
-const DISCARDING_TIME: Duration = Duration::from_secs(2);
-const MOST_DISCARDED: usize = 64 << 20;
-
-/// Reads what the client still sends, until it closes. A stop ends it.
-fn discard(live: &Live, stream: &Stream) {
-    live.set_activity(Activity::Closing);
-    let deadline = Deadline::new(DISCARDING_TIME, "the client to close");
-    let mut piece = [0; 16 * 1024];
-    let mut left = MOST_DISCARDED;
-    while left > 0 && !deadline.expired() {
-        let wait = deadline.remaining().max(Duration::from_millis(1));
-        if stream.set_read_timeout(Some(wait)).is_err() {
-            return;
-        }
-        match stream.read(&mut piece) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return,
-            Ok(count) => left = left.saturating_sub(count),
-        }
     }
 }
 

@@ -7,16 +7,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::connection::quoted;
-use crate::deadline::Deadline;
-use crate::server::address::{Address, ListenOn};
+use crate::server::address::ListenOn;
+use crate::server::datagrams::{self, Datagram, LARGEST_DATAGRAM, ServeDatagrams, WHOLE_DATAGRAM};
 use crate::server::failure::{HandlerError, Never};
 use crate::server::host::Run;
 use crate::server::options::Builder;
-use crate::server::protocol::sealed::Sealed;
-use crate::server::protocol::{Protocol, Session};
-use crate::server::registry::Live;
-use crate::server::socket::BoundSocket;
+use crate::server::protocol::{Lifecycle, Session};
 use crate::server::wake::Datagrams;
 use crate::server::{Bound, TestServer};
 
@@ -72,56 +68,21 @@ pub struct UdpOptions {
 impl Default for UdpOptions {
     fn default() -> UdpOptions {
         UdpOptions {
-            max_datagram: 65_536,
+            max_datagram: WHOLE_DATAGRAM,
         }
-    }
-}
-
-/// A datagram that arrived, with who sent it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Datagram {
-    data: Vec<u8>,
-    peer: Address,
-    truncated: bool,
-}
-
-impl Datagram {
-    /// Its bytes; none for an empty datagram, which is one all the same.
-    pub fn data(&self) -> &[u8] {
-        &self.data
-    }
-
-    /// Its bytes as text, with U+FFFD for what is not UTF-8.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.data).into_owned()
-    }
-
-    /// Who sent it.
-    pub fn peer(&self) -> &Address {
-        &self.peer
-    }
-
-    /// Whether it was longer than the builder's `max_datagram`, so that its end is missing.
-    pub fn truncated(&self) -> bool {
-        self.truncated
-    }
-}
-
-impl fmt::Debug for Datagram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 400;
-        f.debug_struct("Datagram")
-            .field("length", &self.data.len())
-            .field("data", &format_args!("{}", quoted(&self.data, SHOWN)))
-            .field("peer", &format_args!("{}", self.peer))
-            .field("truncated", &self.truncated)
-            .finish()
     }
 }
 
 /// The replies to a datagram, in the order they are sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replies(Vec<Vec<u8>>);
+
+impl Replies {
+    /// Hands them out one by one.
+    pub(crate) fn send(&self, reply: &mut dyn FnMut(&[u8])) {
+        self.0.iter().for_each(|one| reply(one));
+    }
+}
 
 /// What a handler of datagrams may return.
 ///
@@ -366,9 +327,7 @@ impl Builder<Udp> {
     }
 }
 
-impl Sealed for Udp {}
-
-impl Protocol for Udp {
+impl Lifecycle for Udp {
     const NAME: &'static str = "udp";
     const TARGET: &'static str = "loopback::udp";
     const NOUN: &'static str = "a datagram";
@@ -377,11 +336,41 @@ impl Protocol for Udp {
     type Item = Arc<Datagram>;
 
     fn size_of(datagram: &Arc<Datagram>) -> usize {
-        datagram.data.len()
+        datagram.data().len()
     }
 
     fn run(run: Run<Udp>) {
-        serve(run);
+        datagrams::serve(run);
+    }
+}
+
+impl ServeDatagrams for Udp {
+    fn max_datagram(&self) -> usize {
+        self.options.max_datagram
+    }
+
+    fn answer(
+        &self,
+        datagram: &Arc<Datagram>,
+        session: &Session<'_, Udp>,
+        reply: &mut dyn FnMut(&[u8]),
+    ) {
+        let _unanswered = session.list(Arc::clone(datagram));
+        match &self.handler {
+            Handler::Echo => reply(datagram.data()),
+            Handler::Fixed(answer) => reply(answer),
+            Handler::Run(handler) => {
+                let outcome = session.run(|| {
+                    // A handler that panicked once gets the next datagram all the same.
+                    let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
+                    handler(datagram)
+                });
+                match outcome.and_then(|outcome| outcome) {
+                    Ok(replies) => replies.send(reply),
+                    Err(error) => session.fail(error),
+                }
+            }
+        }
     }
 }
 
@@ -390,149 +379,5 @@ impl fmt::Debug for Udp {
         f.debug_struct("Udp")
             .field("options", &self.options)
             .finish_non_exhaustive()
-    }
-}
-
-/// The server's thread: receives and handles datagrams until the server stops; what had arrived by
-/// then is still handled.
-fn serve(run: Run<Udp>) {
-    // One byte more than may come tells a datagram that is too long from one that just fits.
-    let limit = run.host.protocol.options.max_datagram;
-    let mut buffer = vec![0; limit.max(run.wait.len()) + 1];
-    let nobody = Address::Inet(SocketAddr::from(([0, 0, 0, 0], 0)));
-    let live = Arc::new(Live::datagram(0, nobody, run.stop.clone()));
-    let mut thread = Thread { run, live };
-    let interval = thread.run.host.options.poll_interval;
-    if let Err(error) = thread.run.socket.set_receive_timeout(interval) {
-        thread.run.host.fail(None, error.into());
-    }
-    thread.run.ready.set(true);
-    let ended = thread.serve(&mut buffer);
-    if let Err(error) = ended {
-        let error = format!("receiving ended: {error}");
-        thread.run.host.fail(None, error.into());
-    }
-}
-
-const MOST_WHILE_STOPPING: u64 = 10_000;
-
-/// What a receive brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Came {
-    Datagram,
-    /// The word by which a stop wakes the thread.
-    Wake,
-    /// Nothing, within the socket's timeout.
-    Nothing,
-}
-
-/// The most that is set aside for a datagram.
-const LARGEST_DATAGRAM: usize = 16 << 20;
-
-struct Thread {
-    run: Run<Udp>,
-    /// The last datagram's place in the registry, which the next one takes over: no memory is needed
-    /// for it, and no time.
-    live: Arc<Live>,
-}
-
-impl Thread {
-    fn serve(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        while !self.run.stop.is_set() {
-            if self.receive_one(buffer)? == Came::Wake {
-                // The stop's own: all that had come before it is handled.
-                return Ok(());
-            }
-        }
-        self.run.socket.set_nonblocking()?;
-        // The word is still to come, or was dropped by a full queue. In no case is more handled than
-        // a queue can have held, or than the stop has time for.
-        for _ in 0..MOST_WHILE_STOPPING {
-            if self.receive_one(buffer)? != Came::Datagram {
-                return Ok(());
-            }
-            if self.run.stop.is_nearly_over() {
-                return Err(io::Error::other(
-                    "the stop's time ended before all datagrams that had come were handled",
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Receives and handles a datagram.
-    fn receive_one(&mut self, buffer: &mut [u8]) -> io::Result<Came> {
-        match self.run.socket.receive_from(buffer) {
-            Ok((length, _)) if buffer[..length] == self.run.wait => Ok(Came::Wake),
-            Ok((length, peer)) => {
-                let limit = self.run.host.protocol.options.max_datagram;
-                let datagram = Datagram {
-                    data: buffer[..length.min(limit)].to_vec(),
-                    peer,
-                    truncated: length > limit,
-                };
-                self.handle(datagram);
-                Ok(Came::Datagram)
-            }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(Came::Nothing),
-                // A reply that reached nobody comes back as an error on some systems.
-                io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::Interrupted => Ok(Came::Datagram),
-                _ => Err(error),
-            },
-        }
-    }
-
-    fn handle(&mut self, datagram: Datagram) {
-        let next_id = self.live.id + 1;
-        self.live.reuse(next_id, &datagram.peer);
-        let (run, live) = (&self.run, &self.live);
-        let _entry = run.registry.enter(Arc::clone(live));
-        let session = Session {
-            host: &run.host,
-            live,
-        };
-        live.note_received(&datagram.data);
-        let datagram = Arc::new(datagram);
-        let _unanswered = session.list(Arc::clone(&datagram));
-        let reply = |reply: &[u8]| {
-            if let Err(error) = send(&run.socket, reply, &datagram.peer) {
-                let length = reply.len();
-                session.fail(format!("cannot send a reply of {length} bytes: {error}"));
-            }
-        };
-        match &run.host.protocol.handler {
-            Handler::Echo => reply(&datagram.data),
-            Handler::Fixed(answer) => reply(answer),
-            Handler::Run(handler) => {
-                let outcome = session.run(|| {
-                    // A handler that panicked once gets the next datagram all the same.
-                    let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
-                    handler(&datagram)
-                });
-                match outcome.and_then(|outcome| outcome) {
-                    Ok(replies) => replies.0.iter().for_each(|one| reply(one)),
-                    Err(error) => session.fail(error),
-                }
-            }
-        }
-    }
-}
-
-fn send(socket: &BoundSocket, reply: &[u8], peer: &Address) -> io::Result<()> {
-    let deadline = Deadline::new(Duration::from_secs(5), "room in the socket's buffer");
-    loop {
-        match socket.send_to(reply, peer) {
-            // Only while the server stops, when the socket does not block.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                deadline.check()?;
-                std::thread::yield_now();
-            }
-            // Each signal begins the socket's whole timeout again.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => drop(deadline.check()?),
-            outcome => return outcome.map(drop),
-        }
     }
 }

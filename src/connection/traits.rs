@@ -53,9 +53,6 @@ impl Read for Connection {
                 return Err(self.too_long("the stream", length, self.limits.rest, "max_read"));
             }
             match self.fill(&deadline) {
-                Ok(0) if length > 0 && self.live.is_shut_by_stop() => {
-                    return Err(self.ended(&format!("{length} bytes of a stream without its end")));
-                }
                 Ok(0) => return Ok(length),
                 Ok(_) => {}
                 Err(error) => return Err(self.retold(error, &deadline, &into[before..])),

@@ -9,7 +9,8 @@ use crate::server::registry::{Activity, Live};
 use crate::server::socket::Stream;
 
 /// One read of the socket, told to the registry. A signal that interrupts it shows as `Interrupted`: who
-/// begins again knows how much of the timeout is left, which the socket does not. All that had come before a stop is followed by the end of the stream, unless the connection is only being closed.
+/// begins again knows how much of the timeout is left, which the socket does not. All that had come before
+/// a stop is followed by the end of the stream, unless the connection is only being closed.
 pub(super) fn receive(
     stream: &Stream,
     live: &Live,

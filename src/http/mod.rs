@@ -19,8 +19,7 @@ use crate::connection::Connection;
 use crate::server::address::ListenOn;
 use crate::server::host::Run;
 use crate::server::options::Builder;
-use crate::server::protocol::sealed::Sealed;
-use crate::server::protocol::{Next, Protocol, Serve, Session, Turn};
+use crate::server::protocol::{Lifecycle, Next, Serve, Session, Turn};
 use crate::server::wake::Streams;
 use crate::server::{TestServer, streams};
 
@@ -204,9 +203,7 @@ impl TestServer<Http> {
     }
 }
 
-impl Sealed for Http {}
-
-impl Protocol for Http {
+impl Lifecycle for Http {
     const NAME: &'static str = "http";
     const TARGET: &'static str = "loopback::http";
     const NOUN: &'static str = "a request";

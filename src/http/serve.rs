@@ -13,7 +13,7 @@ use crate::proto::http1::{
     Body, BodyDecoder, Exchange, Framing, HeadParser, Parsed, Rejection, RequestHead, Version,
 };
 use crate::server::failure::HandlerError;
-use crate::server::protocol::{Next, Protocol, Session, Turn};
+use crate::server::protocol::{Lifecycle, Next, Session, Turn};
 use crate::server::record::Unanswered;
 use crate::server::registry::Activity;
 use crate::server::streams::FIRST_PARKED;

@@ -21,7 +21,7 @@ use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::server::address::Address;
 use crate::server::host::{Host, Run};
-use crate::server::protocol::Protocol;
+use crate::server::protocol::Lifecycle;
 use crate::server::registry::{Live, Registry, StopSignal};
 use crate::server::socket::{BoundSocket, Stream};
 use crate::server::streams::{FIRST_PARKED, LISTENER};

@@ -11,8 +11,7 @@ use super::error::ScriptError;
 use super::instruction::{Instruction, Queued, Step};
 use crate::deadline::Deadline;
 use crate::server::host::{Host, Run};
-use crate::server::protocol::Protocol;
-use crate::server::protocol::sealed::Sealed;
+use crate::server::protocol::Lifecycle;
 use crate::server::registry::Registry;
 use crate::server::wake::Streams;
 
@@ -82,9 +81,7 @@ enum Life {
     Stopped,
 }
 
-impl Sealed for Scripted {}
-
-impl Protocol for Scripted {
+impl Lifecycle for Scripted {
     const NAME: &'static str = "scripted";
     const TARGET: &'static str = "loopback::scripted";
     const NOUN: &'static str = "nothing";

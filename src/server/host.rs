@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::address::Address;
 use super::failure::{Failures, HandlerError, HandlerFailure};
 use super::options::Options;
-use super::protocol::Protocol;
+use super::protocol::Lifecycle;
 use super::ready::Ready;
 use super::record::Record;
 use super::registry::{Registry, StopSignal};
@@ -15,7 +15,7 @@ use super::wake::Kind;
 use super::workers::Crew;
 
 /// The part of a server that outlives a stop: its protocol, its address, what arrived, what failed.
-pub(crate) struct Host<P: Protocol> {
+pub(crate) struct Host<P: Lifecycle> {
     pub(crate) protocol: P,
     pub(crate) options: Options,
     pub(crate) address: Address,
@@ -23,7 +23,7 @@ pub(crate) struct Host<P: Protocol> {
     pub(crate) failures: Failures,
 }
 
-impl<P: Protocol> Host<P> {
+impl<P: Lifecycle> Host<P> {
     pub(crate) fn fail(&self, peer: Option<Address>, error: HandlerError) {
         let failure = HandlerFailure::new(peer, &error);
         log::warn!(target: P::TARGET, "{}: {failure}", self.name());
@@ -50,7 +50,7 @@ impl<P: Protocol> Host<P> {
     }
 }
 
-impl<P: Protocol> fmt::Debug for Host<P> {
+impl<P: Lifecycle> fmt::Debug for Host<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Host")
             .field("name", &format_args!("{}", self.name()))
@@ -61,7 +61,7 @@ impl<P: Protocol> fmt::Debug for Host<P> {
 }
 
 /// What the thread of one run of a server gets.
-pub struct Run<P: Protocol> {
+pub struct Run<P: Lifecycle> {
     pub(crate) host: Arc<Host<P>>,
     pub(crate) wait: <P::Kind as Kind>::Wait,
     pub(crate) waker: Arc<<P::Kind as Kind>::Waker>,
@@ -72,7 +72,7 @@ pub struct Run<P: Protocol> {
     pub(crate) ready: Ready,
 }
 
-impl<P: Protocol> fmt::Debug for Run<P> {
+impl<P: Lifecycle> fmt::Debug for Run<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
             .field("host", &self.host)

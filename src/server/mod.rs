@@ -2,9 +2,11 @@
 //! is the only code that starts server threads.
 
 pub(crate) mod address;
+pub(crate) mod datagrams;
 pub(crate) mod failure;
 pub(crate) mod host;
 pub(crate) mod options;
+pub(crate) mod parting;
 pub(crate) mod protocol;
 pub(crate) mod ready;
 pub(crate) mod record;

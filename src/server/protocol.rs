@@ -3,16 +3,18 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::datagrams::WaitingDatagrams;
 use super::failure::HandlerError;
 use super::host::{Host, Run};
 use super::record::Unanswered;
-use super::registry::{Activity, Live};
-use super::wake::{Kind, Streams};
+use super::registry::{Activity, Live, Registry, StopSignal};
+use super::socket::BoundSocket;
+use super::wake::Kind;
 use crate::connection::Connection;
 
 /// A protocol with its handler and options: what makes a [`TestServer`](crate::TestServer) a TCP,
-/// UDP, HTTP or SMTP server. It cannot be implemented outside this crate, and is public so that code
-/// can be written once for all servers.
+/// UDP, HTTP or SMTP server. It is public so that code can be written once for all servers; a protocol of
+/// your own implements [`CustomProtocol`](crate::CustomProtocol) instead.
 ///
 /// ```
 /// use std::fmt::Display;
@@ -31,43 +33,36 @@ use crate::connection::Connection;
 /// stop_soon(TestUdpServer::echo("[::1]:0")?)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub trait Protocol: sealed::Sealed + Send + Sync + Sized + 'static {
+pub trait Protocol: Lifecycle {}
+
+impl<P: Lifecycle> Protocol for P {}
+
+/// What the life of a server asks of its protocol. The name is not exported, so that the trait can be
+/// implemented by this crate's protocols alone.
+pub trait Lifecycle: Send + Sync + Sized + 'static {
     /// The word in thread names and messages: "http".
-    #[doc(hidden)]
     const NAME: &'static str;
     /// The target of log records: "loopback::http".
-    #[doc(hidden)]
     const TARGET: &'static str;
     /// What a thing that arrives is called in messages: "a request".
-    #[doc(hidden)]
     const NOUN: &'static str;
-    /// What it is served on: [`Streams`](super::wake::Streams) or datagrams.
-    #[doc(hidden)]
+    /// What it is served on: streams, datagrams, or both.
     type Kind: Kind;
     /// Its own options, beside those of every server.
-    #[doc(hidden)]
     type Options: Clone + Debug + Default + Send + Sync + 'static;
     /// What the server's record keeps of each thing that arrives.
-    #[doc(hidden)]
     type Item: Send + Sync + 'static;
 
     /// How many bytes an item weighs in the record.
-    #[doc(hidden)]
     fn size_of(item: &Self::Item) -> usize;
 
     /// The server's thread: serves until it is told to stop. For streams this is
     /// [`streams::serve`](super::streams::serve).
-    #[doc(hidden)]
     fn run(run: Run<Self>);
 }
 
-pub(crate) mod sealed {
-    /// Implemented by this crate's protocols alone.
-    pub trait Sealed {}
-}
-
 /// A protocol on streams.
-pub(crate) trait Serve: Protocol<Kind = Streams> {
+pub(crate) trait Serve: Lifecycle<Kind: Kind<Wait = mio::Poll, Waker = mio::Waker>> {
     /// Serves a connection, on a worker thread, until it ends or has nothing to do.
     fn serve(&self, conn: Connection, session: &Session<'_, Self>) -> Next;
 
@@ -96,6 +91,16 @@ pub(crate) trait Serve: Protocol<Kind = Streams> {
     /// How many of a connection's first bytes are to be kept for the record.
     fn keeps_received(&self) -> usize {
         0
+    }
+
+    /// What handles the datagrams of the same port, on the poll loop's thread, if there are any.
+    fn inbox(
+        _: Arc<Host<Self>>,
+        _: Arc<Registry>,
+        _: BoundSocket,
+        _: StopSignal,
+    ) -> Option<Box<dyn WaitingDatagrams>> {
+        None
     }
 }
 
@@ -127,12 +132,12 @@ pub(crate) enum Turn {
 
 /// One connection's view of its server.
 #[derive(Debug)]
-pub(crate) struct Session<'a, P: Protocol> {
+pub(crate) struct Session<'a, P: Lifecycle> {
     pub(crate) host: &'a Arc<Host<P>>,
     pub(crate) live: &'a Arc<Live>,
 }
 
-impl<P: Protocol> Session<'_, P> {
+impl<P: Lifecycle> Session<'_, P> {
     /// Runs a handler; its panic becomes an error.
     pub(crate) fn run<T>(&self, handler: impl FnOnce() -> T) -> Result<T, HandlerError> {
         let before = self.live.set_activity(Activity::Handler);

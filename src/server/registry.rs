@@ -328,8 +328,15 @@ impl Registry {
     /// Enters a connection; it is listed until the entry is dropped, wherever that happens.
     pub(crate) fn enter(self: &Arc<Registry>, live: Arc<Live>) -> Entry {
         let id = live.id;
-        // Ids are given out in order, by the one thread that enters.
-        self.lock().live.push(live);
+        let mut state = self.lock();
+        // Ids are given out in order, by the one thread that enters; but a datagram that comes beside
+        // streams has an id above all of theirs.
+        let at = match state.live.last() {
+            Some(last) if last.id > id => state.live.partition_point(|live| live.id < id),
+            _ => state.live.len(),
+        };
+        state.live.insert(at, live);
+        drop(state);
         Entry {
             registry: Arc::clone(self),
             id,

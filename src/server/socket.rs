@@ -24,6 +24,8 @@ pub enum SocketKind {
     Stream,
     /// A socket that receives datagrams.
     Datagram,
+    /// A listener, and a socket for datagrams on the same port.
+    StreamAndDatagram,
 }
 
 /// A bound socket, listening if it is a stream's. Dropping it closes it and removes its socket file.
@@ -31,6 +33,10 @@ pub enum SocketKind {
 pub(crate) struct BoundSocket {
     pub(crate) socket: Listening,
     pub(crate) address: Address,
+    /// For datagrams on the listener's port, where the protocol has them.
+    pub(crate) datagrams: Option<Box<BoundSocket>>,
+    /// Who made it: a copy in a forked process shares the socket and the file, which are not its own.
+    process: u32,
 }
 
 /// The bound socket by its kind.
@@ -50,7 +56,11 @@ impl BoundSocket {
     pub(crate) fn bind(kind: SocketKind, candidates: &[Address]) -> io::Result<BoundSocket> {
         let mut last = None;
         for candidate in candidates {
-            match bind_one(kind, candidate) {
+            let bound = match kind {
+                SocketKind::StreamAndDatagram => bind_both(candidate),
+                kind => bind_one(kind, candidate),
+            };
+            match bound {
                 Ok(bound) => return Ok(bound),
                 Err(error) => {
                     let text = format!("cannot bind {candidate}: {error}");
@@ -187,6 +197,9 @@ impl BoundSocket {
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            return;
+        }
         // A program that another thread is just starting holds a copy of the socket until it runs.
         // Closing ours would leave the port listening for that long.
         match &self.socket {
@@ -204,38 +217,72 @@ impl Drop for BoundSocket {
     }
 }
 
+/// How many ports of the system's choice are tried until one is free for streams and datagrams alike.
+const PORTS_TRIED: u32 = 100;
+
+/// A listener, and a socket for datagrams on its port.
+fn bind_both(candidate: &Address) -> io::Result<BoundSocket> {
+    let Some(wanted) = candidate.as_inet() else {
+        return Err(prose(
+            io::ErrorKind::InvalidInput,
+            "streams and datagrams cannot share a path: only ports are for both".into(),
+        ));
+    };
+    let mut left = PORTS_TRIED;
+    loop {
+        left -= 1;
+        let mut bound = bind_one(SocketKind::Stream, candidate)?;
+        match bind_one(SocketKind::Datagram, &bound.address) {
+            Ok(datagrams) => {
+                bound.datagrams = Some(Box::new(datagrams));
+                return Ok(bound);
+            }
+            // The system chose a port that is free for streams; another program has it for datagrams.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && wanted.port() == 0 && left > 0 => {}
+            Err(error) => {
+                return Err(prose(error.kind(), format!("for datagrams: {error}")));
+            }
+        }
+    }
+}
+
 fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
     match candidate {
         Address::Inet(address) => {
             let ty = match kind {
-                SocketKind::Stream => Type::STREAM,
                 SocketKind::Datagram => Type::DGRAM,
+                _ => Type::STREAM,
             };
             let socket = Socket::new(Domain::for_address(*address), ty, None)?;
             // A restart must not wait for the last run's connections to leave TIME_WAIT. On Windows
             // the option means that others may take the port, so it is Unix's only; for datagrams
             // it would mean the same everywhere.
             #[cfg(unix)]
-            if kind == SocketKind::Stream {
+            if kind != SocketKind::Datagram {
                 socket.set_reuse_address(true)?;
             }
             socket.bind(&(*address).into())?;
             let (socket, address) = match kind {
-                SocketKind::Stream => {
+                SocketKind::Datagram => {
+                    let socket = UdpSocket::from(socket);
+                    let address = socket.local_addr()?;
+                    (Listening::Udp(socket), address)
+                }
+                _ => {
                     socket.listen(i32::MAX)?;
                     let listener = TcpListener::from(socket);
                     listener.set_nonblocking(true)?;
                     let address = listener.local_addr()?;
                     (Listening::Tcp(listener), address)
                 }
-                SocketKind::Datagram => {
-                    let socket = UdpSocket::from(socket);
-                    let address = socket.local_addr()?;
-                    (Listening::Udp(socket), address)
-                }
             };
-            let address = Address::Inet(address);
-            Ok(BoundSocket { socket, address })
+            Ok(BoundSocket {
+                socket,
+                address: Address::Inet(address),
+                datagrams: None,
+                process: std::process::id(),
+            })
         }
         #[cfg(unix)]
         Address::Unix(unix) => {
@@ -243,7 +290,8 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
                 io::Error::new(io::ErrorKind::InvalidInput, "the address has no path")
             })?;
             let socket = match kind {
-                SocketKind::Stream => {
+                SocketKind::Datagram => Listening::UnixDatagram(UnixDatagram::bind(path)?),
+                _ => {
                     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
                     socket.bind(&socket2::SockAddr::unix(path)?)?;
                     socket.listen(i32::MAX)?;
@@ -251,10 +299,13 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
                     listener.set_nonblocking(true)?;
                     Listening::Unix(listener)
                 }
-                SocketKind::Datagram => Listening::UnixDatagram(UnixDatagram::bind(path)?),
             };
-            let address = candidate.clone();
-            Ok(BoundSocket { socket, address })
+            Ok(BoundSocket {
+                socket,
+                address: candidate.clone(),
+                datagrams: None,
+                process: std::process::id(),
+            })
         }
     }
 }
@@ -355,6 +406,17 @@ impl Stream {
         let mut byte = [MaybeUninit::uninit()];
         let peeked =
             either!(self, stream => SockRef::from(stream).recv_with_flags(&mut byte, flags));
+        matches!(peeked, Ok(1..))
+    }
+
+    /// Whether something has come that nobody has read.
+    #[cfg(not(unix))]
+    pub(crate) fn has_unread(&self) -> bool {
+        let Stream::Tcp(stream) = self;
+        let peeked = stream
+            .set_nonblocking(true)
+            .and_then(|()| stream.peek(&mut [0]));
+        let _ = stream.set_nonblocking(false);
         matches!(peeked, Ok(1..))
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Token};
 
 use super::address::Address;
+use super::datagrams::WaitingDatagrams;
 use super::failure::HandlerError;
 use super::host::{Host, Run};
 use super::protocol::{Next, Serve, Session, Turn};
@@ -21,6 +22,9 @@ use crate::connection::Connection;
 
 /// The listener's token.
 pub(crate) const LISTENER: Token = Token(0);
+
+/// The token of the socket for datagrams on the listener's port.
+const DATAGRAMS: Token = Token(2);
 
 /// How soon accepting is tried again after a limit of the system, such as that of descriptors.
 const RETRY: Duration = Duration::from_millis(10);
@@ -37,7 +41,7 @@ const EVENTS: usize = 128;
 const MOST_LOOKS: u32 = 20;
 
 /// The first id of a connection, which is its token when it is parked.
-pub(crate) const FIRST_PARKED: usize = 2;
+pub(crate) const FIRST_PARKED: usize = 3;
 
 /// Accepts until the server stops. `poll` has the waker already.
 pub(crate) fn serve<P: Serve>(run: Run<P>) {
@@ -45,7 +49,7 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         host,
         wait: mut poll,
         waker,
-        socket,
+        mut socket,
         stop,
         registry,
         crew,
@@ -82,7 +86,16 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
             }
         }
     };
+    let datagrams = socket.datagrams.take().and_then(|socket| {
+        P::inbox(
+            Arc::clone(&host),
+            Arc::clone(&registry),
+            *socket,
+            stop.clone(),
+        )
+    });
     let mut poll_loop = PollLoop {
+        datagrams,
         takes_turns: host.protocol.takes_turns(),
         dispatcher: Dispatcher::new(host.thread_name(), crew, stop.clone(), work),
         host,
@@ -100,6 +113,11 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
     let interval = poll_loop.host.options.poll_interval;
     let mut events = Events::with_capacity(EVENTS);
     if let Err(error) = poll_loop.socket.register(poll.registry(), LISTENER) {
+        poll_loop.host.fail(None, error.into());
+    }
+    if let Some(datagrams) = &poll_loop.datagrams
+        && let Err(error) = datagrams.register(poll.registry(), DATAGRAMS)
+    {
         poll_loop.host.fail(None, error.into());
     }
     ready.set(true);
@@ -129,6 +147,9 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         if !more && events.iter().count() < EVENTS {
             break;
         }
+    }
+    if let Some(datagrams) = &mut poll_loop.datagrams {
+        datagrams.handle_last();
     }
     for guest in poll_loop.lot.close() {
         poll_loop.dispatch(guest);
@@ -185,6 +206,8 @@ struct PollLoop<P: Serve> {
     host: Arc<Host<P>>,
     registry: Arc<Registry>,
     socket: BoundSocket,
+    /// Those that come on the listener's port, where the protocol has them.
+    datagrams: Option<Box<dyn WaitingDatagrams>>,
     dispatcher: Dispatcher<Guest>,
     next_id: u64,
     accepting: Accepting,
@@ -229,6 +252,11 @@ impl<P: Serve> PollLoop<P> {
             match event.token() {
                 LISTENER => accept = true,
                 WAKER => {}
+                DATAGRAMS => {
+                    if let Some(datagrams) = &mut self.datagrams {
+                        datagrams.handle_some(poll.registry(), DATAGRAMS);
+                    }
+                }
                 Token(id) if self.turning.contains_key(&(id as u64)) => {
                     self.turn_of(poll, id as u64, event.is_read_closed());
                 }

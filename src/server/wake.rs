@@ -1,4 +1,5 @@
-//! How a server's thread waits, and how a stop wakes it: one way for streams, one for datagrams.
+//! How a server's thread waits, and how a stop wakes it: one way for streams and what comes beside
+//! them, one for datagrams alone.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -31,7 +32,11 @@ pub trait Kind: 'static {
 #[derive(Debug)]
 pub struct Streams;
 
-/// The token that a poll's waker has; others are the listener's and the connections'.
+/// Streams, and datagrams on the same port: the same poll tells of both.
+#[derive(Debug)]
+pub struct StreamsAndDatagrams;
+
+/// The token that a poll's waker has; others are the listener's, the datagrams' and the connections'.
 pub(crate) const WAKER: mio::Token = mio::Token(1);
 
 impl Kind for Streams {
@@ -47,6 +52,20 @@ impl Kind for Streams {
 
     fn wake(waker: &mio::Waker) -> io::Result<()> {
         waker.wake()
+    }
+}
+
+impl Kind for StreamsAndDatagrams {
+    const SOCKET: SocketKind = SocketKind::StreamAndDatagram;
+    type Wait = mio::Poll;
+    type Waker = mio::Waker;
+
+    fn prepare(address: &Address) -> io::Result<(mio::Poll, mio::Waker)> {
+        Streams::prepare(address)
+    }
+
+    fn wake(waker: &mio::Waker) -> io::Result<()> {
+        Streams::wake(waker)
     }
 }
 

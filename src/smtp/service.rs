@@ -18,8 +18,7 @@ use crate::proto::smtp::{
 };
 use crate::server::failure::HandlerError;
 use crate::server::host::Run;
-use crate::server::protocol::sealed::Sealed;
-use crate::server::protocol::{Next, Protocol, Serve, Session, Turn};
+use crate::server::protocol::{Lifecycle, Next, Serve, Session, Turn};
 use crate::server::streams;
 use crate::server::wake::Streams;
 
@@ -126,9 +125,7 @@ impl Smtp {
     }
 }
 
-impl Sealed for Smtp {}
-
-impl Protocol for Smtp {
+impl Lifecycle for Smtp {
     const NAME: &'static str = "smtp";
     const TARGET: &'static str = "loopback::smtp";
     const NOUN: &'static str = "a message";

@@ -1,5 +1,6 @@
 //! The crate through its public face, one binary.
 
+mod custom;
 mod failures;
 #[cfg(feature = "http")]
 mod http;

@@ -3,6 +3,7 @@
 //! A test whose program is not installed is reported as ignored, with the package that has it. With
 //! `LOOPBACK_REQUIRE_PROGRAMS=1` in the environment it fails instead.
 
+mod custom;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "tunnel")]
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         what_a_missing_program_comes_to,
     ));
     trials.extend(tcp::trials());
+    trials.extend(custom::trials());
     trials.extend(script::trials());
     #[cfg(feature = "http")]
     trials.extend(http::trials());
