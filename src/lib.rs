@@ -94,6 +94,8 @@ mod custom;
 mod deadline;
 #[cfg(feature = "http")]
 mod fault;
+#[cfg(all(doctest, unix))]
+mod hosts;
 #[cfg(feature = "http")]
 mod http;
 mod proto;

@@ -226,7 +226,11 @@ impl Connection {
                 // Half a line is the client's last one only where it is the client that has ended.
                 if searched > 0 && self.live.is_shut_by_stop() {
                     let came = quoted(self.buffer(), 64);
-                    return Err(self.ended(&format!("{came}, which is half of {what}")));
+                    let missing = match end {
+                        b'\n' => "the end of the line",
+                        _ => "a delimiter",
+                    };
+                    return Err(self.ended(&format!("{came}, before {missing}")));
                 }
                 let line = self.buffer[self.start..self.end].to_vec();
                 self.start = self.end;

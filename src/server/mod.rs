@@ -232,26 +232,23 @@ impl<P: Protocol, A> TestServer<P, A> {
         let deadline = Deadline::new(timeout, "the server to stop");
         let mut stuck = Vec::new();
         let mut server_stuck = false;
-        match &self.running {
-            Some(running) if running.is_another_process() => {
-                // Its threads and its clients are the parent's, and its locks may be held for ever.
-                std::mem::forget(self.running.take());
-                return Ok(());
-            }
-            Some(running) if running.crew.is_own_thread() => {
-                let error = HandlerError::from(OWN_STOP);
-                let failure = HandlerFailure::new(None, &error);
-                self.host.fail(None, error);
-                return Err(StopError {
-                    server: self.host.name().to_string(),
-                    timeout,
-                    failures: vec![failure],
-                    more_failures: 0,
-                    stuck,
-                    server_stuck,
-                });
-            }
-            _ => {}
+        if self.is_another_process() {
+            // Its threads and its clients are the parent's, and its locks may be held for ever.
+            std::mem::forget(self.running.take());
+            return Ok(());
+        }
+        if self.is_own_thread() {
+            let error = HandlerError::from(OWN_STOP);
+            let failure = HandlerFailure::new(None, &error);
+            self.host.fail(None, error);
+            return Err(StopError {
+                server: self.host.name().to_string(),
+                timeout,
+                failures: vec![failure],
+                more_failures: 0,
+                stuck,
+                server_stuck,
+            });
         }
         if let Some(running) = self.running.take() {
             self.ready.set(false);
@@ -302,6 +299,19 @@ impl<P: Protocol, A> TestServer<P, A> {
             }
         };
         self.launch(socket)
+    }
+
+    /// Whether it runs in a process of which this one is a fork: nothing here may wait for it.
+    pub(crate) fn is_another_process(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(Running::is_another_process)
+    }
+
+    /// Whether one of its own threads asks, which must not wait for itself.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        let is_own = |running: &Running<P>| running.crew.is_own_thread();
+        self.running.as_ref().is_some_and(is_own)
     }
 
     fn launch(&mut self, socket: BoundSocket) -> io::Result<()> {
@@ -385,7 +395,7 @@ struct Ended {
 }
 
 /// What a handler is told that stops its server.
-const OWN_STOP: &str = "a handler cannot stop its own server from within: the stop would wait for the \
+pub(crate) const OWN_STOP: &str = "a handler cannot stop its own server from within: the stop would wait for the \
                         handler; have the handler tell the test, and the test stop it";
 
 impl<P: Protocol> Running<P> {
@@ -457,9 +467,9 @@ pub(crate) fn yield_until(mut is_so: impl FnMut() -> bool) {
 
 impl<P: Protocol, A> Drop for TestServer<P, A> {
     fn drop(&mut self) {
-        if let Some(running) = self
-            .running
-            .take_if(|running| !running.is_another_process() && running.crew.is_own_thread())
+        if !self.is_another_process()
+            && self.is_own_thread()
+            && let Some(running) = self.running.take()
         {
             self.ready.set(false);
             self.host.record.set_stopped(true);
