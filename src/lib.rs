@@ -94,6 +94,8 @@ mod custom;
 mod deadline;
 #[cfg(feature = "http")]
 mod fault;
+#[cfg(fuzzing)]
+pub mod fuzz;
 #[cfg(all(doctest, unix))]
 mod hosts;
 #[cfg(feature = "http")]

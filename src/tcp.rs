@@ -136,6 +136,21 @@ impl<A> TestServer<Tcp, A> {
         self.host.record.take_many(count, timeout)
     }
 
+    /// Takes the record of the first ended connection that `is_wanted` accepts, waiting for one at most
+    /// `timeout`; the others stay. `is_wanted` is called while the record is locked, so it must not ask the
+    /// server for anything.
+    ///
+    /// # Errors
+    /// As [`take_connection`](TestServer::take_connection).
+    pub fn take_connection_where(
+        &self,
+        mut is_wanted: impl FnMut(&ConnectionRecord) -> bool,
+        timeout: Duration,
+    ) -> io::Result<Arc<ConnectionRecord>> {
+        let is_wanted = |record: &Arc<ConnectionRecord>| is_wanted(record);
+        self.host.record.take_where(is_wanted, timeout)
+    }
+
     /// The connections whose handlers have ended, without those that were taken, in the order of
     /// their ends. A client that has read the end of its connection finds it here.
     pub fn ended_connections(&self) -> Vec<Arc<ConnectionRecord>> {

@@ -3,11 +3,13 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::server::address::ListenOn;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::server::address::UnixAddress;
 use crate::server::datagrams::{self, Datagram, LARGEST_DATAGRAM, ServeDatagrams, WHOLE_DATAGRAM};
 use crate::server::failure::{HandlerError, Never};
 use crate::server::host::Run;
@@ -234,9 +236,60 @@ impl<A> TestServer<Udp, A> {
         self.host.record.take_many(count, timeout)
     }
 
+    /// Takes the oldest datagram that `is_wanted` accepts, waiting for one at most `timeout`; the others
+    /// stay. `is_wanted` is called while the record is locked, so it must not ask the server for anything.
+    ///
+    /// # Errors
+    /// As [`take_datagram`](TestServer::take_datagram).
+    pub fn take_datagram_where(
+        &self,
+        mut is_wanted: impl FnMut(&Datagram) -> bool,
+        timeout: Duration,
+    ) -> io::Result<Arc<Datagram>> {
+        let is_wanted = |datagram: &Arc<Datagram>| is_wanted(datagram);
+        self.host.record.take_where(is_wanted, timeout)
+    }
+
     /// The datagrams that were handled, without those that were taken, in order.
     pub fn datagrams(&self) -> Vec<Arc<Datagram>> {
         self.host.record.all()
+    }
+}
+
+impl TestServer<Udp, SocketAddr> {
+    /// A client: a `UdpSocket` that is connected to the server, and whose `recv` and `send` end after
+    /// 30 s (the builder's timeouts, where they are longer). A server on `0.0.0.0` or `[::]` is
+    /// reached on `127.0.0.1` or `[::1]`.
+    ///
+    /// ```
+    /// use loopback::TestUdpServer;
+    ///
+    /// let server = TestUdpServer::echo("127.0.0.1:0")?;
+    /// let client = server.connect()?;
+    /// client.send(b"ping")?;
+    /// let mut answer = [0; 16];
+    /// let length = client.recv(&mut answer)?;
+    /// assert_eq!(&answer[..length], b"ping");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The system gives no socket. That the server is stopped shows at the first `recv` or `send`.
+    pub fn connect(&self) -> io::Result<UdpSocket> {
+        self.connect_datagrams()
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl TestServer<Udp, UnixAddress> {
+    /// A client: a `UnixDatagram` that is connected to the server, and whose `recv` and `send` end
+    /// after 30 s (the builder's timeouts, where they are longer). It has an abstract name, so that
+    /// replies reach it and it leaves no file behind: Linux only.
+    ///
+    /// # Errors
+    /// `NotFound` or `ConnectionRefused` where the server is stopped, and what else connecting gives.
+    pub fn connect(&self) -> io::Result<std::os::unix::net::UnixDatagram> {
+        self.connect_unix_datagrams()
     }
 }
 

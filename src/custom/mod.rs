@@ -35,7 +35,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// serve it, with all that the crate's own servers have: `stop`, `restart`, failures, limits, a record.
 ///
 /// ```
-/// use std::io::Write;
+/// use std::io::{Read, Write};
 /// use std::net::TcpStream;
 /// use std::time::Duration;
 /// use loopback::{BoxError, Connection, CustomProtocol, Recorder, StreamProtocol, TestStreamServer};
@@ -51,17 +51,24 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// impl StreamProtocol for Lengths {
 ///     fn serve(&self, mut conn: Connection, lines: &Recorder<'_, Self>) -> Result<(), BoxError> {
-/// XX = lines.record(line.clone());
+///         loop {
+///             let line = conn.read_line()?;
+///             if line.is_empty() {
+///                 return Ok(()); // the client has closed
+///             }
+///             let line = line.trim_end().to_owned();
+///             let unanswered = lines.record(line.clone());
 ///             conn.write_all(format!("{}\n", line.len()).as_bytes())?;
 ///             drop(unanswered); // a `take` that waits for it goes on only now
 ///         }
-///         Ok(())
 ///     }
 /// }
 ///
 /// let server = TestStreamServer::start("127.0.0.1:0", Lengths)?;
-/// TcpStream::connect(server.local_addr())?.write_all(b"hello\n")?;
+/// let mut client = TcpStream::connect(server.local_addr())?;
+/// client.write_all(b"hello\n")?;
 /// assert_eq!(server.take(Duration::from_secs(5))?, "hello");
+/// client.read_exact(&mut [0; 2])?; // one that leaves without its answer resets the connection
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait CustomProtocol: Send + Sync + Sized + 'static {

@@ -174,6 +174,20 @@ impl<A> TestServer<Http, A> {
         self.host.record.take_many(count, timeout)
     }
 
+    /// Takes the oldest answered request that `is_wanted` accepts, waiting for one at most `timeout`; the
+    /// others stay. `is_wanted` is called while the record is locked, so it must not ask the server for
+    /// anything.
+    ///
+    /// # Errors
+    /// As [`take_request`](TestServer::take_request).
+    pub fn take_request_where(
+        &self,
+        is_wanted: impl FnMut(&Request) -> bool,
+        timeout: Duration,
+    ) -> io::Result<Request> {
+        self.host.record.take_where(is_wanted, timeout)
+    }
+
     /// The requests that came and were not taken, answered or not, in the order in which they came.
     pub fn requests(&self) -> Vec<Request> {
         self.host.record.all()

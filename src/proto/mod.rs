@@ -6,6 +6,8 @@ pub(crate) mod connect;
 pub(crate) mod decode;
 #[cfg(feature = "http")]
 pub(crate) mod http1;
+#[cfg(feature = "smtp")]
+pub(crate) mod mail;
 #[cfg(feature = "tunnel")]
 pub(crate) mod proxy_protocol;
 #[cfg(feature = "smtp")]

@@ -77,6 +77,11 @@ fn check_frame(expected: &Frame, came: &[u8], seen: usize) -> Check {
         Parsed::Wrong(why) => Check::Wrong(why),
         Parsed::Whole(payload, length) => match first_difference(expected.payload(), payload) {
             None => Check::Matched(length),
+            Some(at) if payload.len() == expected.payload().len() => Check::Wrong(format!(
+                "a frame of {} came, as expected, with another payload; {}",
+                bytes_of(payload.len()),
+                diff(expected.payload(), payload, at)
+            )),
             Some(at) => Check::Wrong(format!(
                 "a frame of {} came, where one of {} was expected; {}",
                 bytes_of(payload.len()),

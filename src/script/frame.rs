@@ -55,6 +55,13 @@ impl Framing {
         Framing::Delimiter(bytes.into())
     }
 
+    /// A length of 2 bytes in network byte order.
+    pub const U16: Framing = Framing::U16Be;
+    /// A length of 4 bytes in network byte order.
+    pub const U32: Framing = Framing::U32Be;
+    /// A length of 8 bytes in network byte order.
+    pub const U64: Framing = Framing::U64Be;
+
     /// A frame of this kind.
     pub fn frame(self, payload: impl Into<Vec<u8>>) -> Frame {
         Frame {
@@ -237,6 +244,27 @@ fn find(bytes: &[u8], what: &[u8], from: usize) -> Option<usize> {
 impl<P: Into<Vec<u8>>> From<P> for Frame {
     fn from(payload: P) -> Frame {
         Framing::default().frame(payload)
+    }
+}
+
+/// A frame that has come whole is the same frame, whatever was looked at before; and as it is written again it is
+/// the bytes that came.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(input: &[u8], seen: usize) {
+    use Framing::*;
+    let mut all = vec![U8, U16Be, U16Le, U32Be, U32Le, U64Be, U64Le];
+    all.extend([Framing::delimiter("\n"), Framing::delimiter("abab")]);
+    for framing in all {
+        let expected = framing.clone().frame("hello");
+        let whole = expected.parse(input, 0);
+        if matches!(expected.parse(&input[..seen], 0), Parsed::Partial(_)) {
+            assert_eq!(expected.parse(input, seen), whole, "{framing:?}");
+        }
+        if let Parsed::Whole(payload, used) = whole {
+            let frame = framing.clone().frame(payload);
+            assert_eq!(frame.check(), Ok(()), "{framing:?}");
+            assert_eq!(frame.encode(), input[..used], "{framing:?}");
+        }
     }
 }
 

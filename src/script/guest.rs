@@ -66,6 +66,7 @@ impl Current {
             Instruction::ExpectLine(_) => "a line",
             Instruction::ExpectMatch(_) => "a match",
             Instruction::ExpectDisconnect => "the client to disconnect",
+            Instruction::ExpectHalfClose => "the client to close its sending side",
             Instruction::ExpectReset => "the client to reset the connection",
             Instruction::SendBytes(_)
             | Instruction::SendFrame(_)
@@ -118,6 +119,8 @@ pub(super) struct Guest {
     pub(super) conn: Connection,
     /// Whether the system has told that the client closed its side; there may still be data.
     pub(super) has_left: bool,
+    /// Whether an `expect_half_close` has seen the end of what the client sends.
+    pub(super) is_half_closed: bool,
     /// Whether the script has closed the sending side.
     pub(super) is_shut: bool,
     /// Dropped after the connection, for the registry lists what is open.
@@ -148,6 +151,7 @@ impl Guest {
         match &queued.step.what {
             Instruction::ExpectMatch(matcher) => self.expect_match(matcher, current, host),
             Instruction::ExpectSilence(_) => self.expect_silence(current),
+            Instruction::ExpectHalfClose => self.expect_half_close(current),
             Instruction::SendBytes(data) => self.send(data, data.len(), current),
             Instruction::SendFrame(frame) => self.send_frame(frame, current),
             Instruction::SendInPieces { data, size, gap } => {
@@ -165,6 +169,27 @@ impl Guest {
         match self.has_ended(wants_reset)? {
             true => Ok(Progress::Done),
             false => current.wait(|| format!("; {} is still connected", self.peer())),
+        }
+    }
+
+    /// Expects the end of what the client sends, and leaves the connection open.
+    fn expect_half_close(&mut self, current: &Current) -> Result<Progress, String> {
+        let end = match self.conn.buffer().is_empty() {
+            true => self.receive()?,
+            false => Read::Data,
+        };
+        match end {
+            Read::Data => Err(format!(
+                "data came where a half-close was expected; {}",
+                came_so_far(self.conn.buffer())
+            )),
+            Read::Nothing => current.wait(|| format!("; {} can still send", self.peer())),
+            Read::End if self.was_sent_in_vain() => Err(self.unread()),
+            Read::End => {
+                self.is_half_closed = true;
+                Ok(Progress::Done)
+            }
+            Read::Reset => Err(self.was_reset()),
         }
     }
 
@@ -187,6 +212,10 @@ impl Guest {
                 true => Ok(true),
                 false => Err(self.unread()),
             },
+            // The end that is known hides a reset, which leaves an error alone.
+            Read::End if wants_reset && self.is_half_closed => {
+                Ok(matches!(self.conn.stream().take_error(), Ok(Some(_))))
+            }
             Read::End if wants_reset => Err("the client closed without a reset".to_owned()),
             Read::Reset if !wants_reset => Err(self.was_reset()),
             Read::End | Read::Reset => Ok(true),
@@ -271,6 +300,9 @@ impl Guest {
             Read::Data => Ok(None),
             Read::Nothing => current.wait(|| told(self)).map(Some),
             Read::End if self.was_sent_in_vain() => Err(format!("{}; {so_far}", self.unread())),
+            Read::End if self.is_half_closed => Err(format!(
+                "the client has closed its sending side, as expect_half_close has seen; {so_far}"
+            )),
             Read::End => Err(format!("the client closed early; {so_far}")),
             Read::Reset => Err(format!("{}; {so_far}", self.was_reset())),
         }
@@ -283,6 +315,8 @@ impl Guest {
         };
         let limit = current.deadline.limit();
         match read {
+            Read::End if self.was_sent_in_vain() => Err(self.unread()),
+            Read::End if self.is_half_closed => Ok(current.wait_out()),
             Read::Nothing => Ok(current.wait_out()),
             Read::Data => Err(format!(
                 "data came in a silence of {limit:?}; {}",

@@ -65,6 +65,7 @@ pub(super) enum Instruction {
     ExpectLine(Vec<u8>),
     ExpectMatch(Arc<Matcher>),
     ExpectDisconnect,
+    ExpectHalfClose,
     ExpectReset,
     ExpectSilence(Duration),
     SendBytes(Vec<u8>),
@@ -81,6 +82,27 @@ pub(super) enum Instruction {
     Then(Arc<Action>),
 }
 
+impl Instruction {
+    /// Whether it can ever be done, or why not.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self {
+            Instruction::ExpectFrame(frame) | Instruction::SendFrame(frame) => frame.check(),
+            Instruction::ExpectConnections(0) => {
+                Err("it expects no client: expect_no_connection does that".to_owned())
+            }
+            Instruction::ExpectLine(line)
+                if line.strip_suffix(b"\n").unwrap_or(line).contains(&b'\n') =>
+            {
+                Err("it is more than one line: queue an expect_line for each".to_owned())
+            }
+            Instruction::SendInPieces { size: 0, .. } => {
+                Err("pieces of 0 bytes never end: the size is at least 1".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// As one would write it, with the beginning of its data.
 impl fmt::Display for Instruction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,6 +117,7 @@ impl fmt::Display for Instruction {
             Instruction::ExpectLine(line) => write!(f, "expect_line({})", quoted(line)),
             Instruction::ExpectMatch(_) => f.write_str("expect_match"),
             Instruction::ExpectDisconnect => f.write_str("expect_disconnect"),
+            Instruction::ExpectHalfClose => f.write_str("expect_half_close"),
             Instruction::ExpectReset => f.write_str("expect_reset"),
             Instruction::ExpectSilence(duration) => write!(f, "expect_silence({duration:?})"),
             Instruction::SendBytes(data) => write!(f, "send_bytes({})", quoted(data)),

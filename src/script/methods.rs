@@ -61,7 +61,8 @@ macro_rules! instructions {
         }
 
         /// Expects this line next, within the default timeout. It may end with `\n` or `\r\n`; an end
-        /// that the expected line has itself must be the one that comes.
+        /// that the expected line has itself must be the one that comes. A text of several lines fails
+        /// when it is queued.
         #[track_caller]
         pub fn expect_line($($receiver)+, line: impl Into<Vec<u8>>) -> $back {
             let timeout = $this.default_timeout();
@@ -106,7 +107,7 @@ macro_rules! instructions {
         /// and then closes the connection. A reset is a failure.
         ///
         /// A client that has closed its sending side alone looks the same, and may still be sent to:
-        /// queue that before this.
+        /// [`expect_half_close`](Self::expect_half_close) is for that.
         #[track_caller]
         pub fn expect_disconnect($($receiver)+) -> $back {
             let timeout = $this.default_timeout();
@@ -117,6 +118,23 @@ macro_rules! instructions {
         #[track_caller]
         pub fn expect_disconnect_within($($receiver)+, timeout: Duration) -> $back {
             $this.add(Instruction::ExpectDisconnect, timeout)
+        }
+
+        /// Expects the client to close its sending side within the default timeout, with no more data
+        /// before. The connection stays, so that the client can still be sent to.
+        ///
+        /// A client that has closed the connection as a whole looks the same until something is sent
+        /// to it.
+        #[track_caller]
+        pub fn expect_half_close($($receiver)+) -> $back {
+            let timeout = $this.default_timeout();
+            $this.expect_half_close_within(timeout)
+        }
+
+        /// As [`expect_half_close`](Self::expect_half_close), within `timeout`.
+        #[track_caller]
+        pub fn expect_half_close_within($($receiver)+, timeout: Duration) -> $back {
+            $this.add(Instruction::ExpectHalfClose, timeout)
         }
 
         /// Expects the client to reset the connection within the default timeout, with no more data
@@ -176,8 +194,8 @@ macro_rules! instructions {
             $this.add(Instruction::SendFrame(frame.into()), timeout)
         }
 
-        /// Sends bytes in pieces of `size` (at least 1), with a pause of `gap` between them. It has
-        /// the default timeout beside its pauses.
+        /// Sends bytes in pieces of `size`, with a pause of `gap` between them. It has the default
+        /// timeout beside its pauses. Pieces of 0 bytes fail when they are queued.
         #[track_caller]
         pub fn send_in_pieces(
             $($receiver)+,
@@ -198,8 +216,8 @@ macro_rules! instructions {
             gap: Duration,
             timeout: Duration,
         ) -> $back {
-            let (data, size) = (data.into(), size.max(1));
-            let gaps = data.len().div_ceil(size).saturating_sub(1);
+            let data = data.into();
+            let gaps = data.len().div_ceil(size.max(1)).saturating_sub(1);
             let gaps = gap.saturating_mul(u32::try_from(gaps).unwrap_or(u32::MAX));
             let what = Instruction::SendInPieces { data, size, gap };
             $this.add(what, timeout.saturating_add(gaps))
@@ -273,7 +291,7 @@ macro_rules! instructions {
 /// The methods of those that have a whole server's connections.
 macro_rules! connections {
     ([$($receiver:tt)+] $this:ident -> $back:ty) => {
-        /// Expects `count` clients to connect, all within the default timeout. The first is the one
+        /// Expects `count` clients (at least 1) to connect, all within the default timeout. The first is the one
         /// that plain instructions are for, and `connection(0)`; the others are `connection(1)` and so
         /// on.
         ///

@@ -19,7 +19,9 @@ mod text;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::panic::Location;
 #[cfg(unix)]
 use std::path::Path;
@@ -30,6 +32,8 @@ use std::time::Duration;
 pub use self::builder::Script;
 pub use self::error::{ScriptError, ScriptErrors};
 pub use self::factory::ScriptedTcpServers;
+#[cfg(fuzzing)]
+pub(crate) use self::frame::fuzz as fuzz_frames;
 pub use self::frame::{Frame, Framing};
 pub use self::instruction::Match;
 use self::instruction::{Instruction, Step, once};
@@ -322,6 +326,14 @@ impl ScriptedTcpServer<SocketAddr> {
     pub fn port(&self) -> u16 {
         self.inner.port()
     }
+
+    /// Connects a client, as [`TestServer::connect`](crate::TestTcpServer::connect) does.
+    ///
+    /// # Errors
+    /// What connecting gives.
+    pub fn connect(&self) -> io::Result<TcpStream> {
+        self.inner.connect()
+    }
 }
 
 #[cfg(unix)]
@@ -331,9 +343,17 @@ impl ScriptedTcpServer<UnixAddress> {
         self.inner.local_addr()
     }
 
-    /// The socket's path.
+    /// The socket's path, an absolute one; empty for an abstract name.
     pub fn path(&self) -> &Path {
         self.inner.path()
+    }
+
+    /// Connects a client, as the `connect` of other servers on Unix-domain sockets does.
+    ///
+    /// # Errors
+    /// What connecting gives.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        self.inner.connect()
     }
 }
 

@@ -219,7 +219,7 @@ impl Engine {
                      expect_connections of at least {} comes before it",
                     index + 1
                 ),
-                _ => "there is no connection: it comes before expect_connect".to_owned(),
+                _ => "no client is connected yet: queue an expect_connect before this".to_owned(),
             });
         };
         let progress = match queued.step.what {
@@ -326,6 +326,7 @@ impl Engine {
         Ok(Guest {
             conn,
             has_left: false,
+            is_half_closed: false,
             is_shut: false,
             _entry: self.registry.enter(live),
         })

@@ -235,7 +235,11 @@ impl Host<Scripted> {
             {
                 let queued = Arc::clone(queued);
                 let heading = format!("{queued} failed");
-                let text = format!("its closure still runs after {:?}", bound.limit());
+                let text = format!(
+                    "its closure still runs {:?} after it began, and has {:?}",
+                    bound.limit().saturating_add(CLOSURE_GRACE),
+                    bound.limit()
+                );
                 // The thread cannot close them, and clients that wait have to go on.
                 if let Some(registry) = &state.registry {
                     registry.shut_all(Shutdown::Both);
@@ -410,9 +414,7 @@ impl State {
             }
             Life::Finishing | Life::Ended => return Err("the server has ended".to_owned()),
         }
-        if let Instruction::ExpectFrame(frame) | Instruction::SendFrame(frame) = &queued.step.what {
-            frame.check()?;
-        }
+        queued.step.what.check()?;
         if self.unfinished >= MOST_WAITING {
             return Err(format!("{MOST_WAITING} instructions are waiting already"));
         }

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
 
+#[cfg(unix)]
+pub use super::unix::UnixAddress;
 use crate::deadline::prose;
 
 /// The address of a server or of a peer.
@@ -49,7 +51,7 @@ impl Address {
     }
 }
 
-/// `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/x.sock` or `unix:(unnamed)`.
+/// `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/x.sock`, `unix:@abstract` or `unix:(unnamed)`.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -60,9 +62,15 @@ impl fmt::Display for Address {
     }
 }
 
+/// An IPv4 address that is written as an IPv6 one (`::ffff:127.0.0.1`, RFC 4291 section 2.5.5.2), as a
+/// socket of both families shows its clients, becomes the IPv4 address that the client itself has.
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
-        Address::Inet(address)
+        match address.ip().to_canonical() {
+            IpAddr::V4(ip) => Address::Inet(SocketAddr::new(ip.into(), address.port())),
+            // Its scope stays with it.
+            IpAddr::V6(_) => Address::Inet(address),
+        }
     }
 }
 
@@ -72,75 +80,11 @@ impl PartialEq<SocketAddr> for Address {
     }
 }
 
-/// The address of a Unix-domain socket: a path, or unnamed as most clients' ends are.
-#[cfg(unix)]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct UnixAddress(Option<PathBuf>);
-
-#[cfg(unix)]
-impl UnixAddress {
-    /// A path in the system's temporary folder that no other server of any process has, to listen on.
-    ///
-    /// The file appears with the bind and is removed when the server stops.
-    ///
-    /// ```
-    /// use loopback::{TestTcpServer, UnixAddress};
-    ///
-    /// let mut server = TestTcpServer::echo(UnixAddress::temporary())?;
-    /// let client = std::os::unix::net::UnixStream::connect(server.path())?;
-    /// # drop(client);
-    /// server.stop(std::time::Duration::from_secs(1))?;
-    /// assert!(!server.path().exists());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn temporary() -> UnixAddress {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let since_epoch = std::time::SystemTime::UNIX_EPOCH.elapsed();
-        let stamp = since_epoch.map_or(0, |time| time.subsec_nanos());
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("loopback-{}-{stamp:x}-{number}.sock", std::process::id());
-        UnixAddress(Some(std::env::temp_dir().join(name)))
-    }
-
-    /// The path, if it has one.
-    pub fn path(&self) -> Option<&Path> {
-        self.0.as_deref()
-    }
-
-    pub(crate) fn from_std(address: &std::os::unix::net::SocketAddr) -> UnixAddress {
-        UnixAddress(address.as_pathname().map(Path::to_owned))
-    }
-}
-
-#[cfg(unix)]
-impl fmt::Display for UnixAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(path) => write!(f, "unix:{}", path.display()),
-            None => f.write_str("unix:(unnamed)"),
-        }
-    }
-}
-
-#[cfg(unix)]
-impl From<&Path> for UnixAddress {
-    fn from(path: &Path) -> UnixAddress {
-        UnixAddress(Some(path.to_owned()))
-    }
-}
-
-#[cfg(unix)]
-impl From<PathBuf> for UnixAddress {
-    fn from(path: PathBuf) -> UnixAddress {
-        UnixAddress(Some(path))
-    }
-}
-
 /// What a server can be told to listen on.
 ///
 /// Anything std can resolve (`"127.0.0.1:0"`, `("::1", 0)`, a [`SocketAddr`], …) gives an internet
-/// server; on Unix a [`Path`] or a [`UnixAddress`] gives a server on a Unix-domain socket.
+/// server, on the first of the addresses that can be bound: `"localhost:0"` serves one family, which
+/// [`local_addr`](crate::TestServer::local_addr) and the server's `Debug` tell. On Unix a [`Path`] or a [`UnixAddress`] gives a server on a Unix-domain socket.
 /// It cannot be implemented outside this crate.
 #[diagnostic::on_unimplemented(
     message = "a server cannot listen on `{Self}`",
@@ -184,6 +128,7 @@ listen_on_inet!(resolve_text: &str, String, &String);
 listen_on_inet!(
     resolve:
     SocketAddr,
+    &SocketAddr,
     SocketAddrV4,
     SocketAddrV6,
     (&str, u16),
@@ -193,22 +138,70 @@ listen_on_inet!(
     (Ipv6Addr, u16)
 );
 
-/// What a text stands for. Where its port was forgotten, the error says how to write it.
+impl sealed::Sealed for &[SocketAddr] {}
+impl ListenOn for &[SocketAddr] {
+    type Address = SocketAddr;
+
+    fn candidates(&self) -> io::Result<Vec<Address>> {
+        Ok(self.iter().copied().map(Address::from).collect())
+    }
+
+    fn narrow(address: Address) -> Option<SocketAddr> {
+        address.as_inet()
+    }
+}
+
+/// What a text stands for. Where that is no internet address with a port, the error says how to write
+/// what may have been meant.
 fn resolve_text(text: &str) -> io::Result<Vec<Address>> {
-    resolve(&text).map_err(|error| match text.parse::<IpAddr>() {
-        Ok(ip) => {
-            let whole = SocketAddr::new(ip, 0).to_string();
-            let text = format!("{error}; it has no port: {whole:?} takes a free one");
-            prose(error.kind(), text)
-        }
-        Err(_) => error,
+    resolve(&text).map_err(|error| match hint(text) {
+        Some(hint) => prose(error.kind(), format!("{error}; {hint}")),
+        None => error,
     })
+}
+
+fn hint(text: &str) -> Option<String> {
+    let without_port = |whole: &str| format!("it has no port: {whole:?} takes a free one");
+    if text.is_empty() {
+        return Some("\"127.0.0.1:0\" takes a free port".into());
+    }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(ip) = bare.unwrap_or(text).parse::<IpAddr>() {
+        return Some(without_port(&SocketAddr::new(ip, 0).to_string()));
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Some(match path.strip_prefix('@') {
+            Some(name) => format!(
+                "an abstract name is given as `UnixAddress::abstract_name({name:?})` (Linux)"
+            ),
+            None => format!("a Unix-domain socket is given as `Path::new({path:?})`"),
+        });
+    }
+    if text.contains('/') && !text.contains("://") {
+        return Some(format!(
+            "a Unix-domain socket is given as `Path::new({text:?})`"
+        ));
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let authority = rest.split('/').next().unwrap_or_default();
+        return Some(format!(
+            "it is a URL: the address alone, without {:?}, is {authority:?}",
+            format!("{scheme}://")
+        ));
+    }
+    let is_name = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+    };
+    is_name(text).then(|| without_port(&format!("{text}:0")))
 }
 
 /// What a name stands for. Its errors show it as the caller has written it.
 fn resolve(name: &(impl ToSocketAddrs + fmt::Debug)) -> io::Result<Vec<Address>> {
     match name.to_socket_addrs() {
-        Ok(found) => Ok(found.map(Address::Inet).collect()),
+        Ok(found) => Ok(found.map(Address::from).collect()),
         Err(error) => Err(unresolved(name, &error)),
     }
 }
@@ -284,6 +277,55 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_text_that_is_no_address_is_told_how_it_would_be_written() {
+        let hint = |text: &str| {
+            let error = text.candidates().unwrap_err().to_string();
+            let plain = format!("cannot resolve {text:?}: invalid socket address");
+            let rest = error
+                .strip_prefix(&plain)
+                .unwrap_or_else(|| panic!("{error}"));
+            rest.to_owned()
+        };
+        for (text, whole) in [
+            ("localhost", "localhost:0"),
+            ("[::1]", "[::1]:0"),
+            ("127.0.0.1", "127.0.0.1:0"),
+        ] {
+            assert_eq!(
+                hint(text),
+                format!("; it has no port: {whole:?} takes a free one")
+            );
+        }
+        assert_eq!(hint(""), "; \"127.0.0.1:0\" takes a free port");
+        let path = "; a Unix-domain socket is given as `Path::new(\"/tmp/x\")`";
+        assert_eq!(hint("unix:/tmp/x".trim_start_matches("unix:")), path);
+        let error = "unix:/tmp/x".candidates().unwrap_err().to_string();
+        assert!(error.ends_with(path), "{error}");
+        let error = "unix:@x".candidates().unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                "; an abstract name is given as `UnixAddress::abstract_name(\"x\")` (Linux)"
+            ),
+            "{error}"
+        );
+        let error = "http://127.0.0.1:0/".candidates().unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                "; it is a URL: the address alone, without \"http://\", is \"127.0.0.1:0\""
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_form_is_the_ipv4_address() {
+        let mapped: SocketAddr = "[::ffff:127.0.0.1]:80".parse().unwrap();
+        assert_eq!(Address::from(mapped).to_string(), "127.0.0.1:80");
+        let scoped: SocketAddr = "[fe80::1%3]:80".parse().unwrap();
+        assert_eq!(Address::from(scoped), scoped);
+    }
+
     #[cfg(unix)]
     #[test]
     fn unix_addresses_have_paths_and_no_port() {
@@ -294,6 +336,5 @@ mod tests {
             address.to_inet().unwrap_err().to_string(),
             "unix:/run/x.sock is not an IP address and port"
         );
-        assert_ne!(UnixAddress::temporary(), UnixAddress::temporary());
     }
 }

@@ -2,6 +2,7 @@
 //! is the only code that starts server threads.
 
 pub(crate) mod address;
+pub(crate) mod connect;
 pub(crate) mod datagrams;
 pub(crate) mod failure;
 pub(crate) mod host;
@@ -13,6 +14,8 @@ pub(crate) mod record;
 pub(crate) mod registry;
 pub(crate) mod socket;
 pub(crate) mod streams;
+#[cfg(unix)]
+pub(crate) mod unix;
 pub(crate) mod wake;
 pub(crate) mod workers;
 
@@ -139,7 +142,7 @@ impl<P: Protocol> Bound<P, SocketAddr> {
 
 #[cfg(unix)]
 impl<P: Protocol> Bound<P, UnixAddress> {
-    /// The socket's path.
+    /// The socket's path, an absolute one; empty for an abstract name.
     pub fn path(&self) -> &Path {
         path_of(&self.address)
     }
@@ -164,7 +167,7 @@ impl<P: Protocol> TestServer<P, UnixAddress> {
         &self.address
     }
 
-    /// The socket's path.
+    /// The socket's path, an absolute one; empty for an abstract name.
     pub fn path(&self) -> &Path {
         path_of(&self.address)
     }
@@ -172,7 +175,6 @@ impl<P: Protocol> TestServer<P, UnixAddress> {
 
 #[cfg(unix)]
 fn path_of(address: &UnixAddress) -> &Path {
-    // A server's socket is bound to a path; an empty one stands for what cannot be.
     address.path().unwrap_or(Path::new(""))
 }
 

@@ -117,6 +117,28 @@ impl<T> Record<T> {
         }
     }
 
+    /// Takes the first item that is answered and that `is_wanted` accepts, waiting for one at most
+    /// `timeout`; the others stay.
+    pub(crate) fn take_where(
+        &self,
+        mut is_wanted: impl FnMut(&T) -> bool,
+        timeout: Duration,
+    ) -> io::Result<T> {
+        let deadline = Deadline::new(timeout, self.noun);
+        let _waits = self.wait_counted();
+        let mut state = self.lock();
+        loop {
+            if let Some(value) = state.take_first_where(&mut is_wanted) {
+                return Ok(value);
+            }
+            state = self.wait(
+                state,
+                &deadline,
+                "; none of those is the one that is wanted",
+            )?;
+        }
+    }
+
     /// Takes the first `count` items that are answered, waiting for all of them at most `timeout`:
     /// it takes all or, with an error, none. More than the record keeps never come.
     pub(crate) fn take_many(&self, count: usize, timeout: Duration) -> io::Result<Vec<T>> {
@@ -218,7 +240,12 @@ impl Drop for Waits<'_> {
 
 impl<T> State<T> {
     fn take_first(&mut self) -> Option<T> {
-        let at = self.items.iter().position(Item::is_answered)?;
+        self.take_first_where(|_| true)
+    }
+
+    fn take_first_where(&mut self, mut is_wanted: impl FnMut(&T) -> bool) -> Option<T> {
+        let mut items = self.items.iter();
+        let at = items.position(|item| item.is_answered() && is_wanted(&item.value))?;
         let item = self.items.remove(at)?;
         self.bytes -= item.bytes;
         Some(item.value)
@@ -374,6 +401,30 @@ mod tests {
         // What was taken has made room.
         drop(record.list(5, 100));
         assert_eq!(record.all(), [5]);
+    }
+
+    #[test]
+    fn the_one_that_is_wanted_is_taken_and_the_others_stay() {
+        let record = Record::new(limit(10), "a thing");
+        for value in 1..=4 {
+            drop(record.list(value, 0));
+        }
+        let unanswered = record.list(6, 0);
+        let even = |value: &i32| value % 2 == 0;
+        assert_eq!(record.take_where(even, Duration::ZERO).unwrap(), 2);
+        assert_eq!(record.take_where(even, Duration::ZERO).unwrap(), 4);
+        let error = record.take_where(even, Duration::ZERO).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "timed out after 0ns waiting for a thing; 2 came before and were taken, 2 came and can be \
+             taken, 1 came and were not answered yet; none of those is the one that is wanted"
+        );
+        assert_eq!(record.all(), [1, 3, 6]);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| record.take_where(even, Duration::from_secs(60)));
+            drop(unanswered);
+            assert_eq!(waiter.join().unwrap().unwrap(), 6);
+        });
     }
 
     #[test]

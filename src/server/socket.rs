@@ -1,11 +1,11 @@
 //! Sockets of either family behind one face: binding them, accepting on them, reading and writing.
 //!
-//! What is Unix's own about them stands here and in `address.rs`.
+//! What is Unix's own about them stands here and in `unix.rs`.
 
 use std::io::{self, IoSlice, Read};
 #[cfg(unix)]
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 #[cfg(unix)]
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
@@ -15,6 +15,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::address::Address;
 #[cfg(unix)]
 use super::address::UnixAddress;
+#[cfg(unix)]
+use super::unix::SocketFile;
 use crate::deadline::prose;
 
 /// What kind of socket a protocol is served on.
@@ -35,6 +37,8 @@ pub(crate) struct BoundSocket {
     pub(crate) address: Address,
     /// For datagrams on the listener's port, where the protocol has them.
     pub(crate) datagrams: Option<Box<BoundSocket>>,
+    #[cfg(unix)]
+    file: Option<SocketFile>,
     /// Who made it: a copy in a forked process shares the socket and the file, which are not its own.
     process: u32,
 }
@@ -87,7 +91,7 @@ impl BoundSocket {
                 // Replies leave as they are written: a test peer must not wait for Nagle's algorithm.
                 // A client that has gone already makes it fail on some systems, which is no matter.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Address::Inet(peer)))
+                Ok((Stream::Tcp(stream), Address::from(peer)))
             }
             #[cfg(unix)]
             Listening::Unix(listener) => {
@@ -106,7 +110,7 @@ impl BoundSocket {
         match &self.socket {
             Listening::Udp(socket) => {
                 let (length, peer) = socket.recv_from(buffer)?;
-                Ok((length, Address::Inet(peer)))
+                Ok((length, Address::from(peer)))
             }
             #[cfg(unix)]
             Listening::UnixDatagram(socket) => {
@@ -120,16 +124,28 @@ impl BoundSocket {
     /// Sends a datagram.
     pub(crate) fn send_to(&self, data: &[u8], peer: &Address) -> io::Result<usize> {
         match (&self.socket, peer) {
-            (Listening::Udp(socket), Address::Inet(peer)) => socket.send_to(data, peer),
+            (Listening::Udp(socket), Address::Inet(peer)) => {
+                socket.send_to(data, self.in_own_family(*peer))
+            }
             #[cfg(unix)]
-            (Listening::UnixDatagram(socket), Address::Unix(peer)) => match peer.path() {
-                Some(path) => socket.send_to(data, path),
-                None => Err(io::Error::new(
+            (Listening::UnixDatagram(socket), Address::Unix(peer)) => match peer.to_std() {
+                Ok(peer) => socket.send_to_addr(data, &peer),
+                Err(_) => Err(io::Error::new(
                     io::ErrorKind::NotConnected,
                     "the sender's socket is unnamed, so no reply can reach it",
                 )),
             },
             _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// A peer as this socket's family writes it.
+    fn in_own_family(&self, peer: SocketAddr) -> SocketAddr {
+        match (&self.address, peer) {
+            (Address::Inet(SocketAddr::V6(_)), SocketAddr::V4(peer)) => {
+                SocketAddr::new(peer.ip().to_ipv6_mapped().into(), peer.port())
+            }
+            _ => peer,
         }
     }
 
@@ -198,6 +214,8 @@ impl BoundSocket {
 impl Drop for BoundSocket {
     fn drop(&mut self) {
         if self.process != std::process::id() {
+            #[cfg(unix)]
+            std::mem::forget(self.file.take());
             return;
         }
         // A program that another thread is just starting holds a copy of the socket until it runs.
@@ -207,12 +225,6 @@ impl Drop for BoundSocket {
             #[cfg(unix)]
             Listening::Unix(listener) => drop(SockRef::from(listener).shutdown(Shutdown::Both)),
             _ => {}
-        }
-        #[cfg(unix)]
-        if let Some(path) = self.address.as_path()
-            && let Err(error) = std::fs::remove_file(path)
-        {
-            log::debug!(target: "loopback", "cannot remove {}: {error}", path.display());
         }
     }
 }
@@ -279,31 +291,35 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
             };
             Ok(BoundSocket {
                 socket,
-                address: Address::Inet(address),
+                address: Address::from(address),
                 datagrams: None,
+                #[cfg(unix)]
+                file: None,
                 process: std::process::id(),
             })
         }
         #[cfg(unix)]
         Address::Unix(unix) => {
-            let path = unix.path().ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidInput, "the address has no path")
-            })?;
+            let unix = unix.to_listen_on()?;
             let socket = match kind {
-                SocketKind::Datagram => Listening::UnixDatagram(UnixDatagram::bind(path)?),
+                SocketKind::Datagram => {
+                    Listening::UnixDatagram(UnixDatagram::bind_addr(&unix.to_std()?)?)
+                }
                 _ => {
                     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                    socket.bind(&socket2::SockAddr::unix(path)?)?;
+                    socket.bind(&unix.to_socket2()?)?;
                     socket.listen(i32::MAX)?;
                     let listener = UnixListener::from(socket);
                     listener.set_nonblocking(true)?;
                     Listening::Unix(listener)
                 }
             };
+            let file = SocketFile::of(&unix);
             Ok(BoundSocket {
                 socket,
-                address: candidate.clone(),
+                address: Address::Unix(unix),
                 datagrams: None,
+                file,
                 process: std::process::id(),
             })
         }
@@ -438,6 +454,15 @@ impl Stream {
         either!(self, stream => SockRef::from(stream).set_linger(Some(Duration::ZERO)))
     }
 
+    /// Sends the acknowledgement that the system holds back, where it lets itself be told.
+    pub(crate) fn acknowledge(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Stream::Tcp(stream) = self {
+            // It is for speed alone, so that nothing is lost where it fails.
+            let _ = SockRef::from(stream).set_tcp_quickack(true);
+        }
+    }
+
     /// Takes the error that waits on the socket, which reading an end does not give.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         either!(self, stream => stream.take_error())
@@ -445,7 +470,7 @@ impl Stream {
 
     pub(crate) fn local_address(&self) -> io::Result<Address> {
         match self {
-            Stream::Tcp(stream) => stream.local_addr().map(Address::Inet),
+            Stream::Tcp(stream) => stream.local_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => {
                 let address = stream.local_addr()?;

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use super::address::Address;
 #[cfg(unix)]
 use super::address::UnixAddress;
+use super::connect::reachable;
 use super::socket::SocketKind;
 
 /// What a protocol is served on, and how its thread waits.
@@ -125,10 +126,7 @@ impl Kind for Datagrams {
         let sent = match &waker.socket {
             WakeSocket::Udp(socket, to) => socket.send_to(&waker.word, to),
             #[cfg(unix)]
-            WakeSocket::Unix(socket, to) => {
-                let path = to.path().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                socket.send_to(&waker.word, path)
-            }
+            WakeSocket::Unix(socket, to) => socket.send_to_addr(&waker.word, &to.to_std()?),
         };
         sent.map(drop)
     }
@@ -136,13 +134,9 @@ impl Kind for Datagrams {
 
 /// Where to send the word from, and where to: one cannot send to all addresses.
 fn wake_addresses(server: SocketAddr) -> (SocketAddr, SocketAddr) {
-    let (any, own): (IpAddr, IpAddr) = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let mut to = server;
-    if to.ip().is_unspecified() {
-        to.set_ip(own);
-    }
-    (SocketAddr::new(any, 0), to)
+    (SocketAddr::new(any, 0), reachable(server))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use super::mail::{Attachment, Mail};
-use crate::proto::smtp::{Incoming, Recipient, Reply, Sender};
+use crate::proto::smtp::{Incoming, Login, Recipient, Reply, Sender};
 use crate::server::address::Address;
 
 /// What a message without anything in it is taken to occupy: many small ones fill a record too.
@@ -14,12 +14,19 @@ const OWN_SIZE: usize = 256;
 pub struct Message {
     peer: Address,
     hello: Arc<str>,
-    auth_user: Option<Arc<str>>,
+    login: Option<Arc<Login>>,
     sender: Sender,
     recipients: Vec<Recipient>,
     raw: Vec<u8>,
-    reply: OnceLock<Reply>,
+    replies: OnceLock<Replies>,
     mail: OnceLock<Box<Mail>>,
+}
+
+/// What was answered.
+struct Replies {
+    handler: Reply,
+    /// One for each recipient, with LMTP.
+    deliveries: Vec<Reply>,
 }
 
 impl Message {
@@ -27,17 +34,20 @@ impl Message {
         Message {
             peer,
             hello: incoming.hello,
-            auth_user: incoming.identity,
+            login: incoming.login,
             sender: incoming.sender,
             recipients: incoming.recipients,
             raw: incoming.body,
-            reply: OnceLock::new(),
+            replies: OnceLock::new(),
             mail: OnceLock::new(),
         }
     }
 
-    pub(crate) fn set_reply(&self, reply: Reply) {
-        let _ = self.reply.set(reply);
+    pub(crate) fn set_replies(&self, handler: Reply, deliveries: Vec<Reply>) {
+        let _ = self.replies.set(Replies {
+            handler,
+            deliveries,
+        });
     }
 
     /// About how many octets of memory it takes, for the record's limit.
@@ -59,7 +69,12 @@ impl Message {
 
     /// Who the client has logged in as.
     pub fn auth_user(&self) -> Option<&str> {
-        self.auth_user.as_deref()
+        self.login.as_deref().map(Login::user)
+    }
+
+    /// How the client has logged in, with the password where it sent one.
+    pub fn login(&self) -> Option<&Login> {
+        self.login.as_deref()
     }
 
     /// The envelope's sender; empty for `<>`.
@@ -89,7 +104,19 @@ impl Message {
 
     /// What the handler answered; `None` while it runs.
     pub fn reply(&self) -> Option<&Reply> {
-        self.reply.get()
+        Some(&self.replies.get()?.handler)
+    }
+
+    /// What the client was told: one reply, or with LMTP one for each of [`to`](Message::to); none while
+    /// the handler runs.
+    pub fn replies(&self) -> &[Reply] {
+        match self.replies.get() {
+            None => &[],
+            Some(replies) if replies.deliveries.is_empty() => {
+                std::slice::from_ref(&replies.handler)
+            }
+            Some(replies) => &replies.deliveries,
+        }
     }
 
     /// The decoded content. It is read at the first call, so messages nobody looks into cost nothing.
@@ -130,7 +157,7 @@ impl fmt::Debug for Message {
         f.debug_struct("Message")
             .field("peer", &format_args!("{}", self.peer))
             .field("helo", &self.hello)
-            .field("auth_user", &self.auth_user)
+            .field("auth_user", &self.auth_user())
             .field("sender", &self.sender)
             .field("recipients", &self.recipients)
             .field("octets", &self.raw.len())

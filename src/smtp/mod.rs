@@ -14,12 +14,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::mail::{Attachment, Mail};
+pub use self::mail::{Attachment, Disposition, Mail, Part};
 pub use self::message::Message;
 pub use self::options::{Envelope, Stage};
 pub use self::reply::IntoReply;
 pub use self::service::Smtp;
 use crate::deadline::prose;
+pub use crate::proto::mail::Mailbox;
 pub use crate::proto::smtp::{
     BodyType, Decision, Extension, Login, Mechanism, Notify, Recipient, Reply, Ret, Sender,
 };
@@ -118,6 +119,33 @@ impl<A> TestServer<Smtp, A> {
         self.host
             .record
             .take_many(count, timeout)
+            .map_err(|error| self.with_transcripts(&error))
+    }
+
+    /// Takes the oldest message that `is_wanted` accepts, waiting for one at most `timeout`; the others stay
+    /// for other tests that share the server.
+    ///
+    /// ```
+    /// # use loopback::TestSmtpServer;
+    /// # let server = TestSmtpServer::sink("127.0.0.1:0")?;
+    /// let timeout = std::time::Duration::from_millis(1);
+    /// let mine = server.take_message_where(|message| message.to().contains(&"me@example.com"), timeout);
+    /// assert!(mine.is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// `is_wanted` is called while the record is locked, so it must not ask the server for anything.
+    ///
+    /// # Errors
+    /// As [`take_message`](TestServer::take_message).
+    pub fn take_message_where(
+        &self,
+        mut is_wanted: impl FnMut(&Message) -> bool,
+        timeout: Duration,
+    ) -> io::Result<Arc<Message>> {
+        self.host
+            .record
+            .take_where(|message| is_wanted(message), timeout)
             .map_err(|error| self.with_transcripts(&error))
     }
 

@@ -33,6 +33,8 @@ pub enum Stage {
     Data,
     /// The whole message; what the handler answers.
     Message,
+    /// With [`lmtp`](Builder::lmtp), the reply to the message for one of its recipients.
+    Delivery,
 }
 
 /// The envelope that a message is about to come for.
@@ -73,6 +75,7 @@ impl<'a> Envelope<'a> {
 }
 
 type Hook<T> = Option<Arc<dyn Fn(&T) -> Decision + Send + Sync>>;
+type DeliveryHook = Option<Arc<dyn Fn(&Message, &Recipient) -> Decision + Send + Sync>>;
 type DataHook = Option<Arc<dyn Fn(&Envelope<'_>) -> Decision + Send + Sync>>;
 
 /// The SMTP server's own options.
@@ -89,6 +92,7 @@ pub struct SmtpOptions {
     pub(crate) on_rcpt: Hook<Recipient>,
     pub(crate) on_auth: Hook<Login>,
     pub(crate) on_data: DataHook,
+    pub(crate) on_delivery: DeliveryHook,
 }
 
 impl Default for SmtpOptions {
@@ -106,6 +110,7 @@ impl Default for SmtpOptions {
             on_rcpt: None,
             on_auth: None,
             on_data: None,
+            on_delivery: None,
         }
     }
 }
@@ -220,6 +225,42 @@ impl Builder<Smtp> {
         self
     }
 
+    /// Speaks LMTP (RFC 2033): LHLO in the place of EHLO and HELO, and after a message one reply for each
+    /// recipient that was accepted, in their order. What the handler answers is said for each, unless
+    /// [`on_delivery`](Builder::on_delivery) has something else for one.
+    ///
+    /// ```
+    /// use loopback::{TestSmtpServer, smtp::Reply};
+    ///
+    /// let server = TestSmtpServer::builder()
+    ///     .lmtp()
+    ///     .on_delivery(|_, recipient| match recipient.address() {
+    ///         "full@example.com" => Some(Reply::new(452, "4.2.2 mailbox full")),
+    ///         _ => None,
+    ///     })
+    ///     .sink("127.0.0.1:0")?;
+    /// # drop(server);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn lmtp(mut self) -> Self {
+        self.options.config.lmtp = true;
+        self
+    }
+
+    /// Decides, with [`lmtp`](Builder::lmtp), what is said of a message for each recipient, when the
+    /// handler has answered it: accepted, it is what the handler said; refused, `550`. It is not asked
+    /// where the handler's reply ends the connection.
+    pub fn on_delivery<F, R>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Message, &Recipient) -> R + Send + Sync + 'static,
+        R: Into<Decision>,
+    {
+        self.options.on_delivery = Some(Arc::new(move |message: &Message, to: &Recipient| {
+            hook(message, to).into()
+        }));
+        self
+    }
+
     /// Offers AUTH, and accepts this user with this password. More calls add more users.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.options
@@ -305,8 +346,9 @@ impl Builder<Smtp> {
     }
 
     /// Accepts what many servers accept and RFC 5321 does not: spaces after the colon of `MAIL FROM:`
-    /// and `RCPT TO:`, addresses without angle brackets or without a domain, and text lines of any
-    /// length. Unless told, what a client does wrong is refused, for that is what a test is after.
+    /// and `RCPT TO:`, addresses without angle brackets or without a domain, text lines of any
+    /// length, several spaces after a command's word, and EHLO and HELO with several words (`EHLO PhpStorm
+    /// 9.0.3`) or none. Unless told, what a client does wrong is refused, for that is what a test is after.
     pub fn lenient(mut self) -> Self {
         self.options.config.lenient = true;
         self.max_text_line(usize::MAX)

@@ -28,6 +28,10 @@ const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGERED: usize = 1024 * 1024;
 /// Reads grow up to this for clients that fill them.
 const LARGEST_READ: usize = 128 * 1024;
+/// How long a write waits before it looks whether the server stops, and how many such waits in a row a
+/// client that does not read gets after that.
+const WRITE_SLICE: Duration = Duration::from_millis(50);
+const MOST_VAIN_WRITES: u32 = 5;
 /// A read as large as this fills the buffer that a connection has at first.
 const FULL_READ: usize = 8 * 1024;
 
@@ -109,7 +113,9 @@ impl Smtp {
 
     fn check(&self, login: &Login) -> Decision {
         let mut known = self.options.credentials.iter();
-        if known.any(|(user, password)| login.user() == user && login.proves(password)) {
+        if known
+            .any(|(user, password)| login.user_bytes() == user.as_bytes() && login.proves(password))
+        {
             return Decision::Accept;
         }
         match &self.options.on_auth {
@@ -162,7 +168,7 @@ impl Serve for Smtp {
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
-            log::debug!(target: Smtp::TARGET, "{} has gone: {error}", session.live.peer);
+            talk.gone(&error, session);
         }
         Next::Close
     }
@@ -184,7 +190,7 @@ impl Serve for Smtp {
             is_clogged: false,
         };
         let turn = visit.turn(drain).unwrap_or_else(|error| {
-            log::debug!(target: Smtp::TARGET, "{} has gone: {error}", session.live.peer);
+            talk.gone(&error, session);
             Turn::Close
         });
         conn.keep(talk);
@@ -217,6 +223,17 @@ struct Talk {
 }
 
 impl Talk {
+    /// Ends the transcript of a client that went without QUIT.
+    fn gone(&mut self, error: &io::Error, session: &Session<'_, Smtp>) {
+        log::debug!(target: Smtp::TARGET, "{} has gone: {error}", session.live.peer);
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.machine.gone(&"closed the connection"),
+            _ => self.machine.gone(error),
+        }
+        self.transcript.add(self.machine.log());
+        self.machine.log().clear();
+    }
+
     fn is_overdue(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline.expired())
     }
@@ -241,6 +258,8 @@ const MOST_FLUSHES: u32 = 32;
 impl Visit<'_> {
     /// Talks until one side ends it.
     fn talk(&mut self) -> io::Result<Ending> {
+        let limit = self.write_slice();
+        self.conn.set_write_timeout(Some(limit))?;
         if let Some(incoming) = self.talk.arrived.take() {
             self.message(*incoming);
         }
@@ -261,6 +280,12 @@ impl Visit<'_> {
         }
     }
 
+    /// How long a single write waits, so that a stop is noticed.
+    fn write_slice(&self) -> Duration {
+        let limit = self.session.host.options.limits.write_timeout;
+        limit.map_or(WRITE_SLICE, |limit| limit.min(WRITE_SLICE))
+    }
+
     /// Talks for as long as nothing has to be waited for.
     fn turn(&mut self, drain: bool) -> io::Result<Turn> {
         // A new client has sent nothing yet, and would not before the greeting.
@@ -270,7 +295,7 @@ impl Visit<'_> {
             match self.advance() {
                 Event::Ask if self.asks_the_test() => return Ok(Turn::Work),
                 Event::Ask => self.decide(),
-                Event::Message(incoming) if matches!(self.smtp.handler, Handler::Run(_)) => {
+                Event::Message(incoming) if self.asks_the_test_about_messages() => {
                     self.talk.arrived = Some(incoming);
                     return Ok(Turn::Work);
                 }
@@ -286,6 +311,7 @@ impl Visit<'_> {
                         break;
                     }
                     if all_read || !self.read_now()? {
+                        self.acknowledge();
                         self.start_waiting();
                         return Ok(Turn::Wait);
                     }
@@ -331,19 +357,17 @@ impl Visit<'_> {
         }
     }
 
+    fn asks_the_test_about_messages(&self) -> bool {
+        matches!(self.smtp.handler, Handler::Run(_)) || self.smtp.options.on_delivery.is_some()
+    }
+
     fn decide(&mut self) {
         let Some(question) = self.talk.machine.question() else {
             return;
         };
         let decision = match self.smtp.set_reply(stage(question)) {
             Some(reply) => Decision::Answer(reply),
-            None => self
-                .session
-                .run(|| self.ask(question))
-                .unwrap_or_else(|error| {
-                    self.session.fail(error);
-                    Decision::Answer(handler_failed())
-                }),
+            None => self.asked(|| self.ask(question)),
         };
         self.talk.machine.decide(decision);
     }
@@ -379,14 +403,57 @@ impl Visit<'_> {
             Some(reply) => reply,
             None => self.handle(&message),
         };
-        self.talk.machine.answer(&reply);
-        message.set_reply(reply);
+        let deliveries = self.deliveries(&message, &reply);
+        match &deliveries[..] {
+            [] => self.talk.machine.answer(&reply),
+            each => each
+                .iter()
+                .for_each(|reply| self.talk.machine.answer(reply)),
+        }
+        message.set_replies(reply, deliveries);
         // The client has its reply before a waiting test wakes. One that has gone does not hear it,
         // and the next read finds that out; the message has come all the same.
         if let Err(error) = self.flush() {
             log::debug!(target: Smtp::TARGET, "{} did not read: {error}", self.conn.peer());
         }
         drop(unanswered);
+    }
+
+    /// The reply for each recipient, in LMTP, up to one that ends the connection.
+    fn deliveries(&self, message: &Message, reply: &Reply) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        if !self.smtp.config.lmtp || reply.ending().is_some() {
+            return replies;
+        }
+        for recipient in message.recipients() {
+            let decision = match (
+                self.smtp.set_reply(Stage::Delivery),
+                &self.smtp.options.on_delivery,
+            ) {
+                (Some(reply), _) => Decision::Answer(reply),
+                (None, Some(hook)) => self.asked(|| hook(message, recipient)),
+                (None, None) => Decision::Accept,
+            };
+            let reply = match decision {
+                Decision::Accept => reply.clone(),
+                Decision::Refuse => Reply::new(550, "not delivered").enhanced(2, 0),
+                Decision::Answer(reply) => reply,
+            };
+            let ends = reply.ending().is_some();
+            replies.push(reply);
+            if ends {
+                break;
+            }
+        }
+        replies
+    }
+
+    /// What a hook decides; one that panics is kept as a failure.
+    fn asked(&self, hook: impl FnOnce() -> Decision) -> Decision {
+        self.session.run(hook).unwrap_or_else(|error| {
+            self.session.fail(error);
+            Decision::Answer(handler_failed())
+        })
     }
 
     fn handle(&self, message: &Message) -> Reply {
@@ -417,9 +484,7 @@ impl Visit<'_> {
         // The client may take its time for its next command from here.
         self.talk.deadline = None;
         if self.waits {
-            let written = self.conn.write_all(output);
-            output.clear();
-            return written;
+            return self.write_all();
         }
         while !output.is_empty() {
             match self.conn.write(output) {
@@ -434,8 +499,46 @@ impl Visit<'_> {
         Ok(())
     }
 
+    /// Writes all that has gathered, within the write timeout as a whole. Once the server stops, a client
+    /// that reads none of it is not waited for any longer: it may never.
+    fn write_all(&mut self) -> io::Result<()> {
+        let limit = self.session.host.options.limits.write_timeout;
+        let deadline = Deadline::new(limit.unwrap_or(Duration::MAX), "the client to read");
+        let mut output = std::mem::take(self.talk.machine.output());
+        let (mut sent, mut vain) = (0, 0);
+        while sent < output.len() {
+            match self.conn.write(&output[sent..]) {
+                Ok(count) => {
+                    sent += count;
+                    vain = 0;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    vain += u32::from(self.session.stopping());
+                    if vain >= MOST_VAIN_WRITES || deadline.expired() {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        output.clear();
+        *self.talk.machine.output() = output;
+        Ok(())
+    }
+
+    /// Has the system acknowledge at once what has come of something longer. It would wait with that for
+    /// our answer, which cannot come yet, while the client's system waits for the acknowledgement before it
+    /// sends the rest (RFC 1122 section 4.2.3.2 meets RFC 896).
+    fn acknowledge(&self) {
+        if self.talk.machine.is_midway() {
+            self.conn.stream().acknowledge();
+        }
+    }
+
     /// Reads more; at the end of the stream, and when the client takes too long, ends the session.
     fn fill(&mut self) -> io::Result<()> {
+        self.acknowledge();
         let deadline = self.start_waiting();
         match self.conn.fill(&deadline) {
             Ok(0) => return self.ended(),

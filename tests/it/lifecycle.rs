@@ -417,14 +417,20 @@ fn a_server_that_waits_uses_no_processor() {
     let tcp = TestTcpServer::sink("127.0.0.1:0").unwrap();
     let udp = TestUdpServer::sink("127.0.0.1:0").unwrap();
     let (tcp, udp) = (format!("tcp:{}", tcp.port()), format!("udp:{}", udp.port()));
-    let ticks = |name: &str| -> u64 {
+    let stat = |name: &str| {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        let stats = tasks
-            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
-        let stat = stats
-            .into_iter()
-            .find(|stat| stat.contains(&format!("({name})")));
-        let fields = stat.unwrap();
+        let mut stats =
+            tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        stats.find(|stat| stat.contains(&format!("({name})")))
+    };
+    let ticks = |name: &str| -> u64 {
+        let mut found = None;
+        // The system's list leaves some out while others end.
+        eventually("it is listed", || {
+            found = stat(name);
+            found.is_some()
+        });
+        let fields = found.unwrap();
         let fields: Vec<_> = fields
             .rsplit(')')
             .next()

@@ -1,7 +1,7 @@
 //! What a handler can do with its `Connection`.
 
 use std::io::{BufRead, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -438,7 +438,7 @@ fn a_connection_knows_both_ends() {
         write!(conn, "{local}")
     })
     .unwrap();
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], server.port()));
+    let address = SocketAddr::from(([127, 0, 0, 1], server.port()));
     assert_eq!(exchange(address, b""), address.to_string().into_bytes());
     server.stop(LONG).unwrap();
 }
@@ -557,4 +557,62 @@ fn ready_made_servers_shrug_resets_off() {
     drop(client);
     echo.take_connection(LONG).unwrap();
     echo.stop(LONG).unwrap();
+}
+
+/// A listener of both families shows IPv4 clients as they see themselves.
+#[test]
+fn an_ipv4_client_of_an_ipv6_server_has_its_own_address() {
+    let failing = |_| Err::<(), _>("for the failure's peer");
+    let mut server = TestTcpServer::start("[::]:0", failing).unwrap();
+    let client = connect(SocketAddr::from(([127, 0, 0, 1], server.port())));
+    let record = server.take_connection(LONG).unwrap();
+    assert_eq!(*record.peer(), client.local_addr().unwrap());
+    assert_eq!(*record.local(), client.peer_addr().unwrap());
+    let error = server.stop(LONG).unwrap_err();
+    let peer = error.failures()[0].peer().unwrap();
+    assert_eq!(*peer, client.local_addr().unwrap());
+    let mapped = TestTcpServer::echo("[::ffff:127.0.0.1]:0").unwrap();
+    assert_eq!(mapped.local_addr().ip().to_string(), "127.0.0.1");
+}
+
+#[test]
+fn a_client_can_be_had_from_the_server() {
+    for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"] {
+        // The server's impatience is not the client's.
+        let builder = TestTcpServer::builder().read_timeout(Duration::from_millis(1));
+        let mut server = builder.fixed(address, "hello").unwrap();
+        let mut client = server.connect().unwrap();
+        assert_eq!(client.read_timeout().unwrap(), Some(LONG));
+        assert_eq!(client.write_timeout().unwrap(), Some(LONG));
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "hello");
+        drop(client);
+        server.stop(LONG).unwrap();
+        let error = server.connect().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let due = format!(
+            "cannot connect to the tcp server on {}: ",
+            server.local_addr()
+        );
+        assert!(error.to_string().starts_with(&due), "{error}");
+        assert!(error.to_string().ends_with("; it is stopped"), "{error}");
+    }
+}
+
+#[test]
+fn addresses_can_be_given_as_std_has_them() {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let _ = TestTcpServer::echo(any).unwrap();
+    let _ = TestTcpServer::echo(&any).unwrap();
+    let _ = TestTcpServer::echo(&[any][..]).unwrap();
+    let _ = TestTcpServer::echo((any.ip(), 0)).unwrap();
+    let _ = TestTcpServer::echo((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let _ = TestTcpServer::echo(("127.0.0.1", 0)).unwrap();
+    let _ = TestTcpServer::echo(String::from("127.0.0.1:0")).unwrap();
+    let _ = TestTcpServer::echo(&String::from("127.0.0.1:0")).unwrap();
+    // The first that can be bound: the other is taken.
+    let taken = TestTcpServer::echo(any).unwrap();
+    let server = TestTcpServer::echo(&[taken.local_addr(), any][..]).unwrap();
+    assert_ne!(server.port(), taken.port());
 }

@@ -243,3 +243,29 @@ fn restart_serves_on_the_same_address() {
     }
     server.stop(Duration::from_secs(10)).unwrap();
 }
+
+/// A socket of both families shows IPv4 clients as they see themselves, and answers them.
+#[test]
+fn an_ipv4_client_of_an_ipv6_server_has_its_own_address() {
+    let server = TestUdpServer::echo("[::]:0").unwrap();
+    let client = client();
+    client
+        .send_to(b"hello", ("127.0.0.1", server.port()))
+        .unwrap();
+    assert_eq!(receive(&client), b"hello");
+    let datagram = server.take_datagram(LONG).unwrap();
+    assert_eq!(*datagram.peer(), client.local_addr().unwrap());
+}
+
+#[test]
+fn a_client_can_be_had_from_the_server() {
+    for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"] {
+        let server = TestUdpServer::echo(address).unwrap();
+        let client = server.connect().unwrap();
+        assert_eq!(client.read_timeout().unwrap(), Some(LONG));
+        assert_eq!(client.write_timeout().unwrap(), Some(LONG));
+        client.send(b"ping").unwrap();
+        let mut answer = [0; 16];
+        assert_eq!(client.recv(&mut answer).unwrap(), 4, "{address}");
+    }
+}

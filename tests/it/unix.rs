@@ -99,3 +99,151 @@ fn code_for_addresses_of_any_kind_can_tell_them() {
     let port = inet.port();
     assert_eq!(told(inet), format!("127.0.0.1:{port}"));
 }
+
+/// A server's file is its own only as long as nothing else has been put at its path.
+#[test]
+fn what_was_put_at_the_path_since_stays() {
+    let mut server = TestTcpServer::echo(UnixAddress::temporary()).unwrap();
+    let path = server.path().to_owned();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "precious").unwrap();
+    server.stop(LONG).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    std::fs::remove_file(&path).unwrap();
+    // Another program's socket is nothing of ours either.
+    server.restart().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let other = UnixDatagram::bind(&path).unwrap();
+    server.stop(LONG).unwrap();
+    assert!(path.exists());
+    drop(other);
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// In a process of its own, for the current folder is the whole process's.
+#[test]
+fn a_relative_path_is_that_of_the_bind() {
+    let folder = UnixAddress::temporary();
+    let folder = folder.path().unwrap();
+    for name in ["first", "second"] {
+        std::fs::create_dir_all(folder.join(name)).unwrap();
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "unix::fixture_changes_folder", "--ignored"])
+        .current_dir(folder.join("first"))
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "a fixture, run by the test above"]
+fn fixture_changes_folder() {
+    let first = std::env::current_dir().unwrap();
+    let second = first.with_file_name("second");
+    std::fs::write(second.join("x.sock"), "precious").unwrap();
+    let mut server = TestTcpServer::echo(Path::new("x.sock")).unwrap();
+    assert_eq!(server.path(), first.join("x.sock"));
+    std::env::set_current_dir(&second).unwrap();
+    server.connect().unwrap();
+    server.restart().unwrap();
+    server.connect().unwrap();
+    server.stop(LONG).unwrap();
+    assert!(!first.join("x.sock").exists());
+    let kept = std::fs::read_to_string(second.join("x.sock")).unwrap();
+    assert_eq!(kept, "precious");
+}
+
+#[test]
+fn a_path_that_cannot_be_bound_is_told_why() {
+    let refused = |path: &str| {
+        let error = TestTcpServer::sink(Path::new(path)).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        error.to_string()
+    };
+    assert_eq!(
+        refused(""),
+        "cannot bind unix:\"\": the path is empty: UnixAddress::temporary() makes one"
+    );
+    assert_eq!(
+        refused("/tmp/a\0b"),
+        "cannot bind unix:\"/tmp/a\\0b\": the path has a NUL byte, at 6"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn abstract_names_are_served_and_answered() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    let name = |which: &str| format!("loopback-it-{}-{which}", std::process::id());
+    let client = SocketAddr::from_abstract_name(name("client")).unwrap();
+
+    let at = UnixAddress::abstract_name(name("datagrams"));
+    let mut server = TestUdpServer::echo(at.clone()).unwrap();
+    assert_eq!(
+        server.local_addr().to_string(),
+        format!("unix:@{}", name("datagrams"))
+    );
+    for _ in 0..2 {
+        let socket = UnixDatagram::bind_addr(&client).unwrap();
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        socket
+            .send_to_addr(b"hello", &at.to_std().unwrap())
+            .unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(socket.recv(&mut buffer).unwrap(), 5);
+        let peer = server.take_datagram(LONG).unwrap().peer().to_string();
+        assert_eq!(peer, format!("unix:@{}", name("client")));
+        server.restart().unwrap();
+    }
+    server.stop(LONG).unwrap();
+
+    let at = UnixAddress::abstract_name(name("streams"));
+    let server = TestTcpServer::fixed(at, "hi").unwrap();
+    assert_eq!(server.path(), Path::new(""));
+    // Bound by socket2, for std's streams cannot have a name of their own.
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    let own = UnixAddress::abstract_name(name("client"));
+    let as_path = |name: &str| socket2::SockAddr::unix(format!("\0{name}")).unwrap();
+    socket.bind(&as_path(&name("client"))).unwrap();
+    socket.connect(&as_path(&name("streams"))).unwrap();
+    let mut stream = UnixStream::from(socket);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "hi");
+    drop(stream);
+    let record = server.take_connection(LONG).unwrap();
+    assert_eq!(record.peer().to_string(), own.to_string());
+}
+
+#[test]
+fn a_client_can_be_had_from_the_server() {
+    let mut server = TestTcpServer::echo(UnixAddress::temporary()).unwrap();
+    let mut client = server.connect().unwrap();
+    client.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
+    assert_eq!(client.read_timeout().unwrap(), Some(LONG));
+    assert_eq!(client.write_timeout().unwrap(), Some(LONG));
+    drop(client);
+    server.stop(LONG).unwrap();
+    let error = server.connect().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    assert!(error.to_string().ends_with("; it is stopped"), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_datagram_client_from_the_server_is_answered() {
+    let server = TestUdpServer::echo(UnixAddress::temporary()).unwrap();
+    let client = server.connect().unwrap();
+    assert_eq!(client.read_timeout().unwrap(), Some(LONG));
+    client.send(b"hello").unwrap();
+    let mut answer = [0; 16];
+    assert_eq!(client.recv(&mut answer).unwrap(), 5);
+}

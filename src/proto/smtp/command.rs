@@ -10,6 +10,8 @@ pub(crate) const MAX_AUTH_LINE: usize = 12288 + 2;
 pub(crate) enum Verb {
     Ehlo,
     Helo,
+    /// LMTP's EHLO (RFC 2033 section 4.1).
+    Lhlo,
     Mail,
     Rcpt,
     Data,
@@ -26,13 +28,14 @@ pub(crate) enum Verb {
     Unknown,
 }
 
-const VERBS: [(&str, Verb); 20] = [
+const VERBS: [(&str, Verb); 21] = [
     ("MAIL", Verb::Mail),
     ("RCPT", Verb::Rcpt),
     ("DATA", Verb::Data),
     ("BDAT", Verb::Bdat),
     ("EHLO", Verb::Ehlo),
     ("HELO", Verb::Helo),
+    ("LHLO", Verb::Lhlo),
     ("RSET", Verb::Rset),
     ("NOOP", Verb::Noop),
     ("VRFY", Verb::Vrfy),
@@ -101,24 +104,80 @@ pub(crate) fn after_word<'a>(argument: &'a str, word: &str) -> Option<&'a str> {
     start.eq_ignore_ascii_case(word).then_some(rest)
 }
 
-/// The size of BDAT's chunk, and whether it is the last (RFC 3030 section 2).
-pub(crate) fn chunk(argument: &str) -> Option<(u64, bool)> {
-    let (size, last) = match argument.split_once(' ') {
-        Some((size, word)) if word.eq_ignore_ascii_case("LAST") => (size, true),
-        Some(_) => return None,
-        None => (argument, false),
+/// What a BDAT says of its chunk (RFC 3030 section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chunk {
+    /// So many octets, and whether they are the last.
+    Good { size: u64, last: bool },
+    /// Not as it has to be written, but so many octets are meant.
+    Countable { size: u64, last: bool },
+    /// Nobody can tell where the chunk ends.
+    Uncountable,
+}
+
+/// A chunk larger than this would never end: RFC 1870 has sizes of up to 20 digits.
+const MOST_DIGITS: usize = 18;
+
+/// Whether `line` is a BDAT, however its argument is written: octets follow it that are no commands.
+pub(crate) fn is_chunk_command(line: &[u8]) -> bool {
+    let Some((verb, rest)) = line.split_at_checked(4) else {
+        return false;
     };
-    let digits = !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit());
-    Some((size.parse().ok().filter(|_| digits)?, last))
+    let ends = rest
+        .first()
+        .is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    ends && verb.eq_ignore_ascii_case(b"BDAT")
+}
+
+/// Whether `line` may hold what AUTH brings, however it is written.
+pub(crate) fn is_auth(line: &[u8]) -> bool {
+    line.get(..4)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"))
+}
+
+/// Reads what follows the verb BDAT in `line`.
+pub(crate) fn chunk(line: &[u8]) -> Chunk {
+    let text = line.get(4..).unwrap_or_default();
+    let mut words = text
+        .split(|byte| matches!(byte, b' ' | b'\t'))
+        .filter(|word| !word.is_empty());
+    let Some(size) = words.next().and_then(decimal) else {
+        return Chunk::Uncountable;
+    };
+    if text.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        // A part of the chunk may be in this line already.
+        return Chunk::Uncountable;
+    }
+    let word = words.next();
+    let last = word.is_some_and(|word| word.eq_ignore_ascii_case(b"LAST"));
+    let as_written = text.trim_ascii_end();
+    let single_spaces = as_written.starts_with(b" ")
+        && !as_written.windows(2).any(|pair| pair == b"  ")
+        && !as_written.contains(&b'\t');
+    if single_spaces && words.next().is_none() && (last || word.is_none()) {
+        Chunk::Good { size, last }
+    } else {
+        Chunk::Countable { size, last }
+    }
+}
+
+fn decimal(word: &[u8]) -> Option<u64> {
+    if !word.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let zeros = word.iter().take_while(|&&digit| digit == b'0').count();
+    let digits = &word[zeros..];
+    let value = |sum: u64, digit: &u8| sum * 10 + u64::from(digit - b'0');
+    (digits.len() <= MOST_DIGITS).then(|| digits.iter().fold(0, value))
 }
 
 /// What EHLO and HELO bring: a word of printable characters (a domain or an address literal; a test
-/// client's own name is seldom a proper domain, so nothing more is asked).
-pub(crate) fn is_host(argument: &str) -> bool {
-    !argument.is_empty()
-        && argument
-            .chars()
-            .all(|c| !c.is_whitespace() && !c.is_control())
+/// client's own name is seldom a proper domain, so nothing more is asked). Leniently it may be several
+/// words, or none.
+pub(crate) fn is_host(argument: &str, lenient: bool) -> bool {
+    let has_space = argument.chars().any(char::is_whitespace);
+    let is_word = !argument.is_empty() && !has_space;
+    (lenient || is_word) && !argument.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -159,19 +218,44 @@ mod tests {
 
     #[test]
     fn chunks() {
-        assert_eq!(chunk("12"), Some((12, false)));
-        assert_eq!(chunk("0 last"), Some((0, true)));
-        for argument in [
-            "",
-            " 1",
-            "+1",
-            "-1",
-            "1 FIRST",
-            "1  LAST",
-            "x",
-            "99999999999999999999999",
+        let good = |size, last| Chunk::Good { size, last };
+        assert_eq!(chunk(b"BDAT 12"), good(12, false));
+        assert_eq!(chunk(b"bdat 0 last"), good(0, true));
+        assert_eq!(chunk(b"BDAT 00000000000000000007 "), good(7, false));
+        for (line, last) in [
+            ("BDAT  7", false),
+            ("BDAT\t7", false),
+            ("BDAT 7 FIRST", false),
+            ("BDAT 7  LAST", true),
+            ("BDAT 7 LAST LAST", true),
+            ("BDAT 7 FIRST LAST", false),
         ] {
-            assert_eq!(chunk(argument), None, "{argument}");
+            let expected = Chunk::Countable { size: 7, last };
+            assert_eq!(chunk(line.as_bytes()), expected, "{line}");
+        }
+        for line in [
+            "BDAT",
+            "BDAT ",
+            "BDAT +7",
+            "BDAT -7",
+            "BDAT 7LAST",
+            "BDAT x",
+            "BDAT LAST 7",
+            "BDAT 7\nRSET",
+            "BDAT 10000000000000000000",
+            "BDAT 99999999999999999999",
+        ] {
+            assert_eq!(chunk(line.as_bytes()), Chunk::Uncountable, "{line}");
+        }
+    }
+
+    #[test]
+    fn chunk_commands_are_known_however_they_go_on() {
+        for line in ["BDAT", "bDaT 7", "BDAT\t7", "BDAT +7"] {
+            assert!(is_chunk_command(line.as_bytes()), "{line}");
+        }
+        for line in ["BDA", "BDAT7", "BDATA 7", "DATA", " BDAT 7"] {
+            assert!(!is_chunk_command(line.as_bytes()), "{line}");
         }
     }
 }

@@ -107,6 +107,16 @@ impl DataDecoder {
         self.state == State::Ended
     }
 
+    /// How many octets have been decoded.
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// The last octets that were decoded, at most so many.
+    pub(crate) fn last(&self, most: usize) -> &[u8] {
+        &self.body[self.body.len().saturating_sub(most)..]
+    }
+
     /// The message, after its end.
     pub(crate) fn finish(self) -> Text {
         if self.total > self.max_size {

@@ -6,6 +6,8 @@
 pub(crate) struct LineReader {
     /// The line's beginning, from earlier segments; of a line that is too long, its last octet.
     held: Vec<u8>,
+    /// The first octets of a line that is too long: they tell the command.
+    start: [u8; START],
     /// The line in `held` has been given out.
     given: bool,
     too_long: bool,
@@ -18,9 +20,12 @@ pub(crate) enum Line<'a> {
     Partial,
     /// A line without its CRLF.
     Whole(&'a [u8]),
-    /// The end of a line longer than the limit, which was dropped.
-    TooLong,
+    /// The end of a line longer than the limit, which was dropped but for its first octets.
+    TooLong([u8; START]),
 }
+
+/// A verb, and the octet after it.
+const START: usize = 5;
 
 impl LineReader {
     /// Reads up to the end of a line, or all of `input`. Returns how many octets it took, and the
@@ -39,7 +44,7 @@ impl LineReader {
         self.hold(&input[..taken], limit);
         self.given = true;
         if std::mem::take(&mut self.too_long) {
-            return (taken, Line::TooLong);
+            return (taken, Line::TooLong(self.start));
         }
         (taken, Line::Whole(&self.held[..self.held.len() - 2]))
     }
@@ -51,6 +56,10 @@ impl LineReader {
 
     fn hold(&mut self, segment: &[u8], limit: usize) {
         if self.too_long || self.held.len() + segment.len() > limit {
+            if !self.too_long {
+                let mut octets = self.held.iter().chain(segment);
+                self.start = std::array::from_fn(|_| octets.next().copied().unwrap_or_default());
+            }
             self.too_long = true;
             self.held.clear();
             self.held.extend(segment.last());
@@ -100,7 +109,7 @@ mod tests {
                 match line {
                     Line::Partial => {}
                     Line::Whole(line) => lines.push(Some(line.to_vec())),
-                    Line::TooLong => lines.push(None),
+                    Line::TooLong(_) => lines.push(None),
                 }
                 rest = &rest[taken..];
             }
@@ -133,7 +142,10 @@ mod tests {
             assert_eq!(reader.read(&[b'x'; 100], 512), (100, Line::Partial));
             assert!(reader.held.capacity() <= 1024);
         }
-        assert_eq!(reader.read(b"\r\nNOOP\r\n", 512), (2, Line::TooLong));
+        assert_eq!(
+            reader.read(b"\r\nNOOP\r\n", 512),
+            (2, Line::TooLong(*b"xxxxx"))
+        );
         assert_eq!(reader.read(b"NOOP\r\n", 512), (6, Line::Whole(b"NOOP")));
     }
 

@@ -81,6 +81,8 @@ pub(crate) struct Config {
     pub(crate) max_command: usize,
     /// In octets with CRLF, without a stuffed dot.
     pub(crate) max_text_line: usize,
+    /// Whether LMTP is spoken (RFC 2033).
+    pub(crate) lmtp: bool,
     /// Whether paths may be written otherwise than RFC 5321 says.
     pub(crate) lenient: bool,
 }
@@ -96,6 +98,7 @@ impl Default for Config {
             max_recipients: 1000,
             max_command: 512,
             max_text_line: 1000,
+            lmtp: false,
             lenient: false,
         }
     }

@@ -139,11 +139,13 @@ impl Sender {
             }
             "RET" if offered.has(Extension::Dsn) => once(&mut self.ret, value.and_then(ret), bad),
             "ENVID" if offered.has(Extension::Dsn) => {
-                let id = value.filter(|value| value.len() <= 100).and_then(unxtext);
+                let id = value.filter(|value| value.len() <= 100);
+                let id = id.and_then(|id| unxtext(id, false));
                 once(&mut self.envelope_id, id, bad)
             }
             "AUTH" if offered.has(Extension::Auth) => {
-                once(&mut self.auth, value.and_then(unxtext), bad)
+                let auth = value.and_then(|value| unxtext(value, false));
+                once(&mut self.auth, auth, bad)
             }
             _ => Err(BadParameter::Unknown(keyword.to_owned())),
         }
@@ -161,8 +163,8 @@ impl Recipient {
         self.notify
     }
 
-    /// Type (`rfc822`) and decoded address of the recipient as it was given first (ORCPT; RFC 3461
-    /// section 4.2).
+    /// Type (`rfc822`, `utf-8`) and decoded address of the recipient as it was given first (ORCPT; RFC 3461
+    /// section 4.2, RFC 6533 section 3).
     pub fn original(&self) -> Option<(&str, &str)> {
         let (kind, address) = self.original.as_ref()?;
         Some((kind, address))
@@ -317,19 +319,37 @@ fn notify(value: &str) -> Option<Notify> {
 
 fn original(value: &str) -> Option<(String, String)> {
     let (kind, address) = value.split_once(';').filter(|(kind, _)| !kind.is_empty())?;
-    Some((kind.to_owned(), unxtext(address)?))
+    let address = unxtext(address, kind.eq_ignore_ascii_case("utf-8"))?;
+    Some((kind.to_owned(), address))
 }
 
 /// Decodes xtext: `+` and two upper-case hex digits stand for an octet (RFC 3461 section 4). Text
 /// outside ASCII stands for itself (RFC 6533 section 3).
-fn unxtext(text: &str) -> Option<String> {
+///
+/// An address of the type `utf-8` has `\x{hex}` for a character, and may be written as it is: a `+` or `\`
+/// that begins neither form stands for itself there (`utf-8-address` in RFC 6533 section 3).
+fn unxtext(text: &str, is_utf8_address: bool) -> Option<String> {
     let mut octets = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        octets.push(match byte {
-            b'+' => hex(bytes.next()?)? << 4 | hex(bytes.next()?)?,
-            _ => byte,
-        });
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match (byte, after) {
+            (b'+', &[high, low, ref after @ ..]) if hex(high).is_some() && hex(low).is_some() => {
+                octets.push(hex(high)? << 4 | hex(low)?);
+                rest = after;
+            }
+            (b'+', _) if !is_utf8_address => return None,
+            (b'\\', [b'x', b'{', after @ ..]) if is_utf8_address => {
+                let end = after.iter().position(|&byte| byte == b'}')?;
+                let digits = std::str::from_utf8(&after[..end]).ok()?;
+                let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                let character = u32::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+                let character = char::from_u32(character)?;
+                octets.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = &after[end + 1..];
+            }
+            _ => octets.push(byte),
+        }
     }
     String::from_utf8(octets).ok()
 }
@@ -388,6 +408,40 @@ mod tests {
             Some(Notify::default())
         );
         assert_eq!(recipient("").unwrap().notify(), None);
+    }
+
+    /// The forms of RFC 6533 section 3, and xtext, which some write there too.
+    #[test]
+    fn original_addresses_in_utf8() {
+        for (value, address) in [
+            ("utf-8;J\\x{F6}rg@example.com", "Jörg@example.com"),
+            (
+                "UTF-8;J\\x{f6}rg\\x{2B}x@\\x{1F600}.example",
+                "Jörg+x@😀.example",
+            ),
+            ("utf-8;Jörg@example.com", "Jörg@example.com"),
+            ("utf-8;J+C3+B6rg@example.com", "Jörg@example.com"),
+            ("utf-8;bob+tag@example.com", "bob+tag@example.com"),
+            ("utf-8;\"a\\\"b\"@example.com", "\"a\\\"b\"@example.com"),
+            // It is no encoding in the other types.
+            ("rfc822;J\\x{F6}rg", "J\\x{F6}rg"),
+        ] {
+            let recipient = recipient(&format!(" ORCPT={value}")).unwrap();
+            assert_eq!(recipient.original().unwrap().1, address, "{value}");
+        }
+        for value in [
+            "utf-8;\\x{}",
+            "utf-8;\\x{F6",
+            "utf-8;\\x{+6}",
+            "utf-8;\\x{D800}",
+            "utf-8;\\x{110000}",
+            "utf-8;\\x{100000000F6}",
+            "utf-8;+FF",
+            "rfc822;bob+tag",
+        ] {
+            let refused = recipient(&format!(" ORCPT={value}"));
+            assert_eq!(refused, Err(BadParameter::Value("ORCPT".into())), "{value}");
+        }
     }
 
     #[test]

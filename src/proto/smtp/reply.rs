@@ -1,7 +1,7 @@
 //! What the server says: a code, an enhanced status and lines of text (RFC 5321 section 4.2, RFC 2034).
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// The longest reply line, its CRLF counted (RFC 5321 section 4.5.3.1.5).
 const MAX_LINE: usize = 512;
@@ -21,6 +21,7 @@ pub struct Reply {
     code: u16,
     status: Option<(u16, u16)>,
     text: Cow<'static, str>,
+    is_utf8: bool,
     ending: Option<Ending>,
 }
 
@@ -58,6 +59,7 @@ impl Reply {
             code,
             status,
             text,
+            is_utf8: false,
             ending: None,
         }
     }
@@ -91,6 +93,16 @@ impl Reply {
         self
     }
 
+    /// Sends a text outside ASCII as it is to every client.
+    ///
+    /// Without this only a client that has asked for SMTPUTF8 in its MAIL gets it, in that transaction (RFC
+    /// 6531 section 3.7.4.1), for no other need understand it. All others get `\x{F6}` for `ö`, the form that
+    /// RFC 6533 section 3 has for characters.
+    pub fn utf8(mut self) -> Reply {
+        self.is_utf8 = true;
+        self
+    }
+
     /// The code, from 200 to 599.
     pub fn code(&self) -> u16 {
         self.code
@@ -106,13 +118,17 @@ impl Reply {
         self.code < 400
     }
 
+    pub(crate) fn is_utf8(&self) -> bool {
+        self.is_utf8
+    }
+
     /// How the connection ends after this reply, if it does.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending.or((self.code == 421).then_some(Ending::Close))
     }
 
     /// Appends the reply's lines to `out`; nothing for a connection that ends without a word.
-    pub(crate) fn render(&self, out: &mut Vec<u8>, enhanced: bool) {
+    pub(crate) fn render(&self, out: &mut Vec<u8>, enhanced: bool, utf8: bool) {
         if self.ending.is_some() {
             return;
         }
@@ -121,7 +137,11 @@ impl Reply {
             Some((subject, detail)) => format!("{}.{subject}.{detail} ", self.code / 100),
             None => format!("{}.0.0 ", self.code / 100),
         };
-        render(out, self.code, &status, &self.text);
+        if self.is_utf8 || utf8 || self.text.is_ascii() {
+            render(out, self.code, &status, &self.text);
+        } else {
+            render(out, self.code, &status, &escaped(&self.text));
+        }
     }
 }
 
@@ -153,6 +173,19 @@ pub(crate) fn render(out: &mut Vec<u8>, code: u16, status: &str, text: &str) {
         let mark = if lines.peek().is_some() { b'-' } else { b' ' };
         put_line(out, digits, mark, status, line);
     }
+}
+
+/// `text` in ASCII.
+fn escaped(text: &str) -> String {
+    let mut ascii = String::with_capacity(text.len() * 2);
+    for c in text.chars() {
+        if c.is_ascii() {
+            ascii.push(c);
+        } else {
+            let _ = write!(ascii, "\\x{{{:02X}}}", u32::from(c));
+        }
+    }
+    ascii
 }
 
 fn put_line(out: &mut Vec<u8>, digits: [u8; 3], mark: u8, status: &str, text: &str) {
@@ -203,7 +236,7 @@ mod tests {
 
     fn rendered(reply: &Reply, enhanced: bool) -> String {
         let mut out = Vec::new();
-        reply.render(&mut out, enhanced);
+        reply.render(&mut out, enhanced, false);
         String::from_utf8(out).unwrap()
     }
 
@@ -232,6 +265,19 @@ mod tests {
         assert_eq!(Reply::new(550, "5.1. x").text(), "5.1. x");
         assert_eq!(Reply::new(550, "5.1.1.1 x").text(), "5.1.1.1 x");
         assert_eq!(Reply::new(550, "5.1234.1 x").text(), "5.1234.1 x");
+    }
+
+    #[test]
+    fn text_outside_ascii_is_for_those_who_asked_for_it() {
+        let render = |reply: &Reply, asked| {
+            let mut out = Vec::new();
+            reply.render(&mut out, false, asked);
+            String::from_utf8(out).unwrap()
+        };
+        let reply = Reply::new(550, "für 😀");
+        assert_eq!(render(&reply, false), "550 f\\x{FC}r \\x{1F600}\r\n");
+        assert_eq!(render(&reply, true), "550 für 😀\r\n");
+        assert_eq!(render(&reply.utf8(), false), "550 für 😀\r\n");
     }
 
     #[test]

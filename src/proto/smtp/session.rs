@@ -6,7 +6,7 @@
 mod commands;
 mod output;
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use super::Config;
@@ -19,6 +19,8 @@ use super::reply::{Ending, Reply};
 
 /// Replies are to be written when more than this has gathered, whatever else has come.
 const MAX_HELD: usize = 16 * 1024;
+/// Octets that the log shows of a message that was not finished.
+const MAX_LAST: usize = 100;
 /// Room made at once for a message that is announced larger.
 const MAX_ROOM: usize = 1024 * 1024;
 
@@ -34,11 +36,17 @@ pub(crate) struct Session {
     /// The greeting was a refusal, so only QUIT is left (RFC 5321 section 3.1).
     refused: bool,
     hello: Option<Hello>,
-    identity: Option<Arc<str>>,
+    login: Option<Arc<Login>>,
     transaction: Option<Transaction>,
     question: Option<Question>,
     out: Vec<u8>,
     log: String,
+    /// AUTH was the last command that is known, so that a line which is none may be a credential, of a
+    /// client that did not wait for its AUTH to be refused.
+    after_auth: bool,
+    /// The transaction's MAIL has asked for SMTPUTF8, so that replies may be in UTF-8 until it is over
+    /// (RFC 6531 section 3.7.4.1).
+    utf8: bool,
     flush: bool,
     ending: Option<Ending>,
     /// The size of the last message, for the next is often about as long.
@@ -87,7 +95,7 @@ pub enum Decision {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) hello: Arc<str>,
-    pub(crate) identity: Option<Arc<str>>,
+    pub(crate) login: Option<Arc<Login>>,
     pub(crate) sender: Sender,
     pub(crate) recipients: Vec<Recipient>,
     pub(crate) body: Vec<u8>,
@@ -139,11 +147,13 @@ impl Session {
             lines: LineReader::default(),
             refused: false,
             hello: None,
-            identity: None,
+            login: None,
             transaction: None,
             question: Some(Question::Connect),
             out: Vec::new(),
             log: String::new(),
+            after_auth: false,
+            utf8: false,
             flush: false,
             ending: None,
             last_size: 0,
@@ -232,7 +242,7 @@ impl Session {
             }
             Question::Auth(login) => {
                 if accepted {
-                    self.identity = Some(login.user().into());
+                    self.login = Some(Arc::new(login));
                 }
                 self.say_or(reply, 235, "2.7.0 ", "logged in");
             }
@@ -240,7 +250,7 @@ impl Session {
         }
     }
 
-    /// Answers the message.
+    /// Answers the message; in LMTP it is called for each recipient, in their order.
     pub(crate) fn answer(&mut self, reply: &Reply) {
         self.reply(reply, true);
     }
@@ -255,6 +265,32 @@ impl Session {
     pub(crate) fn shut_down(&mut self) {
         self.say(421, "4.3.2 ", "shutting down");
         self.ending = Some(Ending::Close);
+    }
+
+    /// Adds to the log how the client went, and what it leaves unfinished.
+    pub(crate) fn gone(&mut self, how: &dyn fmt::Display) {
+        let (count, last) = match &self.mode {
+            Mode::Data(decoder) => (decoder.total(), decoder.last(MAX_LAST)),
+            Mode::Chunk { .. } => {
+                let chunks = self.transaction.as_ref().and_then(|t| t.chunks.as_deref());
+                let chunks = chunks.unwrap_or_default();
+                let last = &chunks[chunks.len().saturating_sub(MAX_LAST)..];
+                (chunks.len(), last)
+            }
+            Mode::Auth(_) | Mode::Command => (0, &[][..]),
+        };
+        let last = last.escape_ascii();
+        let _ = match &self.mode {
+            Mode::Data(_) | Mode::Chunk { .. } => writeln!(
+                self.log,
+                "C: ({count} octets of an unfinished message, which end in \"{last}\")"
+            ),
+            Mode::Auth(_) | Mode::Command if self.lines.is_partial() => {
+                writeln!(self.log, "C: (an unfinished line)")
+            }
+            Mode::Auth(_) | Mode::Command => Ok(()),
+        };
+        let _ = writeln!(self.log, "C: ({how})");
     }
 
     /// What is to be written; the caller clears it when it is.
@@ -283,6 +319,12 @@ impl Session {
         matches!(self.question, Some(Question::Connect))
     }
 
+    /// Whether the client has begun what it has yet to end, so that it will not be answered before more
+    /// of it comes.
+    pub(crate) fn is_midway(&self) -> bool {
+        self.is_text() || self.lines.is_partial()
+    }
+
     /// Whether a message is coming, not a command.
     pub(crate) fn is_text(&self) -> bool {
         matches!(self.mode, Mode::Data(_) | Mode::Chunk { .. })
@@ -297,7 +339,7 @@ impl Session {
     /// The name the client gave itself, and who it has logged in as.
     pub(crate) fn client(&self) -> (Option<&str>, Option<&str>) {
         let name = self.hello.as_ref().map(|hello| &*hello.name);
-        (name, self.identity.as_deref())
+        (name, self.login.as_deref().map(Login::user))
     }
 
     // Reading.
@@ -310,9 +352,13 @@ impl Session {
         match line {
             Line::Partial => {}
             Line::Whole(line) => self.line(line),
-            Line::TooLong => {
+            Line::TooLong(start) => {
                 self.log_line("C: ", b"(a line that is too long)");
-                self.line_too_long();
+                if command::is_chunk_command(&start) && !matches!(self.mode, Mode::Auth(_)) {
+                    self.bdat_without_end();
+                } else {
+                    self.line_too_long();
+                }
             }
         }
         self.lines = lines;
@@ -320,22 +366,30 @@ impl Session {
     }
 
     fn line(&mut self, line: &[u8]) {
-        self.log_line("C: ", line);
         if let Mode::Auth(_) = self.mode {
+            self.log_response(line);
             return self.auth_response(line);
         }
         let split = command::split(line);
         let verb = split.map_or(Verb::Unknown, |(verb, _)| verb);
-        if line.len() + 2 > command::max_line(verb, &self.config) {
-            return self.line_too_long();
-        }
-        match split {
-            Some((verb, argument)) => self.command(verb, argument),
-            None => self.say(
+        self.log_command(line, verb);
+        let too_long = line.len() + 2 > command::max_line(verb, &self.config);
+        let fault = match split {
+            _ if too_long => Some(Reply::new(500, "line too long")),
+            None => Some(Reply::new(
                 500,
-                "5.5.2 ",
                 "not a command: a stray CR, LF or NUL, or not UTF-8",
-            ),
+            )),
+            Some(_) => None,
+        };
+        let fault = fault.map(|fault| fault.enhanced(5, 2));
+        if command::is_chunk_command(line) {
+            return self.bdat(line, fault);
+        }
+        match (fault, split) {
+            (Some(fault), _) => self.reply(&fault, true),
+            (None, Some((verb, argument))) => self.command(verb, argument),
+            (None, None) => {}
         }
     }
 
@@ -370,17 +424,27 @@ impl Session {
         let Mode::Data(decoder) = std::mem::replace(&mut self.mode, Mode::Command) else {
             return None;
         };
-        match decoder.finish() {
+        let refusal = match decoder.finish() {
             Text::Whole(body) => return self.incoming(body),
-            Text::TooLarge => self.say(552, "5.3.4 ", "message too large"),
+            Text::TooLarge => Reply::new(552, "message too large").enhanced(3, 4),
             Text::LongLine => {
                 let limit = self.config.max_text_line;
                 let text = format!("a line of the message is longer than {limit} octets");
-                self.say(500, "5.6.0 ", &text);
+                Reply::new(500, text).enhanced(6, 0)
             }
-        }
+        };
+        self.refuse_message(&refusal);
         self.transaction = None;
         None
+    }
+
+    /// Refuses a message that has come: in LMTP for each of its recipients (RFC 2033 sections 4.2, 4.3).
+    fn refuse_message(&mut self, refusal: &Reply) {
+        let recipients = self.transaction.as_ref().map_or(0, |t| t.recipients.len());
+        let times = if self.config.lmtp { recipients } else { 1 };
+        for _ in 0..times.max(1) {
+            self.reply(refusal, true);
+        }
     }
 
     fn end_chunk(&mut self) -> Option<Box<Incoming>> {
@@ -402,7 +466,11 @@ impl Session {
                 transaction.failed = !transaction.recipients.is_empty();
                 transaction.chunks = None;
             }
-            self.reply(&refusal, true);
+            if last {
+                self.refuse_message(&refusal);
+            } else {
+                self.reply(&refusal, true);
+            }
             return None;
         }
         if last {
@@ -425,7 +493,7 @@ impl Session {
         let transaction = self.transaction.take()?;
         Some(Box::new(Incoming {
             hello: Arc::clone(&self.hello.as_ref()?.name),
-            identity: self.identity.clone(),
+            login: self.login.clone(),
             sender: transaction.sender,
             recipients: transaction.recipients,
             body,

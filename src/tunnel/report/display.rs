@@ -33,7 +33,9 @@ impl fmt::Display for Report {
             write_group(f, &rest[..length])?;
             rest = &rest[length..];
         }
-        write_total(f, self)
+        write_total(f, self)?;
+        self.shown.set();
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ mod display;
 mod json;
 mod measures;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use check::{Check, Ended, Failure, Outcome, Strictness};
@@ -27,7 +28,31 @@ pub struct Report {
     pub(super) seed: u64,
     pub(super) strict: bool,
     pub(super) elapsed: Duration,
+    pub(super) shown: Shown,
 }
+
+/// Whether somebody has the report's text already.
+#[derive(Debug, Default)]
+pub(super) struct Shown(AtomicBool);
+
+impl Shown {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Shown {
+    fn clone(&self) -> Shown {
+        Shown(AtomicBool::new(self.is_set()))
+    }
+}
+
+/// So many failed checks a short panic names.
+const MOST_NAMED: usize = 20;
 
 /// How many checks ended how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -216,13 +241,29 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// With the whole report if a check failed, if none was made, or if the run was strict and an
-    /// expected deviation is gone.
+    /// If a check failed, if none was made, or if the run was strict and an expected deviation is gone:
+    /// with the whole report, or, where its text was made before (`println!("{report}")`), with the
+    /// counts and the checks that failed.
     #[track_caller]
     pub fn assert_passed(&self) {
-        if let Err(why) = self.verdict() {
-            panic!("{why}\n\n{self}");
+        match self.verdict() {
+            Ok(()) => {}
+            Err(why) if self.shown.is_set() => panic!("{why}\n\n{}", self.summary()),
+            Err(why) => panic!("{why}\n\n{self}"),
         }
+    }
+
+    /// The total, and each check that failed in a line.
+    fn summary(&self) -> String {
+        let failed = || self.checks.iter().filter(|c| c.outcome == Outcome::Failed);
+        let mut lines = vec![format!("{}: {}", self.tunnel, self.counts())];
+        let named = failed().take(MOST_NAMED);
+        lines.extend(named.map(|check| format!("FAILED {}: {}", check.id, check.message)));
+        if let more @ 1.. = failed().count().saturating_sub(MOST_NAMED) {
+            lines.push(format!("and {more} more"));
+        }
+        lines.push("the whole report was shown before".to_owned());
+        lines.join("\n")
     }
 
     fn verdict(&self) -> Result<(), &'static str> {

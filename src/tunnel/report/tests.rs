@@ -37,6 +37,7 @@ fn report(checks: Vec<Check>) -> Report {
         seed: 1,
         strict: false,
         elapsed: Duration::from_millis(12),
+        shown: Shown::default(),
     }
 }
 
@@ -468,6 +469,21 @@ toy: FAILED, 1 passed, 1 failed, 0 skipped in 12.0ms
         file!()
     );
     assert!(panic.starts_with(&expected), "{panic}\n{expected}");
+}
+
+/// Printed before, it is not printed again.
+#[test]
+fn a_report_that_was_shown_fails_in_short() {
+    let failed = report(vec![check("a/b/c", Outcome::Passed), failed()]);
+    let _ = failed.to_string();
+    let panic = std::panic::catch_unwind(|| failed.assert_passed()).unwrap_err();
+    assert_eq!(
+        *panic.downcast::<String>().unwrap(),
+        "the tunnel failed\n\n\
+         toy: 1 passed, 1 failed, 0 skipped\n\
+         FAILED connectivity/46/end: the client has 19 of 16 bytes\n\
+         the whole report was shown before"
+    );
 }
 
 #[test]

@@ -178,6 +178,7 @@ impl<'a> Book<'a> {
             seed: self.options.seed,
             strict: self.options.strict,
             elapsed: self.begun.elapsed(),
+            shown: Default::default(),
         })
     }
 

@@ -38,7 +38,7 @@ fn an_instruction_before_expect_connect() {
         full(
             "instruction 2, send_bytes(\"hello\") failed",
             line,
-            "there is no connection: it comes before expect_connect"
+            "no client is connected yet: queue an expect_connect before this"
         )
     );
 }

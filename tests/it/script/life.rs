@@ -425,7 +425,7 @@ fn a_factory_shows_all_failures() {
         format!(
             "\nscripted server on {address}: instruction 1, send_bytes(\"x\") failed\n  \
              queued at tests/it/script/life.rs:{line}:20\n  \
-             there is no connection: it comes before expect_connect"
+             no client is connected yet: queue an expect_connect before this"
         )
     };
     assert_eq!(

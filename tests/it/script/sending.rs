@@ -37,10 +37,7 @@ fn pieces_have_their_pauses() {
     client.read_exact(&mut all).unwrap();
     assert_eq!(&all, b"abcde");
     assert!(begun.elapsed() >= Duration::from_millis(40));
-    // A piece of nothing would never end.
-    peer.send_in_pieces("x", 0, Duration::ZERO)
-        .send_in_pieces("", 3, Duration::ZERO);
-    client.read_exact(&mut [0]).unwrap();
+    peer.send_in_pieces("", 3, Duration::ZERO);
     drop(client);
     peer.join().unwrap();
 }
@@ -230,11 +227,73 @@ fn a_closure_that_does_not_end() {
         full(
             "instruction 2, then failed",
             line,
-            "its closure still runs after 10ms"
+            "its closure still runs 1.01s after it began, and has 10ms"
         )
     );
     // The client goes on, though the closure does not end.
     assert_eq!(wait_end(&client), b"");
     drop(release);
     drop(peer);
+}
+
+/// What can never be done fails at once, at the caller's line.
+#[test]
+fn instructions_that_cannot_be() {
+    let (peer, client) = pair();
+    peer.send_in_pieces("x", 0, Duration::ZERO);
+    let line = line!() - 1;
+    assert_eq!(
+        told(&peer, &client, &failure(&peer)),
+        full(
+            "instruction 2, send_in_pieces(\"x\", 0, 0ns) cannot be queued",
+            line,
+            "pieces of 0 bytes never end: the size is at least 1"
+        )
+    );
+    for text in ["a\nb", "a\nb\n", "\n\n"] {
+        let (peer, _client) = pair();
+        peer.expect_line(text);
+        assert_eq!(
+            failure(&peer).message(),
+            "it is more than one line: queue an expect_line for each"
+        );
+    }
+    let (peer, _client) = pair();
+    peer.expect_connections(0);
+    assert_eq!(
+        failure(&peer).message(),
+        "it expects no client: expect_no_connection does that"
+    );
+}
+
+#[test]
+fn a_client_that_half_closes_is_still_sent_to() {
+    let (peer, mut client) = pair();
+    peer.expect_bytes_within("all", LONG)
+        .expect_half_close_within(LONG)
+        .expect_silence(Duration::from_millis(1))
+        .send_bytes_within("answer", LONG)
+        .disconnect();
+    client.write_all(b"all").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(wait_end(&client), b"answer");
+    peer.join().unwrap();
+}
+
+#[test]
+fn a_half_close_that_does_not_come() {
+    let (peer, client) = pair();
+    peer.expect_half_close_within(Duration::from_millis(20));
+    assert_eq!(
+        told(&peer, &client, &failure(&peer).message()),
+        "timed out after 20ms waiting for the client to close its sending side; \
+         CLIENT can still send"
+    );
+    let (peer, mut client) = pair();
+    client.write_all(b"more").unwrap();
+    peer.expect_half_close_within(LONG);
+    assert_eq!(
+        failure(&peer).message(),
+        "data came where a half-close was expected; 4 bytes came so far: \"more\""
+    );
 }

@@ -147,3 +147,33 @@ fn a_large_message_comes_whole() {
     client.say(".", 250);
     assert_eq!(next_text(&server), text);
 }
+
+#[test]
+fn the_transcript_shows_how_a_client_went() {
+    for (sent, shown) in [
+        (
+            "DATA\r\nSubject: x\r\n\r\nhel",
+            "C: (17 octets of an unfinished message, which end in \"Subject: x\\r\\n\\r\\nhel\")\n\
+             C: (closed the connection)\n",
+        ),
+        (
+            "BDAT 9\r\nabc",
+            "C: (3 octets of an unfinished message, which end in \"abc\")\nC: (closed the connection)\n",
+        ),
+        (
+            "RCPT TO:",
+            "C: (an unfinished line)\nC: (closed the connection)\n",
+        ),
+        ("", "C: (closed the connection)\n"),
+    ] {
+        let server = sink();
+        let mut client = Client::in_transaction(server.local_addr());
+        client.send(sent);
+        let stream = client.stream.get_ref();
+        stream.shutdown(Shutdown::Write).unwrap();
+        // The server closes when it has seen the end, and its transcript is whole by then.
+        client.stream.read_to_string(&mut String::new()).unwrap();
+        let said = server.transcripts().concat();
+        assert!(said.ends_with(shown), "{sent}: {said}");
+    }
+}

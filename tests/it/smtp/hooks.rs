@@ -237,3 +237,31 @@ fn a_client_that_falls_silent_midway_is_let_go_too() {
     }
     assert!(server.messages().is_empty());
 }
+
+#[test]
+fn a_reply_in_utf8_is_for_clients_that_ask_for_it() {
+    let server = sink_with(|builder| {
+        builder
+            .on_helo(|_| Reply::new(250, "grüß dich"))
+            .on_rcpt(|to| match to.address() {
+                "raw@x" => Reply::new(550, "5.1.1 für wen?").utf8(),
+                _ => Reply::new(550, "5.1.1 für wen?"),
+            })
+    });
+    let mut client = Client::greeted(server.local_addr());
+    assert!(
+        client
+            .say("EHLO c", 250)
+            .starts_with("250-gr\\x{FC}\\x{DF} dich\n")
+    );
+    client.say("MAIL FROM:<a@b>", 250);
+    assert_eq!(client.say("RCPT TO:<c@d>", 550), "550 5.1.1 f\\x{FC}r wen?");
+    assert_eq!(client.say("RCPT TO:<raw@x>", 550), "550 5.1.1 für wen?");
+    client.say("RSET", 250);
+    client.say("MAIL FROM:<a@b> SMTPUTF8", 250);
+    assert_eq!(client.say("RCPT TO:<c@d>", 550), "550 5.1.1 für wen?");
+    // It holds for that transaction.
+    client.say("RSET", 250);
+    client.say("MAIL FROM:<a@b>", 250);
+    assert_eq!(client.say("RCPT TO:<c@d>", 550), "550 5.1.1 f\\x{FC}r wen?");
+}

@@ -137,3 +137,62 @@ fn challenges_are_never_the_same() {
     challenges.dedup();
     assert_eq!(challenges.len(), 9);
 }
+
+/// The credentials of another character set are the hook's to judge.
+#[test]
+fn a_login_in_latin1_is_asked_about() {
+    let server = sink_with(|builder| {
+        builder.require_auth().on_auth(|login| {
+            (login.user(), login.password()) == ("jörg", Some("päss"))
+                && login.user_bytes() == b"j\xf6rg"
+                && login.proves(b"p\xe4ss")
+        })
+    });
+    let mut client = Client::ready(server.local_addr());
+    client.say("AUTH LOGIN", 334);
+    client.say("avZyZw==", 334);
+    client.say("cORzcw==", 235);
+    let mut client = Client::ready(server.local_addr());
+    client.say("AUTH PLAIN AGr2cmcAcORzcw==", 235);
+    client.send("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 0 LAST\r\n");
+    assert_eq!(client.codes(), [250, 250, 250]);
+    let message = server.take_message(LONG).unwrap();
+    assert_eq!(message.auth_user(), Some("jörg"));
+    let login = message.login().unwrap();
+    assert_eq!(login.password_bytes(), Some(&b"p\xe4ss"[..]));
+}
+
+#[test]
+fn no_transcript_shows_a_credential() {
+    let server = server();
+    let mut client = Client::ready(server.local_addr());
+    client.say("AUTH LOGIN", 334);
+    client.say("Ym9i", 334);
+    client.say("c2VjcmV0", 235);
+    let mut client = Client::ready(server.local_addr());
+    client.say(&format!("AUTH PLAIN {WRONG}"), 535);
+    client.say("AUTH PLAIN", 334);
+    client.say("*", 501);
+    client.say(&format!("auth  plain {RIGHT}"), 501);
+    client.say(&format!("AUTH {RIGHT}"), 504);
+    client.say(&format!("AUTHPLAIN {RIGHT}"), 500);
+    // A client that does not wait for its AUTH to be refused.
+    client.send("AUTH NTLM\r\nYm9i\r\nc2VjcmV0\r\nNOOP\r\n");
+    assert_eq!(client.codes(), [504, 500, 500, 250]);
+    client.say("AUTH CRAM-MD5", 334);
+    client.say("Ym9iIDEyMzQ=", 535);
+    client.send("AUTH LOGIN\r\nYm9i\r\nc2Vj");
+    assert_eq!(client.codes(), [334, 334]);
+    drop(client);
+    let error = server.take_message(Duration::ZERO).unwrap_err().to_string();
+    for said in [error, server.transcripts().concat()] {
+        for hidden in ["Ym9i", "c2Vj", RIGHT, WRONG] {
+            assert!(!said.contains(hidden), "{said}");
+        }
+        assert!(said.contains("C: AUTH LOGIN\nS: 334 "), "{said}");
+        assert!(said.contains("C: AUTH PLAIN (masked)\nS: 535 "), "{said}");
+        assert!(said.contains("C: *\nS: 501 "), "{said}");
+        assert!(said.contains("C: (masked)\nS: 500 5.5.2 "), "{said}");
+        assert!(said.contains("C: NOOP\n"), "{said}");
+    }
+}

@@ -6,8 +6,11 @@ mod chunks;
 mod data;
 mod envelope;
 mod hooks;
+mod lmtp;
 mod login;
 mod messages;
+#[cfg(target_os = "linux")]
+mod pieces;
 mod sequence;
 mod stopping;
 

@@ -78,6 +78,29 @@ fn s08_ehlo_needs_a_name() {
 }
 
 #[test]
+fn s08_leniently_any_name_or_none_will_do() {
+    let server = sink_with(Builder::lenient);
+    for (command, name) in [
+        ("EHLO PhpStorm 9.0.3", "PhpStorm 9.0.3"),
+        ("EHLO  host", "host"),
+        ("HELO", ""),
+        ("EHLO", ""),
+    ] {
+        let mut client = Client::greeted(server.local_addr());
+        client.say(command, 250);
+        client.say("MAIL  FROM:<a@b>", 250);
+        client.say("RCPT TO:<a@b>", 250);
+        client.say("BDAT  0  LAST", 250);
+        assert_eq!(server.take_message(LONG).unwrap().helo(), name, "{command}");
+    }
+    // Strictly none of them.
+    let server = sink();
+    let mut client = Client::greeted(server.local_addr());
+    client.say("EHLO PhpStorm 9.0.3", 501);
+    client.say("EHLO  host", 501);
+}
+
+#[test]
 fn s09_rset_at_any_time() {
     let server = sink();
     let mut client = Client::greeted(server.local_addr());

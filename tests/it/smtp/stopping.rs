@@ -66,3 +66,22 @@ fn a_client_that_never_ceases_to_send_is_told_of_the_stop_and_let_go() {
         "{replies}"
     );
 }
+
+/// What it has been told and does not read fills every buffer on the way.
+#[test]
+fn a_client_that_floods_and_never_reads_is_let_go_soon() {
+    let mut server = sink();
+    let client = Client::greeted(server.local_addr());
+    let mut stream = client.stream.get_ref();
+    stream
+        .set_write_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let flood = b"HELP\r\n".repeat(1000);
+    while stream.write_all(&flood).is_ok() {}
+    let begun = std::time::Instant::now();
+    server.stop(LONG).unwrap();
+    // It used to be all of the time that a stop has but its last quarter of a second.
+    assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
+    let said = server.transcripts().concat();
+    assert!(said.contains("which does not read"), "{said}");
+}

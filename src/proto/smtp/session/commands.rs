@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Hello, MAX_ROOM, Mode, Question, Session};
 use crate::proto::smtp::auth::{Exchange, Mechanism, Step};
-use crate::proto::smtp::command::{self, Verb};
+use crate::proto::smtp::command::{self, Chunk, Verb};
 use crate::proto::smtp::data::DataDecoder;
 use crate::proto::smtp::params::{BadParameter, BodyType, Recipient, Sender};
 use crate::proto::smtp::path::{self, Kind};
@@ -14,14 +14,25 @@ use crate::proto::smtp::{Extension, Extensions};
 impl Session {
     pub(super) fn command(&mut self, verb: Verb, argument: &str) {
         if self.refused && verb != Verb::Quit {
-            return self.say(503, "5.5.1 ", "there is no service here; only QUIT is left");
+            return self.reply(&no_service(), true);
         }
+        self.utf8 &= self.transaction.is_some();
+        let argument = match self.config.lenient {
+            true => argument.trim_start(),
+            false => argument,
+        };
         match verb {
-            Verb::Ehlo | Verb::Helo => self.hello(argument, verb == Verb::Ehlo),
+            Verb::Lhlo if self.config.lmtp => self.hello(argument, "LHLO"),
+            Verb::Ehlo | Verb::Helo if self.config.lmtp => {
+                self.say(500, "5.5.1 ", "this is LMTP: LHLO (RFC 2033 section 4.1)");
+            }
+            Verb::Ehlo => self.hello(argument, "EHLO"),
+            Verb::Helo => self.hello(argument, "HELO"),
             Verb::Mail => self.mail(argument),
             Verb::Rcpt => self.rcpt(argument),
             Verb::Data => self.data(argument),
-            Verb::Bdat => self.bdat(argument),
+            // It is dealt with before, by its line.
+            Verb::Bdat => {}
             Verb::Auth => self.auth(argument),
             Verb::StartTls => self.start_tls(argument),
             Verb::Rset if argument.is_empty() => {
@@ -38,25 +49,29 @@ impl Session {
             Verb::Vrfy if argument.is_empty() => self.say_now(501, "5.5.4 ", "VRFY needs a name"),
             Verb::Vrfy => self.say_now(252, "2.5.0 ", "not verified; try to send something"),
             Verb::NotImplemented => self.say_now(502, "5.5.1 ", "command not implemented"),
-            Verb::Unknown => self.say(500, "5.5.2 ", "unknown command"),
+            Verb::Unknown | Verb::Lhlo => self.say(500, "5.5.2 ", "unknown command"),
         }
     }
 
-    fn hello(&mut self, argument: &str, extended: bool) {
-        if command::is_host(argument) {
+    fn hello(&mut self, argument: &str, verb: &str) {
+        if command::is_host(argument, self.config.lenient) {
             self.question = Some(Question::Hello {
                 name: argument.to_owned(),
-                extended,
+                extended: verb != "HELO",
             });
         } else {
-            let verb = if extended { "EHLO" } else { "HELO" };
             self.say_now(501, "", &format!("{verb} needs the client's host name"));
         }
     }
 
     fn mail(&mut self, argument: &str) {
         if self.hello.is_none() {
-            return self.say(503, "5.5.1 ", "EHLO or HELO first");
+            let hello = if self.config.lmtp {
+                "LHLO"
+            } else {
+                "EHLO or HELO"
+            };
+            return self.say(503, "5.5.1 ", &format!("{hello} first"));
         }
         if self.transaction.is_some() {
             return self.say(
@@ -65,7 +80,7 @@ impl Session {
                 "there is a transaction already; RSET ends it",
             );
         }
-        if self.config.require_auth && self.identity.is_none() {
+        if self.config.require_auth && self.login.is_none() {
             return self.say(530, "5.7.0 ", "authentication required");
         }
         let Some(text) = command::after_word(argument, "FROM:") else {
@@ -85,6 +100,7 @@ impl Session {
         if !address.is_ascii() && !sender.smtp_utf8() {
             return self.say(553, "5.6.7 ", "an address in UTF-8 needs SMTPUTF8");
         }
+        self.utf8 = sender.smtp_utf8();
         self.question = Some(Question::Mail(sender));
     }
 
@@ -138,14 +154,26 @@ impl Session {
         self.question = Some(Question::Data);
     }
 
-    fn bdat(&mut self, argument: &str) {
-        if !self.config.extensions.has(Extension::Chunking) {
-            return self.say(502, "5.5.1 ", "command not implemented");
-        }
-        let Some((size, last)) = command::chunk(argument) else {
-            return self.say(501, "5.5.4 ", "BDAT size or BDAT size LAST expected");
+    /// Takes `line`, a BDAT. Its chunk follows whatever is wrong with it, and is never taken for
+    /// commands: one that can be counted is read and then refused (RFC 3030 section 2), and after one
+    /// that cannot be counted there is nothing left to read.
+    pub(super) fn bdat(&mut self, line: &[u8], fault: Option<Reply>) {
+        let (size, last, well_written) = match command::chunk(line) {
+            Chunk::Good { size, last } => (size, last, true),
+            Chunk::Countable { size, last } => (size, last, self.config.lenient),
+            Chunk::Uncountable => return self.bdat_without_end(),
         };
-        let refusal = self.not_ready();
+        let refusal = if self.refused {
+            Some(no_service())
+        } else if !self.config.extensions.has(Extension::Chunking) {
+            Some(Reply::new(502, "command not implemented").enhanced(5, 1))
+        } else if fault.is_some() {
+            fault
+        } else if !well_written {
+            Some(Reply::new(501, "BDAT size or BDAT size LAST expected").enhanced(5, 4))
+        } else {
+            self.not_ready()
+        };
         let begun = self
             .transaction
             .as_ref()
@@ -162,6 +190,13 @@ impl Session {
         };
     }
 
+    pub(super) fn bdat_without_end(&mut self) {
+        let why =
+            "BDAT needs a size: where its chunk ends cannot be told, so the connection closes";
+        self.say(501, "5.5.4 ", why);
+        self.ending = Some(Ending::Close);
+    }
+
     /// Why no message can come now, if so.
     fn not_ready(&self) -> Option<Reply> {
         let reply = match &self.transaction {
@@ -170,7 +205,10 @@ impl Session {
                 Reply::new(503, "a chunk failed; RSET first")
             }
             Some(transaction) if !transaction.recipients.is_empty() => return None,
-            Some(transaction) if transaction.some_refused => Reply::new(554, "no valid recipients"),
+            // LMTP has 503 for this too (RFC 2033 section 4.2).
+            Some(transaction) if transaction.some_refused && !self.config.lmtp => {
+                Reply::new(554, "no valid recipients")
+            }
             Some(_) => Reply::new(503, "RCPT first"),
         };
         Some(reply.enhanced(5, 1))
@@ -193,7 +231,7 @@ impl Session {
         if !self.hello.as_ref().is_some_and(|hello| hello.extended) {
             return self.say(503, "5.5.1 ", "EHLO first");
         }
-        if self.identity.is_some() {
+        if self.login.is_some() {
             return self.say(503, "5.5.1 ", "already logged in");
         }
         if self.transaction.is_some() {
@@ -256,7 +294,8 @@ impl Session {
         match reply {
             Some(reply) => self.reply(&reply, false),
             None => {
-                let text = format!("{} ESMTP loopback", self.config.hostname);
+                let protocol = if self.config.lmtp { "LMTP" } else { "ESMTP" };
+                let text = format!("{} {protocol} loopback", self.config.hostname);
                 self.say(220, "", &text);
             }
         }
@@ -282,7 +321,9 @@ impl Session {
             } else {
                 greeting
             };
-            self.say(250, "", &text);
+            let utf8 = reply.is_some_and(|reply| reply.is_utf8());
+            let greeting = Reply::new(250, text);
+            self.reply(&if utf8 { greeting.utf8() } else { greeting }, false);
         }
         if accepted {
             // As RSET (RFC 5321 section 4.1.4); who is logged in stays so.
@@ -409,4 +450,8 @@ impl Session {
             }
         }
     }
+}
+
+fn no_service() -> Reply {
+    Reply::new(503, "there is no service here; only QUIT is left").enhanced(5, 1)
 }

@@ -4,8 +4,12 @@ use std::fmt::Write as _;
 
 use super::Session;
 use crate::proto::smtp::Extension;
+use crate::proto::smtp::auth::Mechanism;
+use crate::proto::smtp::command::{self, Verb};
 use crate::proto::smtp::reply::{self, Reply};
 
+/// What stands for a credential in the transcript.
+const MASK: &str = "(masked)";
 /// Octets of a line that the transcript shows.
 const MAX_SHOWN: usize = 200;
 
@@ -39,7 +43,7 @@ impl Session {
     pub(super) fn reply(&mut self, reply: &Reply, enhanced: bool) {
         let start = self.out.len();
         let enhanced = enhanced && self.is_enhanced();
-        reply.render(&mut self.out, enhanced);
+        reply.render(&mut self.out, enhanced, self.utf8);
         self.log_said(start);
         if let Some(ending) = reply.ending() {
             self.ending = Some(ending);
@@ -59,6 +63,38 @@ impl Session {
             self.log_line("S: ", line.strip_suffix(b"\r\n").unwrap_or(line));
         }
         self.out = out;
+    }
+
+    /// A command, without what could be a credential.
+    pub(super) fn log_command(&mut self, line: &[u8], verb: Verb) {
+        if command::is_auth(line) {
+            self.after_auth = true;
+            let mut words = line[4..]
+                .split(u8::is_ascii_whitespace)
+                .filter(|word| !word.is_empty());
+            // What stands in the mechanism's place may be something else where it is none.
+            let known = words.next().and_then(Mechanism::from_octets);
+            let more = words.next().is_some();
+            let _ = match known {
+                Some(mechanism) if more => {
+                    writeln!(self.log, "C: AUTH {} {MASK}", mechanism.name())
+                }
+                Some(mechanism) => writeln!(self.log, "C: AUTH {}", mechanism.name()),
+                None if line.len() > 4 => writeln!(self.log, "C: AUTH {MASK}"),
+                None => writeln!(self.log, "C: AUTH"),
+            };
+        } else if self.after_auth && verb == Verb::Unknown {
+            let _ = writeln!(self.log, "C: {MASK}");
+        } else {
+            self.after_auth = false;
+            self.log_line("C: ", line);
+        }
+    }
+
+    /// The answer to a challenge of AUTH.
+    pub(super) fn log_response(&mut self, line: &[u8]) {
+        let shown = if line == b"*" { "*" } else { MASK };
+        let _ = writeln!(self.log, "C: {shown}");
     }
 
     pub(super) fn log_line(&mut self, who: &str, line: &[u8]) {

@@ -207,10 +207,10 @@ fn chunks_are_taken_as_they_are() {
 fn failed_chunks_are_consumed_and_need_a_reset() {
     assert_codes(
         &format!(
-            "BDAT 4\r\nNOOP{TRANSACTION}BDAT 2\r\nabDATA\r\nRCPT TO:<x@y>\r\nBDAT x\r\nBDAT 2 LAST\r\ncdBDAT 1 LAST\r\nx"
+            "BDAT 4\r\nNOOP{TRANSACTION}BDAT 2\r\nabDATA\r\nRCPT TO:<x@y>\r\nBDAT 0 x\r\nBDAT 2 LAST\r\ncdBDAT 1 LAST\r\nx"
         ),
         &[
-            "503", "250", "250", "250", "250", "503", "503", "501", "250", "503",
+            "503", "250", "250", "250", "250", "503", "503", "501", "503", "503",
         ],
     );
     let small = Config {
@@ -282,7 +282,7 @@ fn logging_in() {
         "EHLO c\r\nAUTH login Ym9i\r\nc2VjcmV0\r\n{TRANSACTION}AUTH PLAIN\r\nDATA\r\n.\r\n"
     ));
     assert_eq!(codes(&said)[1..3], ["334", "235"]);
-    assert_eq!(messages[0].identity.as_deref(), Some("bob"));
+    assert_eq!(messages[0].login.as_deref().map(Login::user), Some("bob"));
     let (said, _) = run("EHLO c\r\nMAIL FROM:<>\r\nAUTH PLAIN\r\n");
     assert_eq!(codes(&said), ["250", "250", "503"]);
     let (said, _) = run("EHLO c\r\nAUTH CRAM-MD5\r\nx\r\nAUTH CRAM-MD5 x\r\n");

@@ -75,7 +75,7 @@ fn the_sessions_in_one_piece() {
         let (said, messages) = run(&[session.concat().as_bytes()]);
         assert_eq!(codes(&said), expected, "{said}");
         assert_eq!(messages.len(), 1);
-        assert_eq!(messages[0].identity.as_deref(), Some("bob"));
+        assert_eq!(messages[0].login.as_deref().map(Login::user), Some("bob"));
         assert!(said.ends_with("(closed)"));
     }
 }
