@@ -100,6 +100,7 @@ pub mod fuzz;
 mod hosts;
 #[cfg(feature = "http")]
 mod http;
+mod process;
 mod proto;
 mod script;
 #[cfg_attr(

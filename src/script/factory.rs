@@ -8,6 +8,7 @@ use std::thread;
 use super::error::{ScriptError, ScriptErrors};
 use super::state::Scripted;
 use super::{Script, ScriptedTcpServer};
+use crate::process::Maker;
 use crate::server::address::ListenOn;
 use crate::server::host::Host;
 
@@ -35,14 +36,14 @@ use crate::server::host::Host;
 pub struct ScriptedTcpServers {
     hosts: Arc<Mutex<Vec<Arc<Host<Scripted>>>>>,
     /// A fork copies it into a process that has none of its servers' threads.
-    process: u32,
+    maker: Maker,
 }
 
 impl Default for ScriptedTcpServers {
     fn default() -> ScriptedTcpServers {
         ScriptedTcpServers {
             hosts: Arc::default(),
-            process: std::process::id(),
+            maker: Maker::this(),
         }
     }
 }
@@ -94,7 +95,7 @@ impl ScriptedTcpServers {
         &self,
         of: impl Fn(&Host<Scripted>) -> Option<ScriptError>,
     ) -> Result<(), ScriptErrors> {
-        if self.process != std::process::id() {
+        if !self.maker.is_this() {
             return Ok(());
         }
         let hosts = self.hosts().clone();
@@ -119,7 +120,7 @@ impl ScriptedTcpServers {
 /// Verifies, and panics with the failures that the test has not been told of.
 impl Drop for ScriptedTcpServers {
     fn drop(&mut self) {
-        if thread::panicking() && self.process == std::process::id() {
+        if thread::panicking() && self.maker.is_this() {
             self.hosts()
                 .iter()
                 .for_each(|host| host.give_up(super::FAILING_ALREADY));

@@ -44,6 +44,7 @@ use self::socket::{BoundSocket, SocketKind};
 use self::wake::Kind;
 use self::workers::Crew;
 use crate::deadline::{Deadline, prose};
+use crate::process::Maker;
 
 /// A test server: an address, a handler, a poll loop on a thread of its own.
 ///
@@ -80,7 +81,7 @@ struct Running<P: Protocol> {
     registry: Arc<Registry>,
     crew: Arc<Crew>,
     /// A fork copies the server into a process that has none of its threads.
-    process: u32,
+    maker: Maker,
 }
 
 impl<P: Protocol, A> Bound<P, A> {
@@ -217,9 +218,10 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// shut, so that a handler that waits for its client sees the end of the stream, and may finish
     /// what it writes; idle connections close at once. Shortly before the timeout both sides are
     /// shut. All threads and sockets are gone when it returns, but for handlers that do not end and
-    /// connections that handlers have given away, which are shut. Where no handler runs, the server's
-    /// own threads are waited for up to a second more, which they only need on a machine that gives
-    /// them no time.
+    /// connections that handlers have given away, which are shut. Clients whose turn to be accepted does not
+    /// come within the timeout are refused. The server's own threads, and handlers that only have to take
+    /// in that their connection was shut, are waited for up to a second more, which they only need on a
+    /// machine that gives them no time.
     ///
     /// # Errors
     /// The handlers that panicked or returned an error since the last stop, and those that still
@@ -359,7 +361,7 @@ impl<P: Protocol, A> TestServer<P, A> {
             ended,
             registry,
             crew,
-            process: std::process::id(),
+            maker: Maker::this(),
         });
         log::debug!(target: P::TARGET, "{} starts", self.host.name());
         yield_until(|| self.ready.is_set());
@@ -402,7 +404,7 @@ pub(crate) const OWN_STOP: &str = "a handler cannot stop its own server from wit
 
 impl<P: Protocol> Running<P> {
     fn is_another_process(&self) -> bool {
-        self.process != std::process::id()
+        !self.maker.is_this()
     }
 
     /// Ends the run without waiting for it, for a thread that is one of its own.
@@ -439,7 +441,9 @@ impl<P: Protocol> Running<P> {
         let reserve = stop_reserve(deadline.remaining());
         if !self.registry.wait_empty(deadline, reserve) {
             self.registry.shut_all(Shutdown::Both);
-            self.registry.wait_empty(deadline, Duration::ZERO);
+            if !self.registry.wait_empty(deadline, Duration::ZERO) {
+                self.registry.wait_leaving(OWN_GRACE);
+            }
         }
         self.registry.shut_kept();
         let stuck = self.registry.stuck();

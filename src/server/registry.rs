@@ -52,6 +52,8 @@ pub(crate) struct Live {
 pub(crate) enum Activity {
     /// In code that we know nothing of.
     Handler,
+    /// On its way into the handler's code, or out of it for good.
+    Server,
     Idle,
     Reading,
     Writing,
@@ -64,8 +66,9 @@ pub(crate) enum Activity {
 }
 
 impl Activity {
-    const ALL: [Activity; 8] = [
+    const ALL: [Activity; 9] = [
         Activity::Handler,
+        Activity::Server,
         Activity::Idle,
         Activity::Reading,
         Activity::Writing,
@@ -78,6 +81,7 @@ impl Activity {
     fn text(self) -> &'static str {
         match self {
             Activity::Handler => "in the handler's own code",
+            Activity::Server => "in the server's own code",
             Activity::Idle => "idle",
             Activity::Reading => "reading",
             Activity::Writing => "writing",
@@ -102,7 +106,9 @@ impl Live {
 
     /// Without a stream: a datagram.
     pub(crate) fn datagram(id: u64, peer: Address, stop: StopSignal) -> Live {
-        Live::with_stream(id, peer, Weak::new(), stop, 0)
+        let live = Live::with_stream(id, peer, Weak::new(), stop, 0);
+        live.set_activity(Activity::Handler);
+        live
     }
 
     /// Makes it the next datagram's, unless somebody still looks at it.
@@ -141,7 +147,7 @@ impl Live {
             kept: Mutex::new(Vec::new()),
             keep,
             stream,
-            activity: AtomicU8::new(Activity::Handler as u8),
+            activity: AtomicU8::new(Activity::Server as u8),
         }
     }
 
@@ -219,6 +225,11 @@ impl Live {
         self.stream.strong_count() > 0
     }
 
+    /// Whether it is not the test's code that holds it: it has only to take in that it was shut.
+    fn is_leaving(&self) -> bool {
+        !matches!(self.activity(), Activity::Handler | Activity::ReadingBody)
+    }
+
     fn stuck(&self) -> StuckHandler {
         StuckHandler {
             peer: self.peer.clone(),
@@ -277,6 +288,11 @@ impl StopSignal {
     pub(crate) fn is_nearly_over(&self) -> bool {
         let nearly = |end: &Deadline| end.remaining() < stop_reserve(end.limit());
         self.end.get().is_some_and(nearly)
+    }
+
+    /// Whether the stop has no time left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.end.get().is_some_and(Deadline::expired)
     }
 
     /// Waits for `duration`, or until the server stops: then true, early.
@@ -394,6 +410,28 @@ impl Registry {
                 .0;
         }
         true
+    }
+
+    /// Waits for those that were shut and have only to take it in, up to `grace`: on a loaded machine that
+    /// takes longer than a short stop, and they would be named although they are gone at once.
+    pub(crate) fn wait_leaving(&self, grace: Duration) {
+        const LAST_STEPS: Duration = Duration::from_millis(50);
+        let deadline = Deadline::new(grace, "the handlers that are leaving");
+        let any_leaving = || self.lock().live.iter().any(|live| live.is_leaving());
+        if !any_leaving() {
+            return;
+        }
+        while any_leaving() && !deadline.expired() {
+            self.wait_empty(
+                &Deadline::new(LAST_STEPS / 10, "the next look"),
+                Duration::ZERO,
+            );
+        }
+        // Who has just left a read or a write is in the handler's code for a moment.
+        self.wait_empty(
+            &Deadline::new(LAST_STEPS, "their last steps"),
+            Duration::ZERO,
+        );
     }
 
     /// Those that are still there, the oldest first.

@@ -18,6 +18,7 @@ use super::address::UnixAddress;
 #[cfg(unix)]
 use super::unix::SocketFile;
 use crate::deadline::prose;
+use crate::process::Maker;
 
 /// What kind of socket a protocol is served on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(crate) struct BoundSocket {
     #[cfg(unix)]
     file: Option<SocketFile>,
     /// Who made it: a copy in a forked process shares the socket and the file, which are not its own.
-    process: u32,
+    maker: Maker,
 }
 
 /// The bound socket by its kind.
@@ -213,7 +214,7 @@ impl BoundSocket {
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
-        if self.process != std::process::id() {
+        if !self.maker.is_this() {
             #[cfg(unix)]
             std::mem::forget(self.file.take());
             return;
@@ -295,7 +296,7 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
                 datagrams: None,
                 #[cfg(unix)]
                 file: None,
-                process: std::process::id(),
+                maker: Maker::this(),
             })
         }
         #[cfg(unix)]
@@ -320,7 +321,7 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
                 address: Address::Unix(unix),
                 datagrams: None,
                 file,
-                process: std::process::id(),
+                maker: Maker::this(),
             })
         }
     }

@@ -129,6 +129,7 @@ fn a_restart_without_a_thread_says_what_lacked() {
         .args(["-c", "ulimit -v 1000000 && exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "stopping::fixture_no_thread", "--ignored"])
+        .env("MALLOC_ARENA_MAX", "1")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -143,10 +144,17 @@ fn fixture_no_thread() {
     server.stop(LONG).unwrap();
     // Others have the memory that there is for stacks.
     let (release, held) = crossbeam_channel::bounded::<()>(0);
+    let (begin, begun) = mpsc::channel();
     let idle = || {
-        let held = held.clone();
-        let wait = move || held.recv().map_or((), |()| ());
-        std::thread::Builder::new().spawn(wait).ok()
+        let (held, begin) = (held.clone(), begin.clone());
+        let wait = move || {
+            begin.send(()).unwrap();
+            held.recv().unwrap_or(())
+        };
+        let thread = std::thread::Builder::new().spawn(wait).ok()?;
+        // What it takes while it begins is taken by then.
+        begun.recv_timeout(LONG).unwrap();
+        Some(thread)
     };
     let idlers: Vec<_> = std::iter::from_fn(idle).take(10_000).collect();
     assert!((10..10_000).contains(&idlers.len()), "{}", idlers.len());
@@ -167,4 +175,19 @@ fn fixture_no_thread() {
     );
     server.restart().unwrap();
     assert_eq!(exchange(server.local_addr(), b"x"), b"");
+}
+
+/// All of them wait in the backlog, and a stop that short serves some: none is stuck, for each is gone as
+/// soon as it has its turn.
+#[test]
+fn a_short_stop_before_a_long_queue_names_nobody() {
+    for _ in 0..3 {
+        let bound = TestTcpServer::builder()
+            .bind("127.0.0.1:0", |mut conn| conn.read_line().map(drop))
+            .unwrap();
+        let clients: Vec<_> = (0..200).map(|_| connect(bound.local_addr())).collect();
+        let mut server = bound.start().unwrap();
+        server.stop(std::time::Duration::from_millis(20)).unwrap();
+        drop(clients);
+    }
 }
