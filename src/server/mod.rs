@@ -5,6 +5,8 @@ pub(crate) mod address;
 pub(crate) mod connect;
 pub(crate) mod datagrams;
 pub(crate) mod failure;
+#[cfg(target_os = "linux")]
+mod holder;
 pub(crate) mod host;
 pub(crate) mod options;
 pub(crate) mod parting;
@@ -90,7 +92,9 @@ impl<P: Protocol, A> Bound<P, A> {
         address: L,
         protocol: P,
     ) -> io::Result<Bound<P, A>> {
-        let socket = BoundSocket::bind(P::Kind::SOCKET, &address.candidates()?)?;
+        let candidates = address.candidates()?;
+        let socket = BoundSocket::bind(P::Kind::SOCKET, &candidates)
+            .map_err(|error| BoundSocket::naming_holder(error, P::Kind::SOCKET, &candidates))?;
         let narrowed = L::narrow(socket.address.clone())
             .ok_or_else(|| io::Error::other("bound to an address of another kind"))?;
         let host = Host {
@@ -287,8 +291,9 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// Between a stop and a restart the port is free, and another program could take it.
     ///
     /// # Errors
-    /// The address cannot be bound (one in use is tried again for a second), or the stop found
-    /// failures (the server is stopped then).
+    /// The address cannot be bound (one in use is tried again for a second; on Linux the error names the
+    /// process that has the port, as far as it can be found), the system gives no thread, or the stop
+    /// found failures (the server is stopped then).
     pub fn restart(&mut self) -> io::Result<()> {
         self.stop(self.host.options.drop_timeout)?;
         let address = std::slice::from_ref(&self.host.address);
@@ -299,7 +304,10 @@ impl<P: Protocol, A> TestServer<P, A> {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && !deadline.expired() => {
                     thread::sleep(Duration::from_millis(1));
                 }
-                outcome => break outcome?,
+                outcome => {
+                    let named = |error| BoundSocket::naming_holder(error, P::Kind::SOCKET, address);
+                    break outcome.map_err(named)?;
+                }
             }
         };
         self.launch(socket)

@@ -58,6 +58,9 @@ pub(crate) enum Listening {
 impl BoundSocket {
     /// Binds the first of `candidates` that can be bound. A listener does not block, and has the
     /// largest backlog the system gives: a short one makes a server crawl under load.
+    ///
+    /// The error does not name who has an address that is in use: that is
+    /// [`naming_holder`](BoundSocket::naming_holder)'s.
     pub(crate) fn bind(kind: SocketKind, candidates: &[Address]) -> io::Result<BoundSocket> {
         let mut last = None;
         for candidate in candidates {
@@ -79,6 +82,26 @@ impl BoundSocket {
                 "cannot bind: the name has no address".into(),
             )
         }))
+    }
+
+    /// Adds to the error of a bind who has the address, where it is in use and the system tells.
+    pub(crate) fn naming_holder(
+        error: io::Error,
+        kind: SocketKind,
+        candidates: &[Address],
+    ) -> io::Error {
+        let tried = candidates.last().and_then(Address::as_inet);
+        #[cfg(target_os = "linux")]
+        if let (io::ErrorKind::AddrInUse, Some(address)) = (error.kind(), tried) {
+            let files = match kind {
+                SocketKind::Datagram => ["udp", "udp6"],
+                _ => ["tcp", "tcp6"],
+            };
+            let holder = super::holder::holder(address, files);
+            return prose(error.kind(), format!("{error}{holder}"));
+        }
+        let _ = (kind, tried);
+        error
     }
 
     /// Accepts a connection that is waiting; `WouldBlock` when none is.
