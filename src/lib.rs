@@ -98,8 +98,11 @@ mod deadline;
 mod fault;
 #[cfg(fuzzing)]
 pub mod fuzz;
+#[cfg(all(doctest, unix))]
+mod hosts;
 #[cfg(feature = "http")]
 mod http;
+mod process;
 mod proto;
 mod script;
 #[cfg_attr(
@@ -114,7 +117,7 @@ mod tcp;
 pub mod tunnel;
 mod udp;
 
-pub use crate::connection::{Connection, ConnectionWriter};
+pub use crate::connection::{Connection, ConnectionWriter, Stopped};
 pub use crate::custom::{
     BoxError, Custom, CustomProtocol, DatagramProtocol, OverBoth, OverDatagrams, OverStreams,
     Recorded, Recorder, StreamProtocol, TestBothServer, TestDatagramServer, TestStreamServer,

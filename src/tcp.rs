@@ -15,7 +15,7 @@ use crate::server::options::Builder;
 use crate::server::protocol::{Lifecycle, Next, Serve, Session};
 use crate::server::registry::Live;
 use crate::server::wake::Streams;
-use crate::server::{Bound, TestServer, streams};
+use crate::server::{Bound, TestServer, parting, streams};
 
 /// A TCP (or, on Unix, Unix-domain stream) server whose handler gets each client's [`Connection`].
 ///
@@ -56,12 +56,14 @@ pub struct Tcp {
 #[derive(Debug, Clone)]
 pub struct TcpOptions {
     keep_received: usize,
+    tolerates_silent_clients: bool,
 }
 
 impl Default for TcpOptions {
     fn default() -> TcpOptions {
         TcpOptions {
             keep_received: 64 * 1024,
+            tolerates_silent_clients: false,
         }
     }
 }
@@ -174,6 +176,14 @@ impl Builder<Tcp> {
     /// How many of each connection's first bytes its record keeps, 64 KiB unless told.
     pub fn keep_received(mut self, bytes: usize) -> Self {
         self.options.keep_received = bytes;
+        self
+    }
+
+    /// Lets a handler fail, by an error or a panic, for a client that connects and leaves without sending
+    /// a byte, as port probes and health checks do: that is no failure of the server's then, and only
+    /// logged (debug).
+    pub fn tolerate_silent_clients(mut self) -> Self {
+        self.options.tolerates_silent_clients = true;
         self
     }
 
@@ -352,12 +362,10 @@ impl Serve for Tcp {
         let stream = Arc::clone(conn.stream());
         let outcome = session.run(|| (self.handler)(conn));
         if let Err(error) = outcome.and_then(|outcome| outcome) {
-            session.fail(error);
+            parting::keep_failure(error, session, self.options.tolerates_silent_clients);
         }
         let unanswered = session.list(Arc::new(ConnectionRecord::new(session.live, local)));
-        // And the client has its end before a waiting test wakes.
-        drop(stream);
-        drop(unanswered);
+        parting::part(session.live, stream, unanswered);
         Next::Close
     }
 

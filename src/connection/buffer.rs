@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::wire::{came_so_far, cut, is_timeout, receive};
+use super::wire::{came_so_far, cut, is_interrupted, is_timeout, quoted, receive};
 use super::{Connection, FIRST_BUFFER, Idle, SLACK, USUAL_BUFFER};
 use crate::deadline::{Deadline, prose};
 use crate::server::registry::{Activity, Live};
@@ -36,7 +36,7 @@ impl Connection {
                     self.end += count;
                     return Ok(count);
                 }
-                Err(error) if is_timeout(&error) => waited = true,
+                Err(error) if is_timeout(&error) || is_interrupted(&error) => waited = true,
                 Err(error) => return Err(error),
             }
         }
@@ -76,7 +76,7 @@ impl Connection {
                 self.end += count;
                 Ok(Some(count))
             }
-            Err(error) if is_timeout(&error) => Ok(None),
+            Err(error) if is_timeout(&error) || is_interrupted(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -126,7 +126,7 @@ impl Connection {
                 self.end += count;
                 Ok(Idle::Ready)
             }
-            Err(error) if is_timeout(&error) => Ok(Idle::Quiet),
+            Err(error) if is_timeout(&error) || is_interrupted(&error) => Ok(Idle::Quiet),
             Err(error) => Err(error),
         }
     }
@@ -223,6 +223,15 @@ impl Connection {
             }
             searched = ahead.len();
             if self.fill(&deadline)? == 0 {
+                // Half a line is the client's last one only where it is the client that has ended.
+                if searched > 0 && self.live.is_shut_by_stop() {
+                    let came = quoted(self.buffer(), 64);
+                    let missing = match end {
+                        b'\n' => "the end of the line",
+                        _ => "a delimiter",
+                    };
+                    return Err(self.ended(&format!("{came}, before {missing}")));
+                }
                 let line = self.buffer[self.start..self.end].to_vec();
                 self.start = self.end;
                 return Ok(line);
@@ -243,14 +252,13 @@ impl Connection {
         }
     }
 
-    /// The error of an end that came too early, after `had` bytes of what was to be read. A stop is
-    /// an excuse for a client that was silent, not for one that had begun.
-    pub(super) fn ended(&self, had: usize, came: &str) -> io::Error {
+    /// The error of an end that came too early. A stop is an excuse: the client, which had not closed,
+    /// could have gone on.
+    pub(super) fn ended(&self, came: &str) -> io::Error {
         let kind = io::ErrorKind::UnexpectedEof;
-        match (self.live.is_shut_by_stop(), had) {
-            (true, 0) => cut(kind, format!("the server stopped after {came}")),
-            (true, _) => prose(kind, format!("the server stopped after {came}")),
-            (false, _) => prose(kind, format!("{} closed after {came}", self.live.peer)),
+        match self.live.is_shut_by_stop() {
+            true => cut(kind, format!("the server stopped after {came}")),
+            false => prose(kind, format!("{} closed after {came}", self.live.peer)),
         }
     }
 

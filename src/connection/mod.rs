@@ -8,6 +8,7 @@ mod wire;
 mod writer;
 
 use std::any::Any;
+use std::fmt;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub use self::writer::ConnectionWriter;
 use self::writer::{Turn, not_zero};
 use crate::deadline::Deadline;
 use crate::server::address::Address;
-use crate::server::registry::{Activity, Live};
+use crate::server::registry::{Activity, Live, StopSignal};
 use crate::server::socket::Stream;
 
 /// A client's connection, as a handler gets it: [`Read`], [`Write`](io::Write), [`BufRead`](io::BufRead) and helpers.
@@ -79,6 +80,30 @@ pub struct Connection {
     /// Requests it has carried, counted by the room: they outlast being parked.
     #[cfg(feature = "http")]
     pub(crate) exchanges: u64,
+}
+
+/// Whether a server stops, and a wait that ends with it: [`Connection::stopped`] gives it.
+#[derive(Clone)]
+pub struct Stopped {
+    signal: StopSignal,
+}
+
+impl Stopped {
+    /// Whether the server is stopping.
+    pub fn is_set(&self) -> bool {
+        self.signal.is_set()
+    }
+
+    /// Waits until the server stops, at most `timeout`, and says whether it does.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.signal.wait(timeout)
+    }
+}
+
+impl fmt::Debug for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stopped({})", self.is_set())
+    }
 }
 
 /// The bounds of what the helpers gather in memory.
@@ -141,7 +166,8 @@ impl Connection {
     }
 
     /// Reads a line of text, its end (`\n` or `\r\n`) included; the last line without an end if it
-    /// has none, and an empty string, once, at the end of the stream.
+    /// has none, and an empty string, once, at the end of the stream. A line that a stop of the server cuts
+    /// is an error that carries the stop's mark; what came of it stays readable.
     ///
     /// ```
     /// use std::io::{self, Write};
@@ -165,11 +191,34 @@ impl Connection {
     /// UTF-8 or longer than the builder's `max_line` (1 MiB unless told); `UnexpectedEof` when it is
     /// called again after the end of the stream, for a loop that overlooks the end would never end.
     pub fn read_line(&mut self) -> io::Result<String> {
+        String::from_utf8(self.read_line_bytes()?).map_err(not_utf8)
+    }
+
+    /// Reads a line as [`read_line`](Connection::read_line) does, but as bytes, for protocols that are not
+    /// UTF-8: its end included, the last line without an end if it has none, and empty, once, at the end of
+    /// the stream.
+    ///
+    /// # Errors
+    /// As [`read_line`](Connection::read_line), but for the encoding.
+    pub fn read_line_bytes(&mut self) -> io::Result<Vec<u8>> {
         let line = self.line(b'\n', "a line")?;
         if line.is_empty() && std::mem::replace(&mut self.end_told, true) {
-            return Err(self.ended(1, "the last line, and the end was told by an empty one"));
+            return Err(self.ended("the last line, and the end was told by an empty one"));
         }
-        String::from_utf8(line).map_err(not_utf8)
+        Ok(line)
+    }
+
+    /// Reads to the next byte that is `delimiter`, and gives it too; as
+    /// [`read_line_bytes`](Connection::read_line_bytes) with another end of a line.
+    ///
+    /// # Errors
+    /// As [`read_line_bytes`](Connection::read_line_bytes).
+    pub fn read_bytes_until(&mut self, delimiter: u8) -> io::Result<Vec<u8>> {
+        let piece = self.line(delimiter, "a delimiter")?;
+        if piece.is_empty() && std::mem::replace(&mut self.end_told, true) {
+            return Err(self.ended("the last piece, and the end was told by an empty one"));
+        }
+        Ok(piece)
     }
 
     /// Reads exactly `count` bytes.
@@ -187,7 +236,7 @@ impl Connection {
         while self.end - self.start < count {
             if self.fill(&deadline)? == 0 {
                 let came = self.end - self.start;
-                return Err(self.ended(came, &format!("{came} of {count} bytes")));
+                return Err(self.ended(&format!("{came} of {count} bytes")));
             }
         }
         Ok(self.take(count))
@@ -219,7 +268,7 @@ impl Connection {
             if self.fill(&deadline)? == 0 {
                 return match had {
                     0 => Ok(None),
-                    n => Err(self.ended(n, &format!("{n} of the 4 bytes of a frame's length"))),
+                    n => Err(self.ended(&format!("{n} of the 4 bytes of a frame's length"))),
                 };
             }
         }
@@ -231,7 +280,7 @@ impl Connection {
         while self.end - self.start < 4 + length {
             if self.fill(&deadline)? == 0 {
                 let came = self.end - self.start - 4;
-                return Err(self.ended(4, &format!("{came} of {length} bytes of a frame")));
+                return Err(self.ended(&format!("{came} of {length} bytes of a frame")));
             }
         }
         self.start += 4;
@@ -255,11 +304,13 @@ impl Connection {
     /// Closes the connection with a RST (linger of zero seconds), so that the client's next read or
     /// write fails with `ConnectionReset`. On a Unix-domain socket this is a plain close.
     pub fn reset(self) -> io::Result<()> {
+        self.live.note_closed_by_handler();
         self.stream.set_reset_on_close()
     }
 
     /// Closes both sides at once, where the drop of the connection waits for the handler's end.
     pub fn close(self) -> io::Result<()> {
+        self.live.note_closed_by_handler();
         self.stream.shutdown(Shutdown::Both)
     }
 
@@ -282,6 +333,32 @@ impl Connection {
     /// Whether the server is stopping, for handlers that loop.
     pub fn is_stopping(&self) -> bool {
         self.live.stop.is_set()
+    }
+
+    /// What a handler waits on that has something else to wait for: it ends with the stop. It can be cloned
+    /// and given to other threads.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::time::Duration;
+    /// use loopback::TestTcpServer;
+    ///
+    /// let mut server = TestTcpServer::start("127.0.0.1:0", |mut conn| {
+    ///     let stopped = conn.stopped();
+    ///     while !stopped.wait(Duration::from_millis(10)) {
+    ///         conn.write_all(b"tick\n")?;
+    ///     }
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// let client = std::net::TcpStream::connect(server.local_addr())?;
+    /// server.stop(Duration::from_secs(5))?;
+    /// # drop(client);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stopped(&self) -> Stopped {
+        Stopped {
+            signal: self.live.stop.clone(),
+        }
     }
 
     /// How long reads wait; `None` for ever (or until the server stops).

@@ -5,8 +5,8 @@ use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::sync::atomic::Ordering;
 
 use super::Connection;
-use super::wire::{is_timeout, not_utf8, receive};
-use crate::deadline::{Deadline, prose};
+use super::wire::{is_interrupted, is_timeout, not_utf8, receive};
+use crate::deadline::Deadline;
 use crate::server::registry::Activity;
 
 impl Read for Connection {
@@ -24,20 +24,22 @@ impl Read for Connection {
             self.stream.set_read_timeout(self.read_timeout)?;
             self.armed = self.read_timeout;
         }
-        receive(&self.stream, &self.live, Activity::Reading, into).map_err(|error| {
-            if !is_timeout(&error) {
-                return error;
+        let deadline = Deadline::new(self.timeout(), "bytes");
+        loop {
+            match receive(&self.stream, &self.live, Activity::Reading, into) {
+                Err(error) if is_interrupted(&error) && !deadline.expired() => {
+                    self.arm(deadline.remaining(), true)?;
+                }
+                Err(error) if is_timeout(&error) || is_interrupted(&error) => {
+                    return Err(deadline.error(&format!(
+                        " from {}; {} came before",
+                        self.live.peer,
+                        self.live.received.load(Ordering::Relaxed)
+                    )));
+                }
+                outcome => return outcome,
             }
-            prose(
-                io::ErrorKind::TimedOut,
-                format!(
-                    "timed out after {:?} waiting for bytes from {}; {} came before",
-                    self.timeout(),
-                    self.live.peer,
-                    self.live.received.load(Ordering::Relaxed)
-                ),
-            )
-        })
+        }
     }
 
     fn read_to_end(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
@@ -73,7 +75,7 @@ impl Read for Connection {
             if self.start == self.end {
                 match self.fill(&deadline) {
                     Ok(0) => {
-                        return Err(self.ended(done, &format!("{done} of {} bytes", into.len())));
+                        return Err(self.ended(&format!("{done} of {} bytes", into.len())));
                     }
                     Ok(_) => {}
                     Err(error) => return Err(self.retold(error, &deadline, &into[..done])),

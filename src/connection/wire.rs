@@ -8,8 +8,9 @@ use crate::server::failure::CutByStop;
 use crate::server::registry::{Activity, Live};
 use crate::server::socket::Stream;
 
-/// One read of the socket, told to the registry; begun again when a signal interrupts it. All that had
-/// come before a stop is followed by the end of the stream, unless the connection is only being closed.
+/// One read of the socket, told to the registry. A signal that interrupts it shows as `Interrupted`: who
+/// begins again knows how much of the timeout is left, which the socket does not. All that had come before
+/// a stop is followed by the end of the stream, unless the connection is only being closed.
 pub(super) fn receive(
     stream: &Stream,
     live: &Live,
@@ -20,18 +21,15 @@ pub(super) fn receive(
         return Ok(0);
     }
     let before = live.set_activity(activity);
-    let outcome = loop {
-        match stream.read(into) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            outcome => break outcome,
-        }
-    };
+    let outcome = stream.read(into);
     live.set_activity(before);
     match &outcome {
-        Ok(count) if *count > 0 => live.note_received(&into[..*count]),
-        _ => {}
+        Ok(0) => live.note_ended(),
+        Ok(count) => live.note_received(&into[..*count]),
+        Err(error) if is_timeout(error) || is_interrupted(error) => {}
+        Err(_) => live.note_ended(),
     }
-    outcome.map_err(|error| match is_timeout(&error) {
+    outcome.map_err(|error| match is_timeout(&error) || is_interrupted(&error) {
         true => error,
         false => told(live, "reading from", &error),
     })
@@ -54,6 +52,7 @@ pub(super) fn send(
             Ok(count)
         }
         Err(error) if is_timeout(&error) => Err(not_read(live)),
+        Err(error) if is_interrupted(&error) => Err(error),
         Err(error) => Err(told(live, "writing to", &error)),
     }
 }
@@ -102,6 +101,11 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
     )
+}
+
+/// A signal has ended the call.
+pub(super) fn is_interrupted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
 }
 
 /// How much came, and its first bytes as text.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Connection;
-use super::wire::{not_read, send};
+use super::wire::{is_interrupted, not_read, send};
 use crate::deadline::{Deadline, prose};
 use crate::server::address::Address;
 use crate::server::registry::Live;
@@ -198,37 +198,27 @@ pub(super) struct Sending<'a> {
 
 impl Sending<'_> {
     pub(super) fn some(&self, data: &[u8]) -> io::Result<usize> {
-        send(self.live, self.is_handler, || self.stream.write(data))
+        self.once(&self.deadline(), || self.stream.write(data))
     }
 
     pub(super) fn vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        send(self.live, self.is_handler, || {
-            self.stream.write_vectored(data)
-        })
+        self.once(&self.deadline(), || self.stream.write_vectored(data))
     }
 
     /// Writes all, within the timeout as a whole.
     pub(super) fn all(&self, data: &[u8]) -> io::Result<()> {
-        let sent = self.at_least_some(data)?;
-        if sent == data.len() {
-            return Ok(());
-        }
-        self.rest(&data[sent..])
+        let deadline = self.deadline();
+        let sent = self.once(&deadline, || self.stream.write(data))?;
+        self.rest(&deadline, data, sent)
     }
 
-    /// Writes both, in one segment where they fit.
+    /// Writes both, in one segment where they fit, within the timeout as a whole.
     pub(super) fn all_of(&self, first: &[u8], second: &[u8]) -> io::Result<()> {
-        let sent = match self.vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-            Err(error) => return Err(error),
-        };
-        if sent < first.len() {
-            self.all(&first[sent..])?;
-            self.all(second)
-        } else {
-            self.all(&second[sent - first.len()..])
-        }
+        let deadline = self.deadline();
+        let both = [IoSlice::new(first), IoSlice::new(second)];
+        let sent = self.once(&deadline, || self.stream.write_vectored(&both))?;
+        self.rest(&deadline, first, sent.min(first.len()))?;
+        self.rest(&deadline, second, sent.saturating_sub(first.len()))
     }
 
     pub(super) fn frame(&self, data: &[u8]) -> io::Result<()> {
@@ -241,39 +231,67 @@ impl Sending<'_> {
         self.all_of(&length.to_be_bytes(), data)
     }
 
-    /// Writes once, whatever signals interrupt it.
-    fn at_least_some(&self, data: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.some(data) {
-                Ok(0) if !data.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return outcome,
-            }
-        }
+    fn deadline(&self) -> Deadline {
+        let timeout = self.timeout.unwrap_or(Duration::MAX);
+        Deadline::new(timeout, "the client to read")
     }
 
-    /// The rest of a write that the client's window cut: each further one waits only for what is left
-    /// of the timeout.
-    fn rest(&self, mut data: &[u8]) -> io::Result<()> {
-        let timeout = self.timeout;
-        let deadline = Deadline::new(timeout.unwrap_or(Duration::MAX), "the client to read");
+    /// Writes once; after a signal again, for what is left of the timeout.
+    fn once(
+        &self,
+        deadline: &Deadline,
+        mut write: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match send(self.live, self.is_handler, &mut write) {
+            Err(error) if is_interrupted(&error) => {}
+            outcome => return outcome,
+        }
+        let outcome = loop {
+            // Each signal would begin the socket's whole timeout again.
+            if let Err(error) = self.arm(deadline) {
+                break Err(error);
+            }
+            match send(self.live, self.is_handler, &mut write) {
+                Err(error) if is_interrupted(&error) => {}
+                outcome => break outcome,
+            }
+        };
+        self.stream.set_write_timeout(self.timeout)?;
+        outcome
+    }
+
+    /// The rest of a write that the client's window cut behind `sent` bytes: each further one waits only
+    /// for what is left of the timeout.
+    fn rest(&self, deadline: &Deadline, data: &[u8], sent: usize) -> io::Result<()> {
+        let mut data = &data[sent..];
+        if data.is_empty() {
+            return Ok(());
+        }
         let mut outcome = Ok(());
         while outcome.is_ok() && !data.is_empty() {
-            if timeout.is_some() {
-                let left = deadline.remaining().max(Duration::from_millis(1));
-                self.stream.set_write_timeout(Some(left))?;
+            outcome = self
+                .arm(deadline)
+                .and_then(|()| send(self.live, self.is_handler, || self.stream.write(data)))
+                .map(|sent| data = &data[sent..]);
+            match &outcome {
+                Err(error) if is_interrupted(error) => outcome = Ok(()),
+                _ => {}
             }
-            outcome = match self.at_least_some(data) {
-                Ok(_) if timeout.is_some() && deadline.expired() => Err(not_read(self.live)),
-                Ok(sent) => {
-                    data = &data[sent..];
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            };
         }
-        self.stream.set_write_timeout(timeout)?;
+        self.stream.set_write_timeout(self.timeout)?;
         outcome
+    }
+
+    /// Makes the socket wait no longer than what is left; an error when nothing is.
+    fn arm(&self, deadline: &Deadline) -> io::Result<()> {
+        if self.timeout.is_none() {
+            return Ok(());
+        }
+        if deadline.expired() {
+            return Err(not_read(self.live));
+        }
+        let left = deadline.remaining().max(Duration::from_millis(1));
+        self.stream.set_write_timeout(Some(left))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::server::options::Builder;
 use crate::server::protocol::{Lifecycle, Session};
 use crate::server::record::{Record, Unanswered};
 use crate::server::registry::StopSignal;
-use crate::server::{Bound, TestServer};
+use crate::server::{Bound, TestServer, parting};
 use crate::udp::Replies;
 
 /// Any error that a handler of a protocol of one's own may end with; `?` makes one of all that
@@ -35,7 +35,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// serve it, with all that the crate's own servers have: `stop`, `restart`, failures, limits, a record.
 ///
 /// ```
-/// use std::io::Write;
+/// use std::io::{Read, Write};
 /// use std::net::TcpStream;
 /// use std::time::Duration;
 /// use loopback::{BoxError, Connection, CustomProtocol, Recorder, StreamProtocol, TestStreamServer};
@@ -65,8 +65,10 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// }
 ///
 /// let server = TestStreamServer::start("127.0.0.1:0", Lengths)?;
-/// TcpStream::connect(server.local_addr())?.write_all(b"hello\n")?;
+/// let mut client = TcpStream::connect(server.local_addr())?;
+/// client.write_all(b"hello\n")?;
 /// assert_eq!(server.take(Duration::from_secs(5))?, "hello");
+/// client.read_exact(&mut [0; 2])?; // one that leaves without its answer resets the connection
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait CustomProtocol: Send + Sync + Sized + 'static {
@@ -172,12 +174,14 @@ pub struct Custom<P, T> {
 #[derive(Debug, Clone)]
 pub struct CustomOptions {
     max_datagram: usize,
+    tolerates_silent_clients: bool,
 }
 
 impl Default for CustomOptions {
     fn default() -> CustomOptions {
         CustomOptions {
             max_datagram: WHOLE_DATAGRAM,
+            tolerates_silent_clients: false,
         }
     }
 }
@@ -299,6 +303,14 @@ impl<P: CustomProtocol, T: Transport<P>> Builder<Custom<P, T>> {
         self
     }
 
+    /// Lets a [`StreamProtocol`] fail, by an error or a panic, for a client that connects and leaves without
+    /// sending a byte, as port probes and health checks do: that is no failure of the server's then, and
+    /// only logged (debug).
+    pub fn tolerate_silent_clients(mut self) -> Self {
+        self.options.tolerates_silent_clients = true;
+        self
+    }
+
     /// Binds, without serving yet: the port is known, and clients queue.
     ///
     /// # Errors
@@ -360,8 +372,10 @@ impl<P: CustomProtocol, T: Transport<P>> Custom<P, T> {
         let stream = Arc::clone(conn.stream());
         let record = Recorder::new(session);
         let outcome = session.run(|| self.protocol.serve(conn, &record));
-        keep_failure(outcome, session);
-        drop(stream);
+        if let Err(error) = flatten(outcome) {
+            parting::keep_failure(error, session, self.options.tolerates_silent_clients);
+        }
+        parting::part(session.live, stream, ());
     }
 
     /// Runs the protocol's code for a datagram.
@@ -375,24 +389,16 @@ impl<P: CustomProtocol, T: Transport<P>> Custom<P, T> {
     {
         let record = Recorder::new(session);
         let outcome = session.run(|| self.protocol.answer(datagram, &record));
-        if let Some(replies) = keep_failure(outcome, session) {
-            replies.send(reply);
+        match flatten(outcome) {
+            Ok(replies) => replies.send(reply),
+            Err(error) => session.fail(error),
         }
     }
 }
 
-/// What a handler has returned, unless it failed: then that is kept.
-fn keep_failure<R, P: Lifecycle>(
-    outcome: Result<Result<R, BoxError>, HandlerError>,
-    session: &Session<'_, P>,
-) -> Option<R> {
-    let failure = match outcome {
-        Ok(Ok(result)) => return Some(result),
-        Ok(Err(error)) => HandlerError::Error(error),
-        Err(error) => error,
-    };
-    session.fail(failure);
-    None
+/// What a handler has returned, or how it failed.
+fn flatten<R>(outcome: Result<Result<R, BoxError>, HandlerError>) -> Result<R, HandlerError> {
+    outcome?.map_err(HandlerError::Error)
 }
 
 impl<P: fmt::Debug, T> fmt::Debug for Custom<P, T> {

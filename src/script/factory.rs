@@ -8,6 +8,7 @@ use std::thread;
 use super::error::{ScriptError, ScriptErrors};
 use super::state::Scripted;
 use super::{Script, ScriptedTcpServer};
+use crate::process::Maker;
 use crate::server::address::ListenOn;
 use crate::server::host::Host;
 
@@ -31,10 +32,20 @@ use crate::server::host::Host;
 /// servers.verify()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Default)]
 #[must_use = "dropping it verifies its servers"]
 pub struct ScriptedTcpServers {
     hosts: Arc<Mutex<Vec<Arc<Host<Scripted>>>>>,
+    /// A fork copies it into a process that has none of its servers' threads.
+    maker: Maker,
+}
+
+impl Default for ScriptedTcpServers {
+    fn default() -> ScriptedTcpServers {
+        ScriptedTcpServers {
+            hosts: Arc::default(),
+            maker: Maker::this(),
+        }
+    }
 }
 
 impl ScriptedTcpServers {
@@ -71,6 +82,8 @@ impl ScriptedTcpServers {
     /// Waits for all that is queued on all servers, which end with it: no more can be queued. Clients
     /// that are still connected have their server's default timeout to disconnect.
     ///
+    /// In a process that was forked off it does nothing: the servers are the parent's.
+    ///
     /// # Errors
     /// The failure of each server that has one.
     pub fn verify(&self) -> Result<(), ScriptErrors> {
@@ -82,6 +95,9 @@ impl ScriptedTcpServers {
         &self,
         of: impl Fn(&Host<Scripted>) -> Option<ScriptError>,
     ) -> Result<(), ScriptErrors> {
+        if !self.maker.is_this() {
+            return Ok(());
+        }
         let hosts = self.hosts().clone();
         // All are told first, so that their clients' time runs at once.
         hosts.iter().for_each(|host| host.begin_end());
@@ -104,7 +120,7 @@ impl ScriptedTcpServers {
 /// Verifies, and panics with the failures that the test has not been told of.
 impl Drop for ScriptedTcpServers {
     fn drop(&mut self) {
-        if thread::panicking() {
+        if thread::panicking() && self.maker.is_this() {
             self.hosts()
                 .iter()
                 .for_each(|host| host.give_up(super::FAILING_ALREADY));

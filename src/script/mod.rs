@@ -222,7 +222,28 @@ impl<A> ScriptedTcpServer<A> {
     /// # Errors
     /// The first failure; the same one each time it is asked for.
     pub fn join(&self) -> Result<(), ScriptError> {
+        self.check_waiter()?;
         self.inner.host.join()
+    }
+
+    /// An error for a closure of the script's, which would wait for itself, and for a process of which
+    /// the script runs in the parent.
+    fn check_waiter(&self) -> Result<(), ScriptError> {
+        let host = &self.inner.host;
+        if self.inner.is_another_process() {
+            let why = "it runs in the process that this one was forked off";
+            return Err(ScriptError::of_server(
+                &host.name(),
+                "cannot wait for it",
+                why,
+            ));
+        }
+        if self.inner.is_own_thread() {
+            let error = ScriptError::of_server(&host.name(), "cannot wait for it", OWN_WAIT);
+            host.failed(error.clone());
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// Waits for all instructions that are queued, and stops serving, within `timeout` as a whole. A
@@ -235,6 +256,7 @@ impl<A> ScriptedTcpServer<A> {
     /// # Errors
     /// The first failure. An instruction that is not done by then is one.
     pub fn stop(&mut self, timeout: Duration) -> Result<(), ScriptError> {
+        self.check_waiter()?;
         let deadline = Deadline::new(timeout, "the script");
         self.inner.host.stop(&deadline);
         self.end(deadline.remaining());
@@ -250,6 +272,7 @@ impl<A> ScriptedTcpServer<A> {
     /// The address cannot be bound, a failure that nobody has been told of, or a closure that still
     /// runs.
     pub fn restart(&mut self) -> io::Result<()> {
+        self.check_waiter()?;
         self.inner
             .host
             .stop(&Deadline::new(DROP_TIMEOUT, "the script"));
@@ -336,6 +359,10 @@ impl ScriptedTcpServer<UnixAddress> {
 
 impl<A> Drop for ScriptedTcpServer<A> {
     fn drop(&mut self) {
+        // In both cases the inner server knows what to do.
+        if self.inner.is_another_process() || self.inner.is_own_thread() {
+            return;
+        }
         let host = Arc::clone(&self.inner.host);
         if thread::panicking() {
             host.give_up(FAILING_ALREADY);
@@ -401,6 +428,10 @@ impl fmt::Debug for ScriptedConnection {
             .finish_non_exhaustive()
     }
 }
+
+/// What a closure is told that waits for its own script.
+const OWN_WAIT: &str = "a closure cannot join, stop or restart its own server from within: it would wait for \
+                        itself; have it tell the test, and the test do that";
 
 /// Panics with it, or prints it where the test panics already: a second panic would abort the whole
 /// test binary.

@@ -22,7 +22,7 @@ use crate::deadline::Deadline;
 use crate::server::address::Address;
 use crate::server::host::{Host, Run};
 use crate::server::protocol::Lifecycle;
-use crate::server::registry::{Live, Registry, StopSignal};
+use crate::server::registry::{Activity, Live, Registry, StopSignal};
 use crate::server::socket::{BoundSocket, Stream};
 use crate::server::streams::{FIRST_PARKED, LISTENER};
 
@@ -316,6 +316,8 @@ impl Engine {
         self.next_id += 1;
         let stream = Arc::new(stream);
         let live = Arc::new(Live::new(id, peer, &stream, self.stop.clone(), 0));
+        // Only a closure of the test's can hold it up.
+        live.set_activity(Activity::Handler);
         let local = stream.local_address()?;
         let limits = self.host.options.limits;
         let conn = Connection::new(Arc::clone(&stream), Arc::clone(&live), local, limits)?;

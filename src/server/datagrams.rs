@@ -278,17 +278,16 @@ fn send(
     peer: &Address,
     asked: Option<IpAddr>,
 ) -> io::Result<()> {
-    let mut deadline = None;
+    let deadline = Deadline::new(Duration::from_secs(5), "room in the socket's buffer");
     loop {
         match socket.send_to(reply, peer, asked) {
-            // Only while the server stops, when the socket does not block.
+            // Only where the socket does not block.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let patience = Duration::from_secs(5);
-                let room = || Deadline::new(patience, "room in the socket's buffer");
-                deadline.get_or_insert_with(room).check()?;
+                deadline.check()?;
                 std::thread::yield_now();
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Each signal begins the socket's whole timeout again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => drop(deadline.check()?),
             outcome => return outcome.map(drop),
         }
     }

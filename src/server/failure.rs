@@ -116,6 +116,17 @@ impl HandlerError {
         Some(HandlerError::Panic(panic_message(payload)))
     }
 
+    /// The same, with what may be the reason in front.
+    pub(crate) fn explained(self, reason: &str) -> HandlerError {
+        match self {
+            HandlerError::Panic(message) => HandlerError::Panic(format!("{reason}: {message}")),
+            HandlerError::Error(error) => {
+                let told = HandlerFailure::new(None, &HandlerError::Error(error));
+                format!("{reason}: {}", told.message()).into()
+            }
+        }
+    }
+
     /// Whether it is, or was caused by, what a connection says when stopping has cut it.
     pub(crate) fn is_cut_by_stop(&self) -> bool {
         let HandlerError::Error(error) = self else {

@@ -5,8 +5,11 @@ pub(crate) mod address;
 pub(crate) mod connect;
 pub(crate) mod datagrams;
 pub(crate) mod failure;
+#[cfg(target_os = "linux")]
+mod holder;
 pub(crate) mod host;
 pub(crate) mod options;
+pub(crate) mod parting;
 #[cfg(all(feature = "pktinfo", target_os = "linux"))]
 mod pktinfo;
 pub(crate) mod protocol;
@@ -44,7 +47,8 @@ use self::registry::{Registry, StopSignal, StopSwitch, stop_reserve};
 use self::socket::{BoundSocket, SocketKind};
 use self::wake::Kind;
 use self::workers::Crew;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, prose};
+use crate::process::Maker;
 
 /// A test server: an address, a handler, a poll loop on a thread of its own.
 ///
@@ -80,6 +84,8 @@ struct Running<P: Protocol> {
     ended: Receiver<()>,
     registry: Arc<Registry>,
     crew: Arc<Crew>,
+    /// A fork copies the server into a process that has none of its threads.
+    maker: Maker,
 }
 
 impl<P: Protocol, A> Bound<P, A> {
@@ -88,7 +94,9 @@ impl<P: Protocol, A> Bound<P, A> {
         address: L,
         protocol: P,
     ) -> io::Result<Bound<P, A>> {
-        let socket = BoundSocket::bind(P::Kind::SOCKET, &address.candidates()?)?;
+        let candidates = address.candidates()?;
+        let socket = BoundSocket::bind(P::Kind::SOCKET, &candidates)
+            .map_err(|error| BoundSocket::naming_holder(error, P::Kind::SOCKET, &candidates))?;
         let narrowed = L::narrow(socket.address.clone())
             .ok_or_else(|| io::Error::other("bound to an address of another kind"))?;
         let host = Host {
@@ -190,6 +198,10 @@ impl<P: Protocol, A> TestServer<P, A> {
     }
 
     /// The failures of handlers so far that no `stop` has reported, the first 100 of them.
+    ///
+    /// A server in a `static` (a `LazyLock`) is never dropped, so nothing reports its handlers' failures:
+    /// a test that uses one asks here, or with [`take_failures`](TestServer::take_failures), at its end.
+    /// Each failure is also logged, as a warning, when it happens.
     pub fn failures(&self) -> Vec<HandlerFailure> {
         self.host.failures.all()
     }
@@ -212,18 +224,42 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// shut, so that a handler that waits for its client sees the end of the stream, and may finish
     /// what it writes; idle connections close at once. Shortly before the timeout both sides are
     /// shut. All threads and sockets are gone when it returns, but for handlers that do not end and
-    /// connections that handlers have given away, which are shut. Where no handler runs, the server's
-    /// own threads are waited for up to a second more, which they only need on a machine that gives
-    /// them no time.
+    /// connections that handlers have given away, which are shut. Clients whose turn to be accepted does not
+    /// come within the timeout are refused. The server's own threads, and handlers that only have to take
+    /// in that their connection was shut, are waited for up to a second more, which they only need on a
+    /// machine that gives them no time.
     ///
     /// # Errors
     /// The handlers that panicked or returned an error since the last stop, and those that still
     /// run at the timeout, each with its peer. A handler that returns the error of a connection which
     /// this stop has cut has not failed; one that unwraps it has panicked, and so has failed.
+    ///
+    /// A handler cannot stop its own server, for the stop would wait for that handler: it has an error at
+    /// once, the server goes on, and the failure comes out of the test's own stop too.
+    ///
+    /// In a process that was forked off after the start it does nothing: the server is the parent's.
     pub fn stop(&mut self, timeout: Duration) -> Result<(), StopError> {
         let deadline = Deadline::new(timeout, "the server to stop");
         let mut stuck = Vec::new();
         let mut server_stuck = false;
+        if self.is_another_process() {
+            // Its threads and its clients are the parent's, and its locks may be held for ever.
+            std::mem::forget(self.running.take());
+            return Ok(());
+        }
+        if self.is_own_thread() {
+            let error = HandlerError::from(OWN_STOP);
+            let failure = HandlerFailure::new(None, &error);
+            self.host.fail(None, error);
+            return Err(StopError {
+                server: self.host.name().to_string(),
+                timeout,
+                failures: vec![failure],
+                more_failures: 0,
+                stuck,
+                server_stuck,
+            });
+        }
         if let Some(running) = self.running.take() {
             self.ready.set(false);
             let ended = running.stop(&deadline);
@@ -257,8 +293,9 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// Between a stop and a restart the port is free, and another program could take it.
     ///
     /// # Errors
-    /// The address cannot be bound (one in use is tried again for a second), or the stop found
-    /// failures (the server is stopped then).
+    /// The address cannot be bound (one in use is tried again for a second; on Linux the error names the
+    /// process that has the port, as far as it can be found), the system gives no thread, or the stop
+    /// found failures (the server is stopped then).
     pub fn restart(&mut self) -> io::Result<()> {
         self.stop(self.host.options.drop_timeout)?;
         let address = std::slice::from_ref(&self.host.address);
@@ -269,14 +306,35 @@ impl<P: Protocol, A> TestServer<P, A> {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && !deadline.expired() => {
                     thread::sleep(Duration::from_millis(1));
                 }
-                outcome => break outcome?,
+                outcome => {
+                    let named = |error| BoundSocket::naming_holder(error, P::Kind::SOCKET, address);
+                    break outcome.map_err(named)?;
+                }
             }
         };
         self.launch(socket)
     }
 
+    /// Whether it runs in a process of which this one is a fork: nothing here may wait for it.
+    pub(crate) fn is_another_process(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(Running::is_another_process)
+    }
+
+    /// Whether one of its own threads asks, which must not wait for itself.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        let is_own = |running: &Running<P>| running.crew.is_own_thread();
+        self.running.as_ref().is_some_and(is_own)
+    }
+
     fn launch(&mut self, socket: BoundSocket) -> io::Result<()> {
-        let (wait, waker) = P::Kind::prepare(&self.host.address)?;
+        let lack = |what: &str, error: &io::Error| {
+            let text = format!("cannot start {}: {what}: {error}", self.host.name());
+            prose(error.kind(), text)
+        };
+        let (wait, waker) = P::Kind::prepare(&self.host.address)
+            .map_err(|error| lack("the system gives no descriptor to wait with", &error))?;
         let waker = Arc::new(waker);
         let (switch, stop) = StopSignal::new();
         let (ends, ended) = crossbeam_channel::bounded::<()>(0);
@@ -292,12 +350,19 @@ impl<P: Protocol, A> TestServer<P, A> {
             crew: Arc::clone(&crew),
             ready: self.ready.clone(),
         };
+        let own = Arc::clone(&crew);
         self.host.record.set_stopped(false);
         let thread = thread::Builder::new()
             .name(self.host.thread_name())
             .spawn(move || {
                 let _ends = ends;
+                own.claim_thread();
                 P::run(run);
+            })
+            .map_err(|error| {
+                // Nothing will come, and nobody is to wait for it.
+                self.host.record.set_stopped(true);
+                lack("the system gives no thread", &error)
             })?;
         self.running = Some(Running {
             switch,
@@ -306,6 +371,7 @@ impl<P: Protocol, A> TestServer<P, A> {
             ended,
             registry,
             crew,
+            maker: Maker::this(),
         });
         log::debug!(target: P::TARGET, "{} starts", self.host.name());
         yield_until(|| self.ready.is_set());
@@ -342,7 +408,23 @@ struct Ended {
     panic: Option<HandlerError>,
 }
 
+/// What a handler is told that stops its server.
+pub(crate) const OWN_STOP: &str = "a handler cannot stop its own server from within: the stop would wait for the \
+                        handler; have the handler tell the test, and the test stop it";
+
 impl<P: Protocol> Running<P> {
+    fn is_another_process(&self) -> bool {
+        !self.maker.is_this()
+    }
+
+    /// Ends the run without waiting for it, for a thread that is one of its own.
+    fn abandon(self) {
+        self.switch
+            .stop(&Deadline::new(Duration::ZERO, "the server to stop"));
+        let _ = P::Kind::wake(&self.waker);
+        self.registry.shut_all(Shutdown::Read);
+    }
+
     fn stop(self, deadline: &Deadline) -> Ended {
         self.switch.stop(deadline);
         // Should waking it fail, the thread still ends, after its poll interval.
@@ -369,7 +451,9 @@ impl<P: Protocol> Running<P> {
         let reserve = stop_reserve(deadline.remaining());
         if !self.registry.wait_empty(deadline, reserve) {
             self.registry.shut_all(Shutdown::Both);
-            self.registry.wait_empty(deadline, Duration::ZERO);
+            if !self.registry.wait_empty(deadline, Duration::ZERO) {
+                self.registry.wait_leaving(OWN_GRACE);
+            }
         }
         self.registry.shut_kept();
         let stuck = self.registry.stuck();
@@ -399,6 +483,20 @@ pub(crate) fn yield_until(mut is_so: impl FnMut() -> bool) {
 
 impl<P: Protocol, A> Drop for TestServer<P, A> {
     fn drop(&mut self) {
+        if !self.is_another_process()
+            && self.is_own_thread()
+            && let Some(running) = self.running.take()
+        {
+            self.ready.set(false);
+            self.host.record.set_stopped(true);
+            running.abandon();
+            // The test has no server left to ask.
+            eprintln!("loopback: {}: dropped by its own handler", self.host.name());
+            if !thread::panicking() {
+                panic!("{}: {OWN_STOP}", self.host.name());
+            }
+            return;
+        }
         if let Err(error) = self.stop(self.host.options.drop_timeout) {
             if thread::panicking() {
                 // A second panic would abort the whole test binary.

@@ -30,6 +30,10 @@ pub(crate) struct Live {
     pub(crate) sent: AtomicU64,
     /// Set when a stop has shut a side of the stream that its client had not closed.
     shut_by_stop: AtomicBool,
+    /// Set when the client has been seen to close its side.
+    client_ended: AtomicBool,
+    /// Set when the handler has said how the connection is to be closed.
+    closed_by_handler: AtomicBool,
     /// How much is received at most: all that can have come before a stop shut the reading side. Some
     /// systems take in what a client goes on to send, and its handler would never see the end.
     receives: AtomicU64,
@@ -48,6 +52,8 @@ pub(crate) struct Live {
 pub(crate) enum Activity {
     /// In code that we know nothing of.
     Handler,
+    /// On its way into the handler's code, or out of it for good.
+    Server,
     Idle,
     Reading,
     Writing,
@@ -60,8 +66,9 @@ pub(crate) enum Activity {
 }
 
 impl Activity {
-    const ALL: [Activity; 8] = [
+    const ALL: [Activity; 9] = [
         Activity::Handler,
+        Activity::Server,
         Activity::Idle,
         Activity::Reading,
         Activity::Writing,
@@ -74,6 +81,7 @@ impl Activity {
     fn text(self) -> &'static str {
         match self {
             Activity::Handler => "in the handler's own code",
+            Activity::Server => "in the server's own code",
             Activity::Idle => "idle",
             Activity::Reading => "reading",
             Activity::Writing => "writing",
@@ -98,7 +106,9 @@ impl Live {
 
     /// Without a stream: a datagram.
     pub(crate) fn datagram(id: u64, peer: Address, stop: StopSignal) -> Live {
-        Live::with_stream(id, peer, Weak::new(), stop, 0)
+        let live = Live::with_stream(id, peer, Weak::new(), stop, 0);
+        live.set_activity(Activity::Handler);
+        live
     }
 
     /// Makes it the next datagram's, unless somebody still looks at it.
@@ -130,12 +140,14 @@ impl Live {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             shut_by_stop: AtomicBool::new(false),
+            client_ended: AtomicBool::new(false),
+            closed_by_handler: AtomicBool::new(false),
             receives: AtomicU64::new(u64::MAX),
             stop,
             kept: Mutex::new(Vec::new()),
             keep,
             stream,
-            activity: AtomicU8::new(Activity::Handler as u8),
+            activity: AtomicU8::new(Activity::Server as u8),
         }
     }
 
@@ -189,8 +201,33 @@ impl Live {
         self.shut_by_stop.load(Ordering::Acquire)
     }
 
+    /// The stream's end or its failure was read: the client has gone, unless a stop was first.
+    pub(crate) fn note_ended(&self) {
+        if !self.is_shut_by_stop() {
+            self.client_ended.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the client has been seen to go.
+    pub(crate) fn has_client_ended(&self) -> bool {
+        self.client_ended.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_closed_by_handler(&self) {
+        self.closed_by_handler.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed_by_handler(&self) -> bool {
+        self.closed_by_handler.load(Ordering::Relaxed)
+    }
+
     fn is_open(&self) -> bool {
         self.stream.strong_count() > 0
+    }
+
+    /// Whether it is not the test's code that holds it: it has only to take in that it was shut.
+    fn is_leaving(&self) -> bool {
+        !matches!(self.activity(), Activity::Handler | Activity::ReadingBody)
     }
 
     fn stuck(&self) -> StuckHandler {
@@ -251,6 +288,11 @@ impl StopSignal {
     pub(crate) fn is_nearly_over(&self) -> bool {
         let nearly = |end: &Deadline| end.remaining() < stop_reserve(end.limit());
         self.end.get().is_some_and(nearly)
+    }
+
+    /// Whether the stop has no time left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.end.get().is_some_and(Deadline::expired)
     }
 
     /// Waits for `duration`, or until the server stops: then true, early.
@@ -368,6 +410,28 @@ impl Registry {
                 .0;
         }
         true
+    }
+
+    /// Waits for those that were shut and have only to take it in, up to `grace`: on a loaded machine that
+    /// takes longer than a short stop, and they would be named although they are gone at once.
+    pub(crate) fn wait_leaving(&self, grace: Duration) {
+        const LAST_STEPS: Duration = Duration::from_millis(50);
+        let deadline = Deadline::new(grace, "the handlers that are leaving");
+        let any_leaving = || self.lock().live.iter().any(|live| live.is_leaving());
+        if !any_leaving() {
+            return;
+        }
+        while any_leaving() && !deadline.expired() {
+            self.wait_empty(
+                &Deadline::new(LAST_STEPS / 10, "the next look"),
+                Duration::ZERO,
+            );
+        }
+        // Who has just left a read or a write is in the handler's code for a moment.
+        self.wait_empty(
+            &Deadline::new(LAST_STEPS, "their last steps"),
+            Duration::ZERO,
+        );
     }
 
     /// Those that are still there, the oldest first.

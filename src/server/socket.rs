@@ -2,7 +2,7 @@
 //!
 //! What is Unix's own about them stands here and in `unix.rs`.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read};
 #[cfg(unix)]
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -18,6 +18,7 @@ use super::address::UnixAddress;
 #[cfg(unix)]
 use super::unix::SocketFile;
 use crate::deadline::prose;
+use crate::process::Maker;
 
 /// What kind of socket a protocol is served on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,9 @@ pub(crate) struct BoundSocket {
     /// For datagrams on the listener's port, where the protocol has them.
     pub(crate) datagrams: Option<Box<BoundSocket>>,
     #[cfg(unix)]
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
+    /// Who made it: a copy in a forked process shares the socket and the file, which are not its own.
+    maker: Maker,
 }
 
 /// A datagram that was received into the caller's buffer.
@@ -64,6 +67,9 @@ pub(crate) enum Listening {
 impl BoundSocket {
     /// Binds the first of `candidates` that can be bound. A listener does not block, and has the
     /// largest backlog the system gives: a short one makes a server crawl under load.
+    ///
+    /// The error does not name who has an address that is in use: that is
+    /// [`naming_holder`](BoundSocket::naming_holder)'s.
     pub(crate) fn bind(kind: SocketKind, candidates: &[Address]) -> io::Result<BoundSocket> {
         let mut last = None;
         for candidate in candidates {
@@ -85,6 +91,26 @@ impl BoundSocket {
                 "cannot bind: the name has no address".into(),
             )
         }))
+    }
+
+    /// Adds to the error of a bind who has the address, where it is in use and the system tells.
+    pub(crate) fn naming_holder(
+        error: io::Error,
+        kind: SocketKind,
+        candidates: &[Address],
+    ) -> io::Error {
+        let tried = candidates.last().and_then(Address::as_inet);
+        #[cfg(target_os = "linux")]
+        if let (io::ErrorKind::AddrInUse, Some(address)) = (error.kind(), tried) {
+            let files = match kind {
+                SocketKind::Datagram => ["udp", "udp6"],
+                _ => ["tcp", "tcp6"],
+            };
+            let holder = super::holder::holder(address, files);
+            return prose(error.kind(), format!("{error}{holder}"));
+        }
+        let _ = (kind, tried);
+        error
     }
 
     /// Accepts a connection that is waiting; `WouldBlock` when none is.
@@ -252,6 +278,11 @@ impl BoundSocket {
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
+        if !self.maker.is_this() {
+            #[cfg(unix)]
+            std::mem::forget(self.file.take());
+            return;
+        }
         // A program that another thread is just starting holds a copy of the socket until it runs.
         // Closing ours would leave the port listening for that long.
         match &self.socket {
@@ -332,7 +363,8 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
                 address: Address::from(address),
                 datagrams: None,
                 #[cfg(unix)]
-                _file: None,
+                file: None,
+                maker: Maker::this(),
             })
         }
         #[cfg(unix)]
@@ -351,12 +383,13 @@ fn bind_one(kind: SocketKind, candidate: &Address) -> io::Result<BoundSocket> {
                     Listening::Unix(listener)
                 }
             };
-            let _file = SocketFile::of(&unix);
+            let file = SocketFile::of(&unix);
             Ok(BoundSocket {
                 socket,
                 address: Address::Unix(unix),
                 datagrams: None,
-                _file,
+                file,
+                maker: Maker::this(),
             })
         }
     }
@@ -370,6 +403,27 @@ pub(crate) enum Stream {
     #[cfg(unix)]
     Unix(UnixStream),
 }
+
+/// A write to a client that has gone is an error, also in a process that has left SIGPIPE at its default
+/// action, which is its end. Where there is no such flag, the socket has been told when it was made.
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+))]
+const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+)))]
+const NO_SIGNAL: i32 = 0;
 
 /// The same call on whichever stream it is.
 macro_rules! either {
@@ -388,11 +442,11 @@ impl Stream {
     }
 
     pub(crate) fn write(&self, buffer: &[u8]) -> io::Result<usize> {
-        either!(self, stream => { let mut stream = stream; stream.write(buffer) })
+        either!(self, stream => SockRef::from(stream).send_with_flags(buffer, NO_SIGNAL))
     }
 
     pub(crate) fn write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, stream => { let mut stream = stream; stream.write_vectored(buffers) })
+        either!(self, stream => SockRef::from(stream).send_vectored_with_flags(buffers, NO_SIGNAL))
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -428,6 +482,27 @@ impl Stream {
             // Only a poll tells of an end behind bytes that nobody has read yet.
             Ok(_) => self.end_is_queued(poll).unwrap_or(false),
         }
+    }
+
+    /// Whether something has come that nobody has read.
+    #[cfg(unix)]
+    pub(crate) fn has_unread(&self) -> bool {
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked =
+            either!(self, stream => SockRef::from(stream).recv_with_flags(&mut byte, flags));
+        matches!(peeked, Ok(1..))
+    }
+
+    /// Whether something has come that nobody has read.
+    #[cfg(not(unix))]
+    pub(crate) fn has_unread(&self) -> bool {
+        let Stream::Tcp(stream) = self;
+        let peeked = stream
+            .set_nonblocking(true)
+            .and_then(|()| stream.peek(&mut [0]));
+        let _ = stream.set_nonblocking(false);
+        matches!(peeked, Ok(1..))
     }
 
     #[cfg(unix)]

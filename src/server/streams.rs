@@ -63,6 +63,10 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
             let mut next = Some(guest);
             while let Some(Guest { conn, entry }) = next.take() {
                 let live = Arc::clone(conn.live());
+                if live.stop.is_over() {
+                    log::debug!(target: P::TARGET, "{} came too late to be served", live.peer);
+                    return;
+                }
                 let session = Session {
                     host: &host,
                     live: &live,
@@ -138,6 +142,10 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
     }
     // Who had connected before the stop is still served; who comes later is refused.
     for _ in 0..MOST_AT_THE_END {
+        // Time for those that have been accepted is kept; the others are refused.
+        if poll_loop.stop.is_nearly_over() {
+            break;
+        }
         let polled = poll.poll(&mut events, Some(Duration::ZERO));
         if polled.is_err() {
             break;

@@ -1,5 +1,6 @@
 //! The threads that handlers run on: started when none is free, kept for reuse, joined at the end.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -96,6 +97,7 @@ impl<J: Send + 'static> Dispatcher<J> {
         *self.crew.alive() += 1;
         let spawned = thread::Builder::new().name(name).spawn(move || {
             let _ended = Ended(&crew);
+            crew.claim_thread();
             let mut job = first;
             loop {
                 work(job);
@@ -174,7 +176,22 @@ impl<J> Queue<J> {
     }
 }
 
+thread_local! {
+    /// The crew that this thread works for, by its address; 0 for a thread that is not a server's.
+    static CREW: Cell<usize> = const { Cell::new(0) };
+}
+
 impl Crew {
+    /// Makes this thread one of the run's.
+    pub(crate) fn claim_thread(&self) {
+        CREW.set(std::ptr::from_ref(self).addr());
+    }
+
+    /// Whether it is one of the run's threads that asks, which cannot wait for its own end.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        CREW.get() == std::ptr::from_ref(self).addr()
+    }
+
     /// Waits for the workers' end and joins them; those that still run at the deadline are left.
     pub(crate) fn join(&self, deadline: &Deadline) -> bool {
         yield_until(|| *self.alive() == 0);

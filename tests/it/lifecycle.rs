@@ -305,7 +305,13 @@ fn a_restart_that_finds_the_port_taken_says_so() {
     let _taken = TcpListener::bind(server.local_addr()).unwrap();
     let error = server.restart().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-    assert!(error.to_string().contains(&server.local_addr().to_string()));
+    let text = error.to_string();
+    assert!(text.contains(&server.local_addr().to_string()), "{text}");
+    #[cfg(target_os = "linux")]
+    assert!(
+        text.ends_with("; it is held by this process itself"),
+        "{text}"
+    );
 }
 
 #[test]

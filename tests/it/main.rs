@@ -6,9 +6,12 @@ mod failures;
 mod http;
 mod lifecycle;
 mod logging;
+mod parting;
+mod reading;
 mod script;
 #[cfg(feature = "smtp")]
 mod smtp;
+mod stopping;
 mod support;
 mod tcp;
 #[cfg(feature = "tunnel")]

@@ -164,14 +164,18 @@ impl Stream {
 
     /// Whether anything comes within `limit`, an end included. It is left there.
     pub(in crate::tunnel) fn has_more_within(&mut self, limit: Duration) -> bool {
-        let limit = limit
-            .min(self.deadline.remaining())
-            .max(Duration::from_millis(1));
-        self.timeouts[0] = limit;
-        let set = self.tcp.set_read_timeout(Some(limit));
-        match set.and_then(|()| self.tcp.peek(&mut [0])) {
-            Ok(_) => true,
-            Err(error) => !may_go_on(&error),
+        let limit = limit.min(self.deadline.remaining());
+        let deadline = Deadline::new(limit, "anything");
+        loop {
+            let left = deadline.remaining().max(Duration::from_millis(1));
+            self.timeouts[0] = left;
+            let set = self.tcp.set_read_timeout(Some(left));
+            match set.and_then(|()| self.tcp.peek(&mut [0])) {
+                Ok(_) => return true,
+                // A signal is not the end of the wait, and each would begin the socket's time again.
+                Err(error) if may_go_on(&error) && !deadline.expired() => {}
+                Err(error) => return !may_go_on(&error),
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use super::group::{self, Mark, Signal, Whom};
 use super::output::Output;
 use super::port::SPAWNING;
 use crate::deadline::Deadline;
+use crate::process::Maker;
 use crate::tunnel::error::{Error, ErrorKind};
 
 /// Marks all that a child starts, so that what leaves its process group is found.
@@ -25,6 +26,7 @@ const DROP_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::tunnel) struct Child {
     process: process::Child,
+    maker: Maker,
     name: String,
     command: String,
     mark: Mark,
@@ -96,6 +98,7 @@ impl Child {
         })?;
         Ok(Child {
             process,
+            maker: Maker::this(),
             name,
             command: text.clone(),
             mark,
@@ -232,7 +235,9 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.stop(DROP_LIMIT);
+        if self.maker.is_this() {
+            self.stop(DROP_LIMIT);
+        }
     }
 }
 

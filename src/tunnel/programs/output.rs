@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::deadline::Deadline;
+use crate::process::Maker;
 
 /// How many of the last bytes are kept.
 const KEPT: usize = 16 * 1024;
@@ -32,6 +33,7 @@ pub(in crate::tunnel) struct Output {
     /// stay a writer for as long as it likes; so the reader is told by an end mark through here.
     writer: PipeWriter,
     reader: Option<Reader>,
+    maker: Maker,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ impl Output {
             shared,
             writer,
             reader: Some(Reader { thread, done }),
+            maker: Maker::this(),
         })
     }
 
@@ -122,7 +125,10 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        self.finish();
+        // The mark would end the parent's reading.
+        if self.maker.is_this() {
+            self.finish();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::{env, fmt};
 
 use super::port::{Lease, Ports};
 use crate::deadline::prose;
+use crate::process::Maker;
 use crate::tunnel::Route;
 
 /// How often to try for a name of a folder that nobody has.
@@ -152,6 +153,7 @@ impl fmt::Debug for Setup {
 /// A folder that is removed when dropped, with all that is in it.
 struct Folder {
     path: PathBuf,
+    maker: Maker,
 }
 
 impl Folder {
@@ -166,7 +168,12 @@ impl Folder {
             let random = RandomState::new().hash_one(0);
             let path = parent.join(format!("loopback-tunnel-{}-{random:016x}", process::id()));
             match builder.create(&path) {
-                Ok(()) => return Ok(Folder { path }),
+                Ok(()) => {
+                    return Ok(Folder {
+                        path,
+                        maker: Maker::this(),
+                    });
+                }
                 Err(error) => last = error,
             }
             if last.kind() != io::ErrorKind::AlreadyExists {
@@ -180,6 +187,9 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
+        if !self.maker.is_this() {
+            return;
+        }
         let removed = fs::remove_dir_all(&self.path).or_else(|_| {
             open_up(&self.path);
             fs::remove_dir_all(&self.path)

@@ -1,0 +1,126 @@
+//! Who has the port that cannot be bound, as far as the system tells: on Linux, by proc(5).
+
+use std::net::{IpAddr, SocketAddr};
+
+/// "; it is held by nginx (process 123)", or nothing where that cannot be found out. `files` are those of
+/// /proc/net that list sockets of the kind.
+pub(super) fn holder(address: SocketAddr, files: [&str; 2]) -> String {
+    let inodes: Vec<String> = files
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(format!("/proc/net/{file}")).ok())
+        .flat_map(|table| sockets_on(&table, address))
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    match inodes.is_empty() {
+        true => String::new(),
+        false => {
+            process_with(&inodes).map_or(String::new(), |who| format!("; it is held by {who}"))
+        }
+    }
+}
+
+/// The inodes of the sockets that a table of /proc/net lists on this port, for the same address or all.
+fn sockets_on(table: &str, address: SocketAddr) -> Vec<u64> {
+    let in_the_way = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (ip, port) = fields.get(1)?.split_once(':')?;
+        let (ip, port) = (parse_ip(ip)?, u16::from_str_radix(port, 16).ok()?);
+        let overlaps = ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified();
+        let inode = fields.get(9)?.parse().ok()?;
+        // A socket without an inode is one that nobody has any more.
+        (port == address.port() && overlaps && inode != 0).then_some(inode)
+    };
+    table.lines().skip(1).filter_map(in_the_way).collect()
+}
+
+/// Addresses are written as 32-bit words in hexadecimal, each in the machine's order.
+fn parse_ip(text: &str) -> Option<IpAddr> {
+    let mut bytes = Vec::new();
+    for at in (0..text.len()).step_by(8) {
+        let word = u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?;
+        bytes.extend(word.to_ne_bytes());
+    }
+    if let Ok(four) = <[u8; 4]>::try_from(&bytes[..]) {
+        return Some(IpAddr::from(four));
+    }
+    <[u8; 16]>::try_from(&bytes[..])
+        .ok()
+        .map(|sixteen| IpAddr::from(sixteen).to_canonical())
+}
+
+/// The process that has one of these open, of those that we may look into.
+fn process_with(links: &[String]) -> Option<String> {
+    let has_it = |process: &std::path::Path| {
+        let files = std::fs::read_dir(process.join("fd")).into_iter().flatten();
+        let mut open = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        open.any(|link| {
+            links
+                .iter()
+                .any(|wanted| link.as_os_str() == wanted.as_str())
+        })
+    };
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    for number in numbers {
+        let folder = std::path::PathBuf::from(format!("/proc/{number}"));
+        if !has_it(&folder) {
+            continue;
+        }
+        if number == std::process::id() {
+            return Some("this process itself".to_owned());
+        }
+        let name = std::fs::read_to_string(folder.join("comm")).unwrap_or_default();
+        return Some(format!("{} (process {number})", name.trim_end()));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn the_process_that_has_a_port_is_found() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        assert_eq!(
+            holder(address, ["tcp", "tcp6"]),
+            "; it is held by this process itself"
+        );
+        let udp = UdpSocket::bind("[::1]:0").unwrap();
+        let address = udp.local_addr().unwrap();
+        assert_eq!(
+            holder(address, ["udp", "udp6"]),
+            "; it is held by this process itself"
+        );
+    }
+
+    #[test]
+    fn a_table_is_read_for_the_port_on_the_same_address_or_all() {
+        let (here, all, six) = match cfg!(target_endian = "little") {
+            true => ("0100007F", "00000000", "00000000000000000000000001000000"),
+            false => ("7F000001", "00000000", "00000000000000000000000000000001"),
+        };
+        let line = |ip: &str, port: &str, inode: u32| {
+            format!("  0: {ip}:{port} 00000000:0000 0A 0:0 00:0 0 0 0 {inode} 1 0 100\n")
+        };
+        let table = ["  sl  local_address ...\n".to_owned()]
+            .into_iter()
+            .chain([
+                line(here, "1F90", 1),
+                line(all, "1F90", 2),
+                line(six, "1F90", 3),
+                line(here, "1F91", 4),
+                line(here, "1F90", 0),
+                "garbage\n".to_owned(),
+            ])
+            .collect::<String>();
+        let on = |address: &str| sockets_on(&table, address.parse().unwrap());
+        assert_eq!(on("127.0.0.1:8080"), [1, 2]);
+        assert_eq!(on("[::1]:8080"), [2, 3]);
+        assert_eq!(on("0.0.0.0:8081"), [4]);
+        assert!(on("127.0.0.1:8082").is_empty());
+    }
+}
