@@ -123,7 +123,7 @@ fn a_client_that_never_closes_is_let_go() {
         TestTcpServer::start("127.0.0.1:0", |mut conn| conn.write_all(b"bye")).unwrap();
     let client = connect(server.local_addr());
     server.take_connection(LONG).unwrap();
-    eventually("it is closed", || server.connections() == 0);
+    eventually("it is closed", || server.open_connections() == 0);
     drop(client);
     server.stop(LONG).unwrap();
 }
@@ -144,7 +144,7 @@ fn an_end_of_the_handlers_own_is_final() {
         let mut answer = Vec::new();
         let outcome = client.read_to_end(&mut answer);
         assert_eq!(outcome.is_err(), reset, "{outcome:?}");
-        eventually("it is closed", || server.connections() == 0);
+        eventually("it is closed", || server.open_connections() == 0);
         server.stop(LONG).unwrap();
     }
 }

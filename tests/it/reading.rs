@@ -118,7 +118,7 @@ fn what_a_stop_cuts_in_half_is_an_error_with_its_mark() {
         .unwrap();
         let mut client = connect(server.local_addr());
         client.write_all(b"hal").unwrap();
-        eventually("it is served", || server.connections() == 1);
+        eventually("it is served", || server.open_connections() == 1);
         server.stop(LONG).unwrap();
         assert_eq!(given.recv_timeout(LONG).unwrap(), due);
     }
@@ -134,7 +134,7 @@ fn the_rest_is_what_came_before_the_stop() {
     .unwrap();
     let mut client = connect(server.local_addr());
     client.write_all(b"hal").unwrap();
-    eventually("it is served", || server.connections() == 1);
+    eventually("it is served", || server.open_connections() == 1);
     server.stop(LONG).unwrap();
 }
 

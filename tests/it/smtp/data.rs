@@ -206,10 +206,10 @@ fn irregular_octets_are_marked_or_refused() {
             client.say(&format!("MAIL FROM:<a@b>{declared}"), 250);
             client.say("RCPT TO:<c@d>", 250);
             if by_chunk {
-                client.send(&format!("BDAT {} LAST\r\n{body}", body.len()));
+                client.send(format!("BDAT {} LAST\r\n{body}", body.len()));
             } else {
                 client.say("DATA", 354);
-                client.send(&format!("{body}.\r\n"));
+                client.send(format!("{body}.\r\n"));
             }
             client.reply().to_owned()
         };
