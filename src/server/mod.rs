@@ -225,9 +225,9 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// what it writes; idle connections close at once. Shortly before the timeout both sides are
     /// shut. All threads and sockets are gone when it returns, but for handlers that do not end and
     /// connections that handlers have given away, which are shut. Clients whose turn to be accepted does not
-    /// come within the timeout are refused. The server's own threads, and handlers that only have to take
-    /// in that their connection was shut, are waited for up to a second more, which they only need on a
-    /// machine that gives them no time.
+    /// come within the timeout are refused. Handlers that only have to take in that their connection was
+    /// shut are waited for up to three seconds more, and the server's own threads up to ten, which they only
+    /// need on a machine that gives them no time.
     ///
     /// # Errors
     /// The handlers that panicked or returned an error since the last stop, and those that still
@@ -398,9 +398,6 @@ impl<P: Protocol, A> TestServer<P, A> {
 /// How long a restart tries to bind an address that is in use.
 const RESTART_TRIES: Duration = Duration::from_secs(1);
 
-/// What the server's own threads may take beyond a stop's timeout to end, once no handler runs.
-const OWN_GRACE: Duration = Duration::from_secs(1);
-
 /// What a run left when it ended.
 struct Ended {
     stuck: Vec<StuckHandler>,
@@ -441,7 +438,7 @@ impl<P: Protocol> Running<P> {
         if server_stuck && (P::Kind::SOCKET == SocketKind::Stream || self.registry.len() == 0) {
             // No handler holds it, so it only wants its turn: the timeout was short, or the machine
             // is loaded.
-            server_stuck = running(OWN_GRACE);
+            server_stuck = running(P::GRACE);
         }
         let panic = match server_stuck {
             true => None,
@@ -450,16 +447,17 @@ impl<P: Protocol> Running<P> {
         self.registry.shut_all(Shutdown::Read);
         let reserve = stop_reserve(deadline.remaining());
         if !self.registry.wait_empty(deadline, reserve) {
+            let leaving = self.registry.leaving();
             self.registry.shut_all(Shutdown::Both);
             if !self.registry.wait_empty(deadline, Duration::ZERO) {
-                self.registry.wait_leaving(OWN_GRACE);
+                self.registry.wait_leaving(leaving);
             }
         }
         self.registry.shut_kept();
         let stuck = self.registry.stuck();
         if stuck.is_empty() {
             // No handler runs: what is left of the workers is their way out.
-            let grace = deadline.remaining().max(OWN_GRACE);
+            let grace = deadline.remaining().max(P::GRACE);
             self.crew.join(&Deadline::new(grace, "the workers"));
         } else {
             self.crew.join(deadline);

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::datagrams::WaitingDatagrams;
 use super::failure::HandlerError;
@@ -46,6 +47,9 @@ pub trait Lifecycle: Send + Sync + Sized + 'static {
     const TARGET: &'static str;
     /// What a thing that arrives is called in messages: "a request".
     const NOUN: &'static str;
+    /// How long the server's own threads may take beyond a stop's timeout to end, once no handler runs: only
+    /// a machine that gives them no time makes use of it.
+    const GRACE: Duration = Duration::from_secs(10);
     /// What it is served on: streams, datagrams, or both.
     type Kind: Kind;
     /// Its own options, beside those of every server.

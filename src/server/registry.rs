@@ -230,6 +230,14 @@ impl Live {
         !matches!(self.activity(), Activity::Handler | Activity::ReadingBody)
     }
 
+    /// Whether it neither is in the test's code nor waits for the client.
+    fn is_in_own_code(&self) -> bool {
+        matches!(
+            self.activity(),
+            Activity::Server | Activity::Idle | Activity::Answering | Activity::Closing
+        )
+    }
+
     fn stuck(&self) -> StuckHandler {
         StuckHandler {
             peer: self.peer.clone(),
@@ -412,26 +420,32 @@ impl Registry {
         true
     }
 
-    /// Waits for those that were shut and have only to take it in, up to `grace`: on a loaded machine that
-    /// takes longer than a short stop, and they would be named although they are gone at once.
-    pub(crate) fn wait_leaving(&self, grace: Duration) {
-        const LAST_STEPS: Duration = Duration::from_millis(50);
-        let deadline = Deadline::new(grace, "the handlers that are leaving");
-        let any_leaving = || self.lock().live.iter().any(|live| live.is_leaving());
-        if !any_leaving() {
-            return;
-        }
-        while any_leaving() && !deadline.expired() {
+    /// Those that wait in a read or a write, or are in the server's own code: not the test's code holds them.
+    pub(crate) fn leaving(&self) -> Vec<u64> {
+        let state = self.lock();
+        let leaving = state.live.iter().filter(|live| live.is_leaving());
+        leaving.map(|live| live.id).collect()
+    }
+
+    /// Waits for those that were shut and have only to take it in: on a loaded machine that takes longer than
+    /// a short stop, and they would be named although they are gone at once.
+    ///
+    /// Who is in the server's own code only wants its turn. What those do that were `leaving` when they were
+    /// shut is the test's code again, which may take its last steps, and no more.
+    pub(crate) fn wait_leaving(&self, mut leaving: Vec<u64>) {
+        let turn = Deadline::new(Duration::from_secs(10), "those in the server's own code");
+        let steps = Deadline::new(Duration::from_secs(3), "their last steps");
+        leaving.extend(self.leaving());
+        let is_awaited = |live: &Arc<Live>| {
+            (live.is_in_own_code() && !turn.expired())
+                || (leaving.contains(&live.id) && !steps.expired())
+        };
+        while self.lock().live.iter().any(is_awaited) {
             self.wait_empty(
-                &Deadline::new(LAST_STEPS / 10, "the next look"),
+                &Deadline::new(Duration::from_millis(5), "the next look"),
                 Duration::ZERO,
             );
         }
-        // Who has just left a read or a write is in the handler's code for a moment.
-        self.wait_empty(
-            &Deadline::new(LAST_STEPS, "their last steps"),
-            Duration::ZERO,
-        );
     }
 
     /// Those that are still there, the oldest first.

@@ -404,6 +404,7 @@ fn a_take_that_fails_says_what_came() {
     let long = "x".repeat(40);
     client.send_to(long.as_bytes(), udp.local_addr()).unwrap();
     eventually("it is listed", || udp.total_datagrams() == 1);
+    eventually("it is handled", || udp.open_connections() == 0);
     let error = udp.take_datagram_where(|_| false, Duration::ZERO);
     let peer = client.local_addr().unwrap();
     assert_eq!(
