@@ -80,8 +80,8 @@ fn a_client_that_floods_and_never_reads_is_let_go_soon() {
     let flood = b"HELP\r\n".repeat(1000);
     let mut in_vain = 0;
     while in_vain < 5 {
-        match stream.write(&flood) {
-            Ok(_) => in_vain = 0,
+        match stream.write_all(&flood) {
+            Ok(()) => in_vain = 0,
             Err(_) => in_vain += 1,
         }
     }
