@@ -139,20 +139,19 @@ impl<T> Record<T> {
     /// Takes the first item that is answered, waiting for one at most `timeout`. A stopped server's
     /// record is no longer waited for.
     pub(crate) fn take(&self, timeout: Duration) -> io::Result<T> {
-        self.wait_for(
-            Verdict::Accepted,
-            timeout,
-            |state| state.take_first(Verdict::Accepted, |_| true),
-            String::new,
-        )
+        self.take_of(Verdict::Accepted, timeout)
     }
 
     /// As [`take`](Record::take), of what the server has refused.
     pub(crate) fn take_refused(&self, timeout: Duration) -> io::Result<T> {
+        self.take_of(Verdict::Refused, timeout)
+    }
+
+    fn take_of(&self, verdict: Verdict, timeout: Duration) -> io::Result<T> {
         self.wait_for(
-            Verdict::Refused,
+            verdict,
             timeout,
-            |state| state.take_first(Verdict::Refused, |_| true),
+            |state| state.take_first(verdict, |_| true),
             String::new,
         )
     }
