@@ -13,6 +13,7 @@ use crate::proto::decode::Decoded;
 use crate::proto::socks5::udp::{decode, encode};
 use crate::proto::socks5::{self, Bound, Host, UDP_ASSOCIATE};
 use crate::tunnel::ends::conversation::End;
+use crate::tunnel::ends::crowd;
 use crate::tunnel::report::Failure;
 use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
 use crate::tunnel::run::trial::Trial;
@@ -24,12 +25,12 @@ const BUFFER: usize = 65_536;
 const MOST_SHOWN: usize = 256;
 /// How long nothing must arrive before a closed association counts as one that forwards no more.
 const QUIET: Duration = Duration::from_millis(300);
-/// How many times in a row it must be so.
-const QUIET_ROUNDS: u32 = 2;
-/// How long a program may take to see that its association is over.
+/// How many datagrams another association must carry meanwhile: a busy program is quiet too.
+const MEANWHILE: u32 = 10;
+/// How long a program may take to see that its association is over, and how many datagrams another one must
+/// have carried by then.
 const OVER_LIMIT: Duration = Duration::from_secs(3);
-/// On a busy machine both are so many times as long as a datagram took before.
-const TIMES_AS_LONG: u32 = 50;
+const OVER_AFTER: u32 = 3 * MEANWHILE;
 const SOURCE: &str = "RFC 1928, section 7";
 
 /// The suite.
@@ -250,46 +251,44 @@ fn stranger(trial: &mut Trial<'_>) -> Result<(), Stop> {
     association.exchange(&service, b"after").map(drop)
 }
 
-/// Statement 52. A relay that is gone refuses; one that only drops shows by silence.
+/// Statement 52. A relay that is gone refuses; one that only drops shows by silence, which means something
+/// while the program does other work of the kind.
 fn closed(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let other = Association::new(trial)?;
+    let other_service = Far::new(trial)?;
+    let meanwhile = || {
+        let carried = other.exchange(&other_service, b"meanwhile");
+        carried.map_err(|stop| crowd::about("another association, which is open", stop))
+    };
     let association = Association::new(trial)?;
     let service = Far::new(trial)?;
-    let begun = Instant::now();
     association.exchange(&service, b"before")?;
-    let busy = TIMES_AS_LONG * begun.elapsed();
-    let Association {
-        near,
-        control,
-        deadline,
-        ..
-    } = association;
+    meanwhile()?;
+    let Association { near, control, .. } = association;
     drop(control);
+    let closed = Instant::now();
     let (host, port) = service.named();
     let datagram = encoded(0, &host, port, b"too late")?;
-    let limit = OVER_LIMIT.max(busy).min(deadline.remaining());
-    let over = Deadline::new(limit, "the association to end");
-    // A program that had no turn meanwhile was quiet too: it has another datagram to send on, and more time.
-    let mut rounds = QUIET_ROUNDS;
-    while rounds > 0 {
+    let (mut carried, mut quiet) = (0, 0);
+    while quiet < MEANWHILE {
+        // The first is lost without a word; its refusal is told to the next one.
         match near.send(&datagram) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
             _ => {}
         }
-        let quiet = QUIET.max(busy);
-        if deadline.remaining() < quiet {
-            return Err(Stop::failed(deadline.error("").to_string()));
-        }
-        let quiet = Deadline::new(quiet, "a datagram");
-        match service.receive(&quiet) {
-            Err(_) if quiet.expired() => rounds -= 1,
+        meanwhile()?;
+        carried += 1;
+        let pause = Deadline::new(QUIET / MEANWHILE, "a datagram");
+        match service.receive(&pause) {
+            Err(_) if pause.expired() => quiet += 1,
             Err(stop) => return Err(stop),
-            Ok(_) if over.expired() => {
+            Ok(_) if closed.elapsed() > OVER_LIMIT && carried > OVER_AFTER => {
                 return Err(Stop::failed(format!(
                     "{:.1?} after the TCP connection was closed, datagrams still arrive",
-                    over.elapsed()
+                    closed.elapsed()
                 )));
             }
-            Ok(_) => rounds = QUIET_ROUNDS,
+            Ok(_) => quiet = 0,
         }
     }
     Ok(())
