@@ -1,6 +1,6 @@
 //! Bulk data: made from a seed as it is sent, and made again where it arrives.
 
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use super::random::Random;
 
@@ -9,12 +9,15 @@ pub(in crate::tunnel) const BLOCK: usize = 128 * 1024;
 /// Blocks are pieces of this much random data.
 const POOL: usize = 4 * BLOCK;
 
+/// The same for all checks: to make it costs more than most of them, and which places of it follow each
+/// other is each one's own.
+static RANDOM: LazyLock<Vec<u8>> = LazyLock::new(|| Random::new(0).bytes(POOL));
+
 /// Random data without end: blocks from random places of a random pool. No two blocks are the same, so
 /// what a program repeats, skips or puts elsewhere differs, also by its own buffers' sizes; and sending
 /// and comparing cost little more than copying.
 #[derive(Debug, Clone)]
 pub(in crate::tunnel) struct Data {
-    pool: Arc<[u8]>,
     places: Random,
     /// The current block's place in the pool, and how much of it is used up.
     place: usize,
@@ -24,17 +27,6 @@ pub(in crate::tunnel) struct Data {
 impl Data {
     pub(in crate::tunnel) fn new(random: &mut Random) -> Data {
         Data {
-            pool: random.bytes(POOL).into(),
-            places: Random::new(random.next()),
-            place: 0,
-            used: BLOCK,
-        }
-    }
-
-    /// Other data from the same pool.
-    pub(in crate::tunnel) fn another(&self, random: &mut Random) -> Data {
-        Data {
-            pool: Arc::clone(&self.pool),
             places: Random::new(random.next()),
             place: 0,
             used: BLOCK,
@@ -49,7 +41,7 @@ impl Data {
         }
         let left = BLOCK - self.used;
         let length = usize::try_from(most).map_or(left, |most| most.min(left));
-        &self.pool[self.place + self.used..][..length]
+        &RANDOM[self.place + self.used..][..length]
     }
 
     /// Goes on behind the next `length` bytes, no more than [`Data::peek`] has given.
@@ -109,7 +101,7 @@ mod tests {
     fn it_never_comes_again_at_the_distance_of_a_buffer() {
         let mut random = Random::new(1);
         let mut data = Data::new(&mut random);
-        let mut other = data.another(&mut random);
+        let mut other = Data::new(&mut random);
         let bytes = data.take(8 * BLOCK);
         for distance in [4096, 65_536, BLOCK, POOL, 2 * BLOCK - 1] {
             let equal = |at: &usize| bytes[*at..at + 32] == bytes[at + distance..][..32];

@@ -42,11 +42,10 @@ pub(in crate::tunnel) const TABLE: Table = Table {
 
 fn at_once(trial: &mut Trial<'_>, size: usize) -> Result<(), Stop> {
     let bounds = Bounds::of(trial, 1);
-    let data = Data::new(trial.random());
     let seed = trial.random().next();
     crowd::run(trial, bounds, size, |index, crowd| {
         let mut random = Random::new(seed ^ index as u64);
-        let [up, down] = [(); 2].map(|()| Load::new(data.another(&mut random), BYTES));
+        let [up, down] = [(); 2].map(|()| Load::new(Data::new(&mut random), BYTES));
         let carry = || {
             let mut ends = crowd.open()?;
             // Nobody begins before all are there: a program that serves one at a time stops here.

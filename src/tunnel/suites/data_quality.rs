@@ -52,11 +52,10 @@ fn carry(trial: &mut Trial<'_>, up: bool, down: bool) -> Result<(), Stop> {
         Sizes::Quick => 1_200_000,
         Sizes::Full => 100_000_000,
     };
-    let data = Data::new(trial.random());
-    let other = data.another(trial.random());
+    let mut load = || Load::new(Data::new(trial.random()), bytes);
     let transfer = Transfer {
-        up: up.then(|| Load::new(data, bytes)),
-        down: down.then(|| Load::new(other, bytes)),
+        up: up.then(&mut load),
+        down: down.then(&mut load),
     };
     let ends = Ends::of(trial.connect()?).plain();
     let begun = Instant::now();

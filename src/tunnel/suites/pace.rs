@@ -205,8 +205,7 @@ fn byte_by_byte(trial: &mut Trial<'_>) -> Result<(), Stop> {
     };
     let ends = Ends::of(trial.connect()?);
     let bounds = Bounds::of(trial, PATIENCE);
-    let data = Data::new(trial.random());
-    let [up, down] = [(); 2].map(|()| Load::new(data.another(trial.random()), bytes));
+    let [up, down] = [(); 2].map(|()| Load::new(Data::new(trial.random()), bytes));
     // What sends is cut into bytes, what receives is not.
     let there = ends.try_clone()?;
     let mut from_client = there.client.in_segments(Some(1));

@@ -93,7 +93,6 @@ fn about(transfer: &Transfer, stop: Stop) -> Stop {
 /// The largest comes first, the smallest last; the others are between, more small than large, and in no
 /// order. They go up, down and both ways in turn.
 fn transfers(measure: &Measure, random: &mut Random) -> Vec<Transfer> {
-    let data = Data::new(random);
     let last = measure.transfers - 1;
     let transfer = |number| {
         let bytes = match number {
@@ -104,7 +103,7 @@ fn transfers(measure: &Measure, random: &mut Random) -> Vec<Transfer> {
                 random.below(1 << 32) as f64 / f64::from(1u32 << 31) / 2.0,
             ),
         };
-        let [up, down] = [(); 2].map(|()| Load::new(data.another(random), bytes));
+        let [up, down] = [(); 2].map(|()| Load::new(Data::new(random), bytes));
         Transfer {
             up: (number % 3 != 1).then_some(up),
             down: (number % 3 != 0).then_some(down),
