@@ -11,8 +11,8 @@ use loopback::TunnelHarness;
 use loopback::tunnel::{Check, Family, Outcome, Report, Sizes, Strictness, Suite};
 
 use super::super::{PATIENT, combinations};
-use super::Protocol;
 use super::coverage::Coverage;
+use super::{LIMIT, Protocol};
 
 /// Waited for in full by each check that hangs; such checks are run apart, with nothing else that would
 /// have to work within it but the start of the program and what they stand on.
@@ -37,8 +37,6 @@ const QUICK: [Suite; 7] = [
 ];
 /// The variable that names the mutation that is wanted, where it is not all.
 const ROW: &str = "LOOPBACK_MUTATION";
-/// Far more than a row needs.
-const LIMIT: Duration = Duration::from_secs(900);
 
 /// What all suites say of one mutation, run together with quick sizes and on one combination of
 /// families unless the row says otherwise. That takes minutes, so an ordinary run is made of the suites that
@@ -60,7 +58,7 @@ pub(super) struct Row {
     only: &'static [&'static str],
     families: &'static [(Family, Family)],
     sizes: Sizes,
-    stays: bool,
+    stays: Option<&'static [&'static str]>,
     unbound: bool,
 }
 
@@ -78,7 +76,7 @@ pub(super) const fn row(mutation: &'static str, protocol: Protocol) -> Row {
         only: &[],
         families: &[(Family::V4, Family::V4)],
         sizes: Sizes::Quick,
-        stays: false,
+        stays: None,
         unbound: false,
     }
 }
@@ -153,9 +151,10 @@ impl Row {
         self
     }
 
-    /// It does not end when it is told to, and gets little time for that.
-    pub(super) const fn stays(mut self) -> Row {
-        self.stays = true;
+    /// It does not end when it is told to, and gets little time for that, but for these checks, in a run of
+    /// their own, where it must.
+    pub(super) const fn stays_but_for(mut self, checks: &'static [&'static str]) -> Row {
+        self.stays = Some(checks);
         self
     }
 
@@ -311,7 +310,7 @@ fn reports(row: &Row) -> Vec<Report> {
             .families(row.families.iter().copied())
             .sizes(row.sizes)
             .deadline(LIMIT)
-            .stop_deadline(if row.stays { BRIEF } else { PATIENT });
+            .stop_deadline(if row.stays.is_some() { BRIEF } else { PATIENT });
         let only = row.only.iter();
         only.fold(harness, |harness, pattern| harness.only(*pattern))
     };
@@ -328,9 +327,16 @@ fn reports(row: &Row) -> Vec<Report> {
     if !apart.is_empty() {
         apart.push("behaviour/*");
     }
+    let ends = row.stays.unwrap_or_default();
     let mut reports = Vec::new();
+    if !ends.is_empty() {
+        let ending = with_cut(ends).fold(harness(), TunnelHarness::only);
+        let ending = ending.stop_deadline(PATIENT).check_deadline(PATIENT);
+        reports.push(ending.run().unwrap());
+    }
     if row.hangs[..] != ["*"] && (row.only.is_empty() || row.only != row.hangs) {
-        let together = with_cut(&apart).fold(harness(), |harness, pattern| {
+        let elsewhere = [&apart[..], ends].concat();
+        let together = with_cut(&elsewhere).fold(harness(), |harness, pattern| {
             harness.skip(pattern, "made apart")
         });
         let together = together.check_deadline(PATIENT);

@@ -12,11 +12,12 @@ pub(super) const ROWS: &[Row] = &[
     // No group of checks gets beyond its start.
     row("exits-at-once", Socks5).breaks(&["*/start"]),
     row("never-listens", Socks5).breaks(&["*/start"]).hangs(&["*"]),
-    row("ignores-term", Socks5).stays().breaks(&[
+    row("ignores-term", Socks5).stays_but_for(&["life/int-*"]).breaks(&[
         "connectivity/44/stop", "life/term-idle/ends", "life/term-live/ends",
     ]),
-    row("ignores-int", Socks5).stays().breaks(&["life/int-idle/ends", "life/int-live/ends"]),
-    row("ends-late", Forward).stays().breaks(&[
+    row("ignores-int", Socks5).stays_but_for(&["connectivity/*", "life/term-*"])
+        .breaks(&["life/int-idle/ends", "life/int-live/ends"]),
+    row("ends-late", Forward).stays_but_for(&[]).breaks(&[
         "connectivity/44/stop", "life/int-*/gone", "life/term-*/ends",
     ]).hangs(&["life/int-*/gone"]),
     row("crashes-on-term", Socks5)
