@@ -83,7 +83,6 @@ type DataHook = Option<Arc<dyn Fn(&Envelope<'_>) -> Decision + Send + Sync>>;
 #[allow(unnameable_types, reason = "behind the builder")]
 pub struct SmtpOptions {
     pub(crate) config: Config,
-    pub(crate) credentials: Vec<(String, String)>,
     /// Each for the n-th time its stage is reached.
     pub(crate) replies: Vec<(Stage, u64, Reply)>,
     pub(crate) on_connect: Hook<Address>,
@@ -102,7 +101,6 @@ impl Default for SmtpOptions {
                 extensions: Extensions::all(),
                 ..Config::default()
             },
-            credentials: Vec::new(),
             replies: Vec::new(),
             on_connect: None,
             on_helo: None,
@@ -119,7 +117,7 @@ impl SmtpOptions {
     /// The configuration, with what depends on other options settled.
     pub(crate) fn settled(&self) -> Config {
         let mut config = self.config.clone();
-        if self.credentials.is_empty() && self.on_auth.is_none() {
+        if config.users.is_empty() && self.on_auth.is_none() {
             config.extensions = config.extensions.without(Extension::Auth);
         }
         if !config.extensions.has(Extension::Chunking) {
@@ -131,11 +129,8 @@ impl SmtpOptions {
 
 impl fmt::Debug for SmtpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the passwords: a log may be read by more people than the test is.
-        let users: Vec<&str> = self.credentials.iter().map(|(user, _)| &**user).collect();
         f.debug_struct("SmtpOptions")
             .field("config", &self.config)
-            .field("users", &users)
             .field("replies", &self.replies)
             .finish_non_exhaustive()
     }
@@ -197,7 +192,8 @@ impl Builder<Smtp> {
     }
 
     /// Offers AUTH, and decides on credentials; those of [`credentials`](Builder::credentials) are
-    /// accepted without asking.
+    /// accepted without asking. It is not asked about SCRAM-SHA-256, for which the server itself must know the
+    /// password.
     pub fn on_auth<F, R>(mut self, hook: F) -> Self
     where
         F: Fn(&Login) -> R + Send + Sync + 'static,
@@ -269,11 +265,11 @@ impl Builder<Smtp> {
         self
     }
 
-    /// Offers AUTH, and accepts this user with this password. More calls add more users.
+    /// Offers AUTH, SCRAM-SHA-256 included, and accepts this user with this password. More calls add more
+    /// users.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.options
-            .credentials
-            .push((user.into(), password.into()));
+        let users = &mut self.options.config.users;
+        users.add(user.into(), password.into());
         self
     }
 
@@ -283,7 +279,7 @@ impl Builder<Smtp> {
         self
     }
 
-    /// Refuses PLAIN and LOGIN with `538`, as servers do without TLS; CRAM-MD5 is left.
+    /// Refuses PLAIN and LOGIN with `538`, as servers do without TLS; CRAM-MD5 and SCRAM-SHA-256 are left.
     pub fn refuse_plaintext_auth(mut self) -> Self {
         self.options.config.plaintext_auth = false;
         self

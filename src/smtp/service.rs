@@ -112,15 +112,12 @@ impl Smtp {
     }
 
     fn check(&self, login: &Login) -> Decision {
-        let mut known = self.options.credentials.iter();
-        if known
-            .any(|(user, password)| login.user_bytes() == user.as_bytes() && login.proves(password))
-        {
+        if self.config.users.accept(login) {
             return Decision::Accept;
         }
         match &self.options.on_auth {
-            Some(hook) => hook(login),
-            None => Decision::Refuse,
+            Some(hook) if !login.mechanism().needs_users() => hook(login),
+            _ => Decision::Refuse,
         }
     }
 

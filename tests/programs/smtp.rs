@@ -47,6 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             lmtp_smtp_source,
         ),
         needs("msmtp", "msmtp", "smtp::lmtp_msmtp", lmtp_msmtp),
+        needs("msmtp", "msmtp", "smtp::scram_msmtp", scram_msmtp),
     ]
 }
 
@@ -362,6 +363,27 @@ fn lmtp_smtp_source() {
     for _ in 0..20 {
         assert_eq!(codes(&server), [250, 250, 250]);
     }
+}
+
+fn scram_msmtp() {
+    let server = sink(|builder| builder.credentials("b,b=", "päss").require_auth());
+    let port = format!("--port={}", server.port());
+    let send = |password: &str| {
+        let password = format!("--passwordeval=echo {password}");
+        let mut arguments = vec!["--file=/dev/null", "--host=127.0.0.1", &port, "--user=b,b="];
+        arguments.extend(["--auth=scram-sha-256", &password, "--from=a@example.com"]);
+        arguments.push("b@example.com");
+        run_with_input("msmtp", arguments, b"Subject: x\n\nx\n")
+    };
+    succeeded("msmtp", send("päss"));
+    let message = server.take_message(LONG).unwrap();
+    let login = message.login().unwrap();
+    assert_eq!((login.user(), login.password()), ("b,b=", None));
+    assert_eq!(login.mechanism(), Mechanism::ScramSha256);
+    let output = send("wrong");
+    assert!(!output.status.success(), "{output:?}");
+    let said = server.transcripts().concat();
+    assert!(said.contains("S: 535 5.7.8 "), "{said}");
 }
 
 fn lmtp_msmtp() {

@@ -1,8 +1,11 @@
-//! AUTH: the mechanisms PLAIN, LOGIN and CRAM-MD5 (RFC 4954, RFC 4616, RFC 2195).
+//! AUTH: the mechanisms PLAIN, LOGIN, CRAM-MD5 (RFC 4954, RFC 4616, RFC 2195) and SCRAM-SHA-256, of which only
+//! the messages stand elsewhere.
 
 use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER};
+
+use super::scram;
 
 /// How a client proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +17,46 @@ pub enum Mechanism {
     Login,
     /// `CRAM-MD5`: a digest of the password and a challenge.
     CramMd5,
+    /// `SCRAM-SHA-256` (RFC 5802, RFC 7677): client and server each prove that they know the password. The
+    /// server can for those of [`credentials`](crate::Builder::credentials) only, and offers it only then.
+    ScramSha256,
+}
+
+/// Who may log in by which password.
+#[derive(Clone, Default)]
+pub(crate) struct Users(Vec<(String, String)>);
+
+impl Users {
+    pub(crate) fn add(&mut self, user: String, password: String) {
+        self.0.push((user, password));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The passwords of one user.
+    fn passwords(&self, user: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let of_user = move |(name, _): &&(String, String)| name.as_bytes() == user;
+        self.0
+            .iter()
+            .filter(of_user)
+            .map(|(_, word)| word.as_bytes())
+    }
+
+    pub(crate) fn accept(&self, login: &Login) -> bool {
+        let mut known = self.passwords(login.user_bytes());
+        known.any(|password| login.proves(password))
+    }
+}
+
+/// Without the passwords: a log may be read by more people than the test is.
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(user, _)| user))
+            .finish()
+    }
 }
 
 /// A client's attempt to log in, to be judged by a hook.
@@ -37,6 +80,7 @@ pub struct Login {
 enum Proof {
     Password(Octets),
     Digest { challenge: String, digest: String },
+    Scram(scram::Proof),
 }
 
 /// What a client sent, and how it reads.
@@ -58,7 +102,12 @@ impl Octets {
 }
 
 impl Mechanism {
-    pub(crate) const ALL: [Mechanism; 3] = [Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5];
+    pub(crate) const ALL: [Mechanism; 4] = [
+        Mechanism::Plain,
+        Mechanism::Login,
+        Mechanism::CramMd5,
+        Mechanism::ScramSha256,
+    ];
 
     /// Its name in AUTH.
     pub fn name(self) -> &'static str {
@@ -66,12 +115,18 @@ impl Mechanism {
             Mechanism::Plain => "PLAIN",
             Mechanism::Login => "LOGIN",
             Mechanism::CramMd5 => "CRAM-MD5",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
         }
     }
 
     /// Whether the password itself goes over the wire.
     pub(crate) fn is_plaintext(self) -> bool {
-        self != Mechanism::CramMd5
+        matches!(self, Mechanism::Plain | Mechanism::Login)
+    }
+
+    /// Whether the server must know the passwords itself.
+    pub(crate) fn needs_users(self) -> bool {
+        self == Mechanism::ScramSha256
     }
 
     pub(crate) fn from_octets(name: &[u8]) -> Option<Mechanism> {
@@ -101,16 +156,17 @@ impl Login {
         &self.user.bytes
     }
 
-    /// Whom it wants to act for, when it named someone (the authorization identity; PLAIN only).
+    /// Whom it wants to act for, when it named someone (the authorization identity; PLAIN and SCRAM-SHA-256
+    /// only).
     pub fn acting_as(&self) -> Option<&str> {
         self.acting_as.as_ref().map(|name| &*name.text)
     }
 
-    /// The password, where the mechanism sends it: not with CRAM-MD5.
+    /// The password, where the mechanism sends it: with PLAIN and LOGIN.
     pub fn password(&self) -> Option<&str> {
         match &self.proof {
             Proof::Password(password) => Some(&password.text),
-            Proof::Digest { .. } => None,
+            Proof::Digest { .. } | Proof::Scram(_) => None,
         }
     }
 
@@ -118,7 +174,7 @@ impl Login {
     pub fn password_bytes(&self) -> Option<&[u8]> {
         match &self.proof {
             Proof::Password(password) => Some(&password.bytes),
-            Proof::Digest { .. } => None,
+            Proof::Digest { .. } | Proof::Scram(_) => None,
         }
     }
 
@@ -131,6 +187,7 @@ impl Login {
                 let expected = hmac_md5(password, challenge.as_bytes());
                 HEXLOWER.encode(&expected) == digest.to_ascii_lowercase()
             }
+            Proof::Scram(proof) => proof.answer(password).is_some(),
         }
     }
 }
@@ -154,6 +211,13 @@ pub(crate) enum Exchange {
     CramMd5 {
         challenge: String,
     },
+    /// Before the client's first message.
+    Scram {
+        challenge: String,
+    },
+    ScramProof(Box<scram::Opening>),
+    /// The server has proved that it knows the password too, which the client acknowledges.
+    ScramEnd(Login),
 }
 
 /// Without what the client has sent.
@@ -164,6 +228,9 @@ impl fmt::Debug for Exchange {
             Exchange::LoginUser => "LoginUser",
             Exchange::LoginPassword(_) => "LoginPassword",
             Exchange::CramMd5 { .. } => "CramMd5",
+            Exchange::Scram { .. } => "Scram",
+            Exchange::ScramProof(_) => "ScramProof",
+            Exchange::ScramEnd(_) => "ScramEnd",
         })
     }
 }
@@ -185,6 +252,7 @@ impl Exchange {
     pub(crate) fn begin(
         mechanism: Mechanism,
         initial: Option<&str>,
+        users: &Users,
         challenge: impl FnOnce() -> String,
     ) -> (Exchange, Step) {
         let (mut exchange, first) = match mechanism {
@@ -200,18 +268,22 @@ impl Exchange {
                 };
                 return (Exchange::CramMd5 { challenge }, step);
             }
+            Mechanism::ScramSha256 => {
+                let challenge = challenge();
+                (Exchange::Scram { challenge }, String::new())
+            }
         };
         let step = match initial {
             // "=" stands for a response of no octets, for an empty word would be none at all.
-            Some("=") => exchange.respond(""),
-            Some(response) => exchange.respond(response),
+            Some("=") => exchange.respond("", users),
+            Some(response) => exchange.respond(response, users),
             None => Step::Challenge(first),
         };
         (exchange, step)
     }
 
     /// Takes the client's response, a line without its CRLF.
-    pub(crate) fn respond(&mut self, response: &str) -> Step {
+    pub(crate) fn respond(&mut self, response: &str, users: &Users) -> Step {
         if response == "*" {
             return Step::Cancelled;
         }
@@ -233,6 +305,45 @@ impl Exchange {
             Exchange::CramMd5 { challenge } => {
                 cram_md5(octets, challenge).map_or(Step::Malformed, Step::Done)
             }
+            Exchange::Scram { challenge } => match scram::Opening::read(&octets, challenge) {
+                Some(opening) => {
+                    let answer = BASE64.encode(opening.answer().as_bytes());
+                    *self = Exchange::ScramProof(Box::new(opening));
+                    Step::Challenge(answer)
+                }
+                None => Step::Malformed,
+            },
+            Exchange::ScramProof(opening) => match opening.read_proof(&octets) {
+                Some(proof) => self.scram(proof, users),
+                None => Step::Malformed,
+            },
+            Exchange::ScramEnd(login) if octets.is_empty() => Step::Done(login.clone()),
+            Exchange::ScramEnd(_) => Step::Malformed,
+        }
+    }
+
+    /// Answers a proof, which only a password that is right can be; without one it is refused as a login is.
+    fn scram(&mut self, proof: scram::Proof, users: &Users) -> Step {
+        let Exchange::ScramProof(opening) = self else {
+            return Step::Malformed;
+        };
+        let user = std::mem::take(&mut opening.user).into_bytes();
+        let answer = users
+            .passwords(&user)
+            .find_map(|password| proof.answer(password));
+        let acting_as = opening.acting_as.take().map(String::into_bytes);
+        let login = Login {
+            mechanism: Mechanism::ScramSha256,
+            user: Octets::new(user),
+            acting_as: acting_as.map(Octets::new),
+            proof: Proof::Scram(proof),
+        };
+        match answer {
+            Some(answer) => {
+                *self = Exchange::ScramEnd(login);
+                Step::Challenge(BASE64.encode(answer.as_bytes()))
+            }
+            None => Step::Done(login),
         }
     }
 }
@@ -286,13 +397,18 @@ fn hmac_md5(key: &[u8], text: &[u8]) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use super::scram::tests::second_message;
     use super::*;
     use proptest::prelude::*;
 
     fn begin(mechanism: Mechanism, initial: Option<&str>) -> (Exchange, Step) {
-        Exchange::begin(mechanism, initial, || {
+        Exchange::begin(mechanism, initial, &users(), || {
             "<1896.697170952@postoffice.reston.mci.net>".into()
         })
+    }
+
+    fn users() -> Users {
+        Users(vec![("bob".to_owned(), "secret".to_owned())])
     }
 
     /// The vectors of RFC 2202 section 2.
@@ -354,21 +470,21 @@ mod tests {
         assert!(login.proves("secret") && !login.proves("wrong"));
         let (mut exchange, step) = begin(Mechanism::Plain, None);
         assert_eq!(step, Step::Challenge(String::new()));
-        assert_eq!(exchange.respond(&response), Step::Done(login));
+        assert_eq!(exchange.respond(&response, &users()), Step::Done(login));
     }
 
     #[test]
     fn login_at_once_and_after_the_challenge() {
         let (mut exchange, step) = begin(Mechanism::Login, Some("Ym9i"));
         assert_eq!(step, Step::Challenge("UGFzc3dvcmQ6".into()));
-        let Step::Done(login) = exchange.respond("c2VjcmV0") else {
+        let Step::Done(login) = exchange.respond("c2VjcmV0", &users()) else {
             panic!()
         };
         assert_eq!((login.user(), login.password()), ("bob", Some("secret")));
         let (mut exchange, step) = begin(Mechanism::Login, None);
         assert_eq!(step, Step::Challenge("VXNlcm5hbWU6".into()));
-        exchange.respond("Ym9i");
-        assert_eq!(exchange.respond("c2VjcmV0"), Step::Done(login));
+        exchange.respond("Ym9i", &users());
+        assert_eq!(exchange.respond("c2VjcmV0", &users()), Step::Done(login));
     }
 
     #[test]
@@ -380,7 +496,7 @@ mod tests {
         let response = BASE64.encode(b"\0j\xf6rg\0p\xe4ss");
         let plain = done(begin(Mechanism::Plain, Some(&response)).1);
         let (mut exchange, _) = begin(Mechanism::Login, Some(&BASE64.encode(b"j\xf6rg")));
-        let login = done(exchange.respond(&BASE64.encode(b"p\xe4ss")));
+        let login = done(exchange.respond(&BASE64.encode(b"p\xe4ss"), &users()));
         for login in [plain, login] {
             assert_eq!((login.user(), login.password()), ("jörg", Some("päss")));
             assert_eq!(login.user_bytes(), b"j\xf6rg");
@@ -388,7 +504,7 @@ mod tests {
             assert!(login.proves(b"p\xe4ss") && !login.proves("päss"));
         }
         let (mut exchange, _) = begin(Mechanism::CramMd5, None);
-        let login = done(exchange.respond(&BASE64.encode(b"j\xf6rg x")));
+        let login = done(exchange.respond(&BASE64.encode(b"j\xf6rg x"), &users()));
         assert_eq!(
             (login.user(), login.user_bytes()),
             ("jörg", &b"j\xf6rg"[..])
@@ -404,13 +520,50 @@ mod tests {
             Step::Challenge("PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+".into())
         );
         let Step::Done(login) =
-            exchange.respond("dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw")
+            exchange.respond("dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw", &users())
         else {
             panic!()
         };
         assert_eq!((login.user(), login.password()), ("tim", None));
         assert!(login.proves("tanstaaftanstaaf") && !login.proves("wrong"));
         assert_eq!(begin(Mechanism::CramMd5, Some("dGlt")).1, Step::Malformed);
+    }
+
+    #[test]
+    fn scram_proves_the_password_to_both() {
+        let opening = "n,,n=bob,r=abc";
+        let end = |password: &str| {
+            let (mut exchange, step) = begin(Mechanism::ScramSha256, None);
+            assert_eq!(step, Step::Challenge(String::new()));
+            let step = exchange.respond(&BASE64.encode(opening.as_bytes()), &users());
+            let Step::Challenge(answer) = step else {
+                panic!("{step:?}")
+            };
+            let answer = String::from_utf8(BASE64.decode(answer.as_bytes()).unwrap()).unwrap();
+            let second = second_message(opening, &answer, password);
+            let step = exchange.respond(&BASE64.encode(second.as_bytes()), &users());
+            (exchange, step)
+        };
+        let (mut exchange, step) = end("secret");
+        let Step::Challenge(answer) = step else {
+            panic!("{step:?}")
+        };
+        assert!(BASE64.decode(answer.as_bytes()).unwrap().starts_with(b"v="));
+        // The client has only to acknowledge.
+        let Step::Done(login) = exchange.respond("", &users()) else {
+            panic!()
+        };
+        assert_eq!((login.user(), login.password()), ("bob", None));
+        assert!(login.proves("secret") && !login.proves("wrong") && users().accept(&login));
+        assert_eq!(end("secret").0.respond("Ym9i", &users()), Step::Malformed);
+        let (_, step) = end("wrong");
+        let Step::Done(login) = step else {
+            panic!("{step:?}")
+        };
+        assert!(!users().accept(&login));
+        let at_once = BASE64.encode(opening.as_bytes());
+        let (_, step) = begin(Mechanism::ScramSha256, Some(&at_once));
+        assert!(matches!(step, Step::Challenge(_)), "{step:?}");
     }
 
     #[test]
@@ -430,9 +583,12 @@ mod tests {
             );
         }
         let (mut exchange, _) = begin(Mechanism::Plain, None);
-        assert_eq!(exchange.respond("*"), Step::Cancelled);
+        assert_eq!(exchange.respond("*", &users()), Step::Cancelled);
         let (mut exchange, _) = begin(Mechanism::CramMd5, None);
-        assert_eq!(exchange.respond(&BASE64.encode(b"bob")), Step::Malformed);
+        assert_eq!(
+            exchange.respond(&BASE64.encode(b"bob"), &users()),
+            Step::Malformed
+        );
     }
 
     proptest! {
@@ -441,7 +597,7 @@ mod tests {
             for response in [BASE64.encode(&octets), text] {
                 for mechanism in Mechanism::ALL {
                     let (mut exchange, _) = begin(mechanism, None);
-                    let _ = (exchange.respond(&response), begin(mechanism, Some(&response)));
+                    let _ = (exchange.respond(&response, &users()), begin(mechanism, Some(&response)));
                 }
             }
         }

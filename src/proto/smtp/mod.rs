@@ -10,8 +10,10 @@ mod octets;
 mod params;
 mod path;
 mod reply;
+mod scram;
 mod session;
 
+pub(crate) use auth::Users;
 pub use auth::{Login, Mechanism};
 pub use octets::Irregularity;
 pub(crate) use octets::irregularities;
@@ -75,6 +77,7 @@ pub(crate) struct Config {
     pub(crate) extensions: Extensions,
     /// Whether MAIL needs a login before it.
     pub(crate) require_auth: bool,
+    pub(crate) users: Users,
     /// Whether a password may be sent as it is.
     pub(crate) plaintext_auth: bool,
     /// In octets, unstuffed.
@@ -98,6 +101,7 @@ impl Default for Config {
             hostname: "localhost".to_owned(),
             extensions: Extensions::all().without(Extension::Auth),
             require_auth: false,
+            users: Users::default(),
             plaintext_auth: true,
             max_message: 32 * 1024 * 1024,
             max_recipients: 1000,

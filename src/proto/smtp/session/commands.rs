@@ -244,14 +244,15 @@ impl Session {
         if name.is_empty() {
             return self.say(501, "5.5.4 ", "AUTH needs a mechanism");
         }
-        let Some(mechanism) = Mechanism::from_name(name) else {
+        let known = Mechanism::from_name(name).filter(|mechanism| self.can(*mechanism));
+        let Some(mechanism) = known else {
             return self.say(504, "5.5.4 ", "unknown mechanism");
         };
         if mechanism.is_plaintext() && !self.config.plaintext_auth {
             return self.say(538, "5.7.11 ", "encryption required for this mechanism");
         }
         self.challenges += 1;
-        let (exchange, step) = Exchange::begin(mechanism, initial, || {
+        let (exchange, step) = Exchange::begin(mechanism, initial, &self.config.users, || {
             format!(
                 "<{}.{}@{}>",
                 self.unique, self.challenges, self.config.hostname
@@ -268,10 +269,15 @@ impl Session {
             return self.say(500, "5.5.6 ", "response too long");
         }
         let step = match std::str::from_utf8(line) {
-            Ok(line) => exchange.respond(line),
+            Ok(line) => exchange.respond(line, &self.config.users),
             Err(_) => Step::Malformed,
         };
         self.auth_step(exchange, step);
+    }
+
+    /// Whether it has what a mechanism needs.
+    fn can(&self, mechanism: Mechanism) -> bool {
+        !mechanism.needs_users() || !self.config.users.is_empty()
     }
 
     fn auth_step(&mut self, exchange: Exchange, step: Step) {
@@ -358,7 +364,8 @@ impl Session {
         if offered.has(Extension::Auth) {
             lines.push_str("\nAUTH");
             for mechanism in Mechanism::ALL {
-                if self.config.plaintext_auth || !mechanism.is_plaintext() {
+                let may = self.config.plaintext_auth || !mechanism.is_plaintext();
+                if may && self.can(mechanism) {
                     lines.push(' ');
                     lines.push_str(mechanism.name());
                 }

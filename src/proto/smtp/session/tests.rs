@@ -317,6 +317,19 @@ fn login_wanted_and_passwords_unwanted() {
 }
 
 #[test]
+fn scram_is_offered_where_the_server_knows_passwords() {
+    let input = b"EHLO c\r\nAUTH SCRAM-SHA-256\r\n*\r\n";
+    let (said, _) = run_with(config(), |_| Decision::Accept, &[input]);
+    assert!(said.contains("250-AUTH PLAIN LOGIN CRAM-MD5\r\n"), "{said}");
+    assert_eq!(codes(&said), ["250", "504", "500"]);
+    let mut knowing = config();
+    knowing.users.add("bob".to_owned(), "secret".to_owned());
+    let (said, _) = run_with(knowing, |_| Decision::Accept, &[input]);
+    assert!(said.contains(" CRAM-MD5 SCRAM-SHA-256\r\n"), "{said}");
+    assert_eq!(codes(&said), ["250", "334", "501"]);
+}
+
+#[test]
 fn utf8_addresses_need_smtputf8() {
     assert_codes(
         "EHLO c\r\nMAIL FROM:<ü@b>\r\nMAIL FROM:<ü@b> SMTPUTF8\r\nRCPT TO:<ö@d>\r\n",
