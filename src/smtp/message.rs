@@ -1,6 +1,7 @@
 //! A message as the server got it.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::mail::{Attachment, Mail};
@@ -18,6 +19,7 @@ pub struct Message {
     sender: Sender,
     recipients: Vec<Recipient>,
     raw: Vec<u8>,
+    file: OnceLock<PathBuf>,
     replies: OnceLock<Replies>,
     mail: OnceLock<Box<Mail>>,
     irregularities: OnceLock<Vec<Irregularity>>,
@@ -39,6 +41,7 @@ impl Message {
             sender: incoming.sender,
             recipients: incoming.recipients,
             raw: incoming.body,
+            file: OnceLock::new(),
             replies: OnceLock::new(),
             mail: OnceLock::new(),
             irregularities: OnceLock::new(),
@@ -50,6 +53,10 @@ impl Message {
             handler,
             deliveries,
         });
+    }
+
+    pub(crate) fn set_file(&self, path: PathBuf) {
+        let _ = self.file.set(path);
     }
 
     /// About how many octets of memory it takes, for the record's limit.
@@ -102,6 +109,11 @@ impl Message {
     /// The message as it was sent, without the dots that DATA adds.
     pub fn raw(&self) -> &[u8] {
         &self.raw
+    }
+
+    /// The file that it is saved in, with [`save_messages`](crate::Builder::save_messages).
+    pub fn file(&self) -> Option<&Path> {
+        self.file.get().map(PathBuf::as_path)
     }
 
     /// What the octets break that were sent: bare LF and CR, NUL, 8-bit octets without `BODY=8BITMIME`; each

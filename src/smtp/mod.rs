@@ -2,6 +2,7 @@
 //!
 //! [`TestSmtpServer`] is the server.
 
+mod folder;
 mod mail;
 mod message;
 mod options;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use super::message::Message;
@@ -83,6 +84,8 @@ type DataHook = Option<Arc<dyn Fn(&Envelope<'_>) -> Decision + Send + Sync>>;
 #[allow(unnameable_types, reason = "behind the builder")]
 pub struct SmtpOptions {
     pub(crate) config: Config,
+    /// Where messages are saved.
+    pub(crate) folder: Option<PathBuf>,
     /// Each for the n-th time its stage is reached.
     pub(crate) replies: Vec<(Stage, u64, Reply)>,
     pub(crate) on_connect: Hook<Address>,
@@ -101,6 +104,7 @@ impl Default for SmtpOptions {
                 extensions: Extensions::all(),
                 ..Config::default()
             },
+            folder: None,
             replies: Vec::new(),
             on_connect: None,
             on_helo: None,
@@ -131,6 +135,7 @@ impl fmt::Debug for SmtpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SmtpOptions")
             .field("config", &self.config)
+            .field("folder", &self.folder)
             .field("replies", &self.replies)
             .finish_non_exhaustive()
     }
@@ -262,6 +267,26 @@ impl Builder<Smtp> {
     /// [`Message::irregularities`] tells.
     pub fn refuse_irregular(mut self) -> Self {
         self.options.config.refuse_irregular = true;
+        self
+    }
+
+    /// Saves each message in a file of its own, which every mail program opens: `1.eml`, `2.eml` and so on,
+    /// the next number that is free, in this folder, which is made if it is not there. A relative folder is
+    /// that of now. [`Message::file`] tells the file; a message that cannot be saved is taken all the same, and
+    /// is a failure of the server. Nothing removes the files: a CI job keeps the folder when a test fails.
+    ///
+    /// ```no_run
+    /// use loopback::TestSmtpServer;
+    ///
+    /// let server = TestSmtpServer::builder()
+    ///     .save_messages(concat!(env!("CARGO_MANIFEST_DIR"), "/target/mail"))
+    ///     .sink("127.0.0.1:0")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn save_messages(mut self, folder: impl AsRef<Path>) -> Self {
+        let folder = folder.as_ref();
+        let absolute = path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        self.options.folder = Some(absolute);
         self
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::folder::Folder;
 use super::message::Message;
 use super::options::{Envelope, SmtpOptions, Stage};
 use super::reply::{IntoReply, taken};
@@ -51,6 +52,8 @@ pub struct Smtp {
     options: SmtpOptions,
     config: Arc<Config>,
     pub(crate) transcripts: Transcripts,
+    /// Where messages are saved too.
+    folder: Option<Folder>,
     /// How often each stage was reached.
     reached: Mutex<HashMap<Stage, u64>>,
     /// Connections so far, and a word that no other server has.
@@ -77,6 +80,7 @@ impl Smtp {
         Smtp {
             handler: Handler::Fixed(reply),
             config: Arc::new(options.settled()),
+            folder: options.folder.clone().map(Folder::new),
             options,
             transcripts: Transcripts::default(),
             reached: Mutex::default(),
@@ -359,7 +363,8 @@ impl Visit<'_> {
     }
 
     fn asks_the_test_about_messages(&self) -> bool {
-        matches!(self.smtp.handler, Handler::Run(_)) || self.smtp.options.on_delivery.is_some()
+        let may_block = self.smtp.options.on_delivery.is_some() || self.smtp.folder.is_some();
+        may_block || matches!(self.smtp.handler, Handler::Run(_))
     }
 
     fn decide(&mut self) {
@@ -400,6 +405,16 @@ impl Visit<'_> {
     fn message(&mut self, incoming: Incoming) {
         let message = Arc::new(Message::new(self.conn.peer().clone(), incoming));
         let unanswered = self.session.list(Arc::clone(&message));
+        match self
+            .smtp
+            .folder
+            .as_ref()
+            .map(|folder| folder.save(message.raw()))
+        {
+            Some(Ok(path)) => message.set_file(path),
+            Some(Err(error)) => self.session.fail(HandlerError::Error(error.into())),
+            None => {}
+        }
         let reply = match self.smtp.set_reply(Stage::Message) {
             Some(reply) => reply,
             None => self.handle(&message),

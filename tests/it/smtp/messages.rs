@@ -1,6 +1,8 @@
 //! Handlers, the record, and what a failed wait shows.
 
+use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use loopback::smtp::{Reply, Stage};
 
@@ -265,7 +267,7 @@ fn ipv6_serves_too() {
 fn threads_are_named_after_the_server() {
     let (sender, names) = std::sync::mpsc::channel();
     let server = TestSmtpServer::start("127.0.0.1:0", move |_| {
-        let own = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
+        let own = fs::read_to_string("/proc/thread-self/comm").unwrap();
         let server = own.trim_end().strip_suffix(" w1").unwrap().to_owned();
         let of_server = || {
             let mut names = thread_names();
@@ -315,4 +317,53 @@ fn a_unix_domain_socket_serves_too() {
         said.starts_with("220 ") && said.ends_with("221 2.0.0 bye\r\n"),
         "{said}"
     );
+}
+
+/// A folder of the test's own, which is removed with what is in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let name = format!("{name}-{}", std::process::id());
+        Folder(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn messages_are_saved_beside_what_is_there() {
+    let folder = Folder::new("messages_are_saved");
+    fs::create_dir_all(&folder.0).unwrap();
+    fs::write(folder.0.join("2.eml"), "of somebody else").unwrap();
+    let builder = || TestSmtpServer::builder().save_messages(&folder.0);
+    for number in [1, 3] {
+        let server = builder().sink("127.0.0.1:0").unwrap();
+        deliver(server.local_addr());
+        let message = server.take_message(LONG).unwrap();
+        let path = folder.0.join(format!("{number}.eml"));
+        assert_eq!(message.file(), Some(&*path));
+        assert_eq!(fs::read(path).unwrap(), message.raw());
+    }
+    let kept = fs::read_to_string(folder.0.join("2.eml")).unwrap();
+    assert_eq!(kept, "of somebody else");
+}
+
+#[test]
+fn a_message_that_cannot_be_saved_is_taken_and_told() {
+    let file = Folder::new("cannot_be_saved");
+    fs::create_dir_all(&file.0).unwrap();
+    let path = file.0.join("a file");
+    fs::write(&path, "").unwrap();
+    let builder = TestSmtpServer::builder().save_messages(&path);
+    let mut server = builder.sink("127.0.0.1:0").unwrap();
+    assert_eq!(deliver(server.local_addr()), 250);
+    assert_eq!(server.take_message(LONG).unwrap().file(), None);
+    let error = server.stop(LONG).unwrap_err().to_string();
+    let told = format!("the message cannot be saved: {}: ", path.display());
+    assert!(error.contains(&told), "{error}");
 }
