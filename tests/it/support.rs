@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+#[cfg(any(feature = "smtp", feature = "tunnel"))]
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A stop's timeout that no healthy stop comes near, even on a loaded machine.
@@ -42,4 +44,30 @@ pub(crate) fn thread_names() -> Vec<String> {
     let names =
         tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.map(|name| name.trim_end().to_owned()).collect()
+}
+
+/// A folder of the test's own, which is removed with what is in it.
+#[cfg(any(feature = "smtp", feature = "tunnel"))]
+pub(crate) struct Folder(PathBuf);
+
+#[cfg(any(feature = "smtp", feature = "tunnel"))]
+impl Folder {
+    /// `name` is one that no other folder of this process has.
+    pub(crate) fn new(name: &str) -> Folder {
+        let name = format!("{name}-{}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+#[cfg(any(feature = "smtp", feature = "tunnel"))]
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

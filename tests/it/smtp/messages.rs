@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 
 use loopback::smtp::{Reply, Stage};
 
 use super::*;
+use crate::support::Folder;
 #[cfg(target_os = "linux")]
 use crate::support::{eventually, thread_names};
 
@@ -319,45 +319,27 @@ fn a_unix_domain_socket_serves_too() {
     );
 }
 
-/// A folder of the test's own, which is removed with what is in it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let name = format!("{name}-{}", std::process::id());
-        Folder(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn messages_are_saved_beside_what_is_there() {
     let folder = Folder::new("messages_are_saved");
-    fs::create_dir_all(&folder.0).unwrap();
-    fs::write(folder.0.join("2.eml"), "of somebody else").unwrap();
-    let builder = || TestSmtpServer::builder().save_messages(&folder.0);
+    fs::write(folder.path().join("2.eml"), "of somebody else").unwrap();
+    let builder = || TestSmtpServer::builder().save_messages(folder.path());
     for number in [1, 3] {
         let server = builder().sink("127.0.0.1:0").unwrap();
         deliver(server.local_addr());
         let message = server.take_message(LONG).unwrap();
-        let path = folder.0.join(format!("{number}.eml"));
+        let path = folder.path().join(format!("{number}.eml"));
         assert_eq!(message.file(), Some(&*path));
         assert_eq!(fs::read(path).unwrap(), message.raw());
     }
-    let kept = fs::read_to_string(folder.0.join("2.eml")).unwrap();
+    let kept = fs::read_to_string(folder.path().join("2.eml")).unwrap();
     assert_eq!(kept, "of somebody else");
 }
 
 #[test]
 fn a_message_that_cannot_be_saved_is_taken_and_told() {
-    let file = Folder::new("cannot_be_saved");
-    fs::create_dir_all(&file.0).unwrap();
-    let path = file.0.join("a file");
+    let folder = Folder::new("cannot_be_saved");
+    let path = folder.path().join("a file");
     fs::write(&path, "").unwrap();
     let builder = TestSmtpServer::builder().save_messages(&path);
     let mut server = builder.sink("127.0.0.1:0").unwrap();

@@ -1,11 +1,10 @@
 //! Judges rows of the table: what all suites say of one mutation.
 
 use std::cmp::Reverse;
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use std::{env, fs, process, thread};
+use std::{env, thread};
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{Check, Family, Outcome, Report, Sizes, Strictness, Suite};
@@ -13,6 +12,7 @@ use loopback::tunnel::{Check, Family, Outcome, Report, Sizes, Strictness, Suite}
 use super::super::{PATIENT, combinations};
 use super::coverage::Coverage;
 use super::{LIMIT, Protocol};
+use crate::support::Folder;
 
 /// Waited for in full by each check that hangs; such checks are run apart, with nothing else that would
 /// have to work within it but the start of the program and what they stand on.
@@ -299,8 +299,9 @@ fn misjudged(row: &Row, reports: &[Report]) -> Option<String> {
 
 /// All suites, and apart from that what hangs.
 fn reports(row: &Row) -> Vec<Report> {
-    let folder = Folder::new(row);
-    let pid_files = folder.0.to_str().unwrap().to_owned().leak();
+    // Where the program may leave files.
+    let folder = Folder::new(&format!("{}-{:?}", row.mutation, row.protocol));
+    let pid_files = folder.path().to_str().unwrap().to_owned().leak();
     let options = vec!["--pid-files", pid_files, "--mutation", row.mutation].leak();
     let harness = || {
         let harness = row
@@ -370,24 +371,6 @@ fn with_cut(patterns: &[&str]) -> impl Iterator<Item = String> {
 /// What is only recorded: it deviates where it could not be seen, and nothing of it fails.
 fn is_record(check: &Check) -> bool {
     check.suite() == Suite::Behaviour.name() && check.outcome() != Outcome::Failed
-}
-
-/// Where the program may leave files.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(row: &Row) -> Folder {
-        let name = format!("{}-{:?}-{}", row.mutation, row.protocol, process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn any(patterns: &[&str], id: &str) -> bool {
