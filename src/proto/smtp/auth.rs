@@ -45,6 +45,9 @@ impl Users {
     }
 
     pub(crate) fn accept(&self, login: &Login) -> bool {
+        if let Proof::Scram { accepted, .. } = login.proof {
+            return accepted;
+        }
         let mut known = self.passwords(login.user_bytes());
         known.any(|password| login.proves(password))
     }
@@ -79,8 +82,16 @@ pub struct Login {
 #[derive(Clone, PartialEq, Eq)]
 enum Proof {
     Password(Octets),
-    Digest { challenge: String, digest: String },
-    Scram(scram::Proof),
+    Digest {
+        challenge: String,
+        digest: String,
+    },
+    /// Whether it is of one of the server's users was found out within the exchange: it costs too much to
+    /// be done twice.
+    Scram {
+        proof: scram::Proof,
+        accepted: bool,
+    },
 }
 
 /// What a client sent, and how it reads.
@@ -166,7 +177,7 @@ impl Login {
     pub fn password(&self) -> Option<&str> {
         match &self.proof {
             Proof::Password(password) => Some(&password.text),
-            Proof::Digest { .. } | Proof::Scram(_) => None,
+            Proof::Digest { .. } | Proof::Scram { .. } => None,
         }
     }
 
@@ -174,7 +185,7 @@ impl Login {
     pub fn password_bytes(&self) -> Option<&[u8]> {
         match &self.proof {
             Proof::Password(password) => Some(&password.bytes),
-            Proof::Digest { .. } | Proof::Scram(_) => None,
+            Proof::Digest { .. } | Proof::Scram { .. } => None,
         }
     }
 
@@ -187,7 +198,7 @@ impl Login {
                 let expected = hmac_md5(password, challenge.as_bytes());
                 HEXLOWER.encode(&expected) == digest.to_ascii_lowercase()
             }
-            Proof::Scram(proof) => proof.answer(password).is_some(),
+            Proof::Scram { proof, .. } => proof.answer(password).is_some(),
         }
     }
 }
@@ -314,38 +325,39 @@ impl Exchange {
                 None => Step::Malformed,
             },
             Exchange::ScramProof(opening) => match opening.read_proof(&octets) {
-                Some(proof) => self.scram(proof, users),
+                Some(proof) => match scram_login(opening, proof, users) {
+                    (login, Some(answer)) => {
+                        *self = Exchange::ScramEnd(login);
+                        Step::Challenge(BASE64.encode(answer.as_bytes()))
+                    }
+                    // Without an answer it is refused as any login is.
+                    (login, None) => Step::Done(login),
+                },
                 None => Step::Malformed,
             },
             Exchange::ScramEnd(login) if octets.is_empty() => Step::Done(login.clone()),
             Exchange::ScramEnd(_) => Step::Malformed,
         }
     }
+}
 
-    /// Answers a proof, which only a password that is right can be; without one it is refused as a login is.
-    fn scram(&mut self, proof: scram::Proof, users: &Users) -> Step {
-        let Exchange::ScramProof(opening) = self else {
-            return Step::Malformed;
-        };
-        let user = std::mem::take(&mut opening.user).into_bytes();
-        let answer = users
-            .passwords(&user)
-            .find_map(|password| proof.answer(password));
-        let acting_as = opening.acting_as.take().map(String::into_bytes);
-        let login = Login {
-            mechanism: Mechanism::ScramSha256,
-            user: Octets::new(user),
-            acting_as: acting_as.map(Octets::new),
-            proof: Proof::Scram(proof),
-        };
-        match answer {
-            Some(answer) => {
-                *self = Exchange::ScramEnd(login);
-                Step::Challenge(BASE64.encode(answer.as_bytes()))
-            }
-            None => Step::Done(login),
-        }
-    }
+/// What a proof comes to, and its answer if it is that of one of `users`.
+fn scram_login(
+    opening: &scram::Opening,
+    proof: scram::Proof,
+    users: &Users,
+) -> (Login, Option<String>) {
+    let octets = |text: &str| Octets::new(text.as_bytes().to_vec());
+    let mut passwords = users.passwords(opening.user.as_bytes());
+    let answer = passwords.find_map(|password| proof.answer(password));
+    let accepted = answer.is_some();
+    let login = Login {
+        mechanism: Mechanism::ScramSha256,
+        user: octets(&opening.user),
+        acting_as: opening.acting_as.as_deref().map(octets),
+        proof: Proof::Scram { proof, accepted },
+    };
+    (login, answer)
 }
 
 /// `[acting as] NUL user NUL password` (RFC 4616 section 2).
