@@ -270,6 +270,14 @@ pub(crate) fn stop_reserve(timeout: Duration) -> Duration {
     (timeout / 4).min(Duration::from_millis(250))
 }
 
+/// How often a stop looks once more, at its end, for code of the test's that is about to end. A machine may
+/// stand still for longer than all these looks take: so they are counted, for whoever waits gets a turn
+/// between two of them.
+pub(crate) const LAST_TURNS: u32 = 20;
+
+/// How long it waits each time.
+pub(crate) const LAST_TURN: Duration = Duration::from_millis(5);
+
 /// The end that stops: dropping it wakes every wait.
 #[derive(Debug)]
 pub(crate) struct StopSwitch {
@@ -431,8 +439,10 @@ impl Registry {
     /// a short stop, and they would be named although they are gone at once.
     ///
     /// Who is in the server's own code only wants its turn. What those do that were `leaving` when they were
-    /// shut is the test's code again, which may take its last steps, and no more.
+    /// shut is the test's code again, which may take its last steps, and no more. All others get
+    /// [`LAST_TURNS`], for what was about to read or write when it was shut.
     pub(crate) fn wait_leaving(&self, mut leaving: Vec<u64>) {
+        let mut turns = LAST_TURNS;
         let turn = Deadline::new(Duration::from_secs(10), "those in the server's own code");
         let steps = Deadline::new(Duration::from_secs(3), "their last steps");
         leaving.extend(self.leaving());
@@ -440,11 +450,11 @@ impl Registry {
             (live.is_in_own_code() && !turn.expired())
                 || (leaving.contains(&live.id) && !steps.expired())
         };
-        while self.lock().live.iter().any(is_awaited) {
-            self.wait_empty(
-                &Deadline::new(Duration::from_millis(5), "the next look"),
-                Duration::ZERO,
-            );
+        while turns > 0 || self.lock().live.iter().any(is_awaited) {
+            if self.wait_empty(&Deadline::new(LAST_TURN, "the next look"), Duration::ZERO) {
+                return;
+            }
+            turns = turns.saturating_sub(1);
         }
     }
 
