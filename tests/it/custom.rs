@@ -102,16 +102,22 @@ fn a_protocol_over_datagrams_answers_and_records() {
 
 #[test]
 fn a_protocol_over_both_has_one_port_one_record_and_one_stop() {
-    let mut server = TestBothServer::start("127.0.0.1:0", Capitals).unwrap();
+    // An address of its own: no other test can be given the port when it is free.
+    let mut server = TestBothServer::start("127.0.0.85:0", Capitals).unwrap();
     let address = server.local_addr();
     for _ in 0..3 {
         assert_eq!(exchange(address, b"stream\n"), b"STREAM\n");
         assert_eq!(ask(address, "datagram").unwrap(), "DATAGRAM");
         assert_eq!(server.take_many(2, LONG).unwrap(), ["stream", "datagram"]);
         server.stop(LONG).unwrap();
-        // Both sockets are gone, and both can be had again.
-        drop(TcpListener::bind(address).unwrap());
-        drop(UdpSocket::bind(address).unwrap());
+        // Both sockets are gone, and both can be had again, but for the moment in which a process that another
+        // test starts still has copies of them.
+        eventually("the stream's port is free", || {
+            TcpListener::bind(address).is_ok()
+        });
+        eventually("the datagrams' port is free", || {
+            UdpSocket::bind(address).is_ok()
+        });
         server.restart().unwrap();
         assert_eq!(server.local_addr(), address);
     }

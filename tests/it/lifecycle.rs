@@ -39,7 +39,7 @@ fn clients_queue_between_bind_and_start() {
 
 #[test]
 fn ready_is_set_by_start_and_cleared_by_stop() {
-    let mut server = TestTcpServer::sink("127.0.0.1:0").unwrap();
+    let mut server = TestTcpServer::sink("127.0.0.86:0").unwrap();
     let ready = server.ready();
     assert!(ready.is_set());
     assert!(ready.wait(Duration::ZERO));
@@ -140,16 +140,18 @@ fn what_came_before_the_stop_is_still_answered() {
 #[test]
 fn a_handler_that_never_ends_is_named_at_the_timeout() {
     let (release, held) = std::sync::mpsc::channel::<()>();
+    let (begins, begun) = std::sync::mpsc::channel();
     let held = std::sync::Mutex::new(held);
     let mut server = TestTcpServer::start("127.0.0.1:0", move |mut conn| {
         conn.read_line().unwrap();
+        begins.send(()).unwrap();
         let _ = held.lock().unwrap().recv();
     })
     .unwrap();
     let mut client = connect(server.local_addr());
     client.write_all(b"go\n").unwrap();
     let peer = client.local_addr().unwrap();
-    eventually("it is served", || server.open_connections() == 1);
+    begun.recv_timeout(LONG).unwrap();
     let start = Instant::now();
     let error = server.stop(Duration::from_millis(200)).unwrap_err();
     let took = start.elapsed();
@@ -302,7 +304,11 @@ fn restart_serves_on_the_same_address() {
 fn a_restart_that_finds_the_port_taken_says_so() {
     let mut server = TestTcpServer::sink("127.0.0.78:0").unwrap();
     server.stop(LONG).unwrap();
-    let _taken = TcpListener::bind(server.local_addr()).unwrap();
+    let mut taken = None;
+    eventually("another socket has the port", || {
+        taken = TcpListener::bind(server.local_addr()).ok();
+        taken.is_some()
+    });
     let error = server.restart().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     let text = error.to_string();

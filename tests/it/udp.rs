@@ -191,13 +191,9 @@ fn a_stop_does_not_wait_for_a_long_queue() {
         client.send_to(b"x", server.local_addr()).unwrap();
     }
     begins.recv_timeout(LONG).unwrap();
-    let start = std::time::Instant::now();
     let error = server.stop(Duration::from_millis(500)).unwrap_err();
-    assert!(
-        start.elapsed() < Duration::from_millis(2500),
-        "{:?}",
-        start.elapsed()
-    );
+    let handled = server.datagrams().len();
+    assert!(handled < 150, "it has waited for the whole queue");
     // A machine that gives the thread no turn for long lets the stop end within a handler: it names that
     // one then, and what became of the queue is told once the handler has ended.
     if error.failures().is_empty() {

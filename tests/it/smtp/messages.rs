@@ -243,7 +243,7 @@ fn what_is_wrong_with_the_content_is_told() {
 
 #[test]
 fn a_server_restarts_on_its_address() {
-    let mut server = sink();
+    let mut server = TestSmtpServer::sink("127.0.0.87:0").unwrap();
     let address = server.local_addr();
     assert_eq!(deliver(address), 250);
     server.restart().unwrap();

@@ -7,7 +7,8 @@ use super::*;
 
 #[test]
 fn many_idle_clients_are_held_and_told_of_the_stop() {
-    let mut server = sink();
+    // The first one says nothing until the last one has come.
+    let mut server = sink_with(|builder| builder.read_timeout(10 * LONG));
     let address = server.local_addr();
     let mut clients: Vec<Client> = (0..300).map(|_| Client::ready(address)).collect();
     assert_eq!(server.open_connections(), 300);
@@ -76,13 +77,17 @@ fn a_client_that_floods_and_never_reads_is_let_go_soon() {
     stream
         .set_write_timeout(Some(Duration::from_millis(300)))
         .unwrap();
-    // When nothing can be written for a while, the server can neither: it waits for room, or for its turn.
+    let mut other = Client::ready(server.local_addr());
+    // Nothing can be written for a while, in which the server has turns: it waits for room.
     let flood = b"HELP\r\n".repeat(1000);
     let mut in_vain = 0;
     while in_vain < 5 {
         match stream.write_all(&flood) {
             Ok(()) => in_vain = 0,
             Err(_) => in_vain += 1,
+        }
+        for _ in 0..10 {
+            other.say("NOOP", 250);
         }
     }
     let begun = std::time::Instant::now();
