@@ -1,10 +1,30 @@
 //! Who has the port that cannot be bound, as far as the system tells: on Linux, by proc(5).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
-/// "; it is held by nginx (process 123)", or nothing where that cannot be found out. `files` are those of
-/// /proc/net that list sockets of the kind.
-pub(super) fn holder(address: SocketAddr, files: [&str; 2]) -> String {
+/// A process that has a port.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    ThisProcess,
+    /// One that this process has started. Until it runs its own program it has a copy of every descriptor.
+    Child(String),
+    Other(String),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::ThisProcess => f.write_str("this process itself"),
+            Holder::Child(who) | Holder::Other(who) => f.write_str(who),
+        }
+    }
+}
+
+/// Who has this address, or nobody where that cannot be found out. `files` are those of /proc/net that list
+/// sockets of the kind.
+pub(super) fn holder(address: SocketAddr, files: &[&str]) -> Option<Holder> {
     let inodes: Vec<String> = files
         .iter()
         .filter_map(|file| std::fs::read_to_string(format!("/proc/net/{file}")).ok())
@@ -12,10 +32,8 @@ pub(super) fn holder(address: SocketAddr, files: [&str; 2]) -> String {
         .map(|inode| format!("socket:[{inode}]"))
         .collect();
     match inodes.is_empty() {
-        true => String::new(),
-        false => {
-            process_with(&inodes).map_or(String::new(), |who| format!("; it is held by {who}"))
-        }
+        true => None,
+        false => process_with(&inodes),
     }
 }
 
@@ -49,8 +67,8 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
 }
 
 /// The process that has one of these open, of those that we may look into.
-fn process_with(links: &[String]) -> Option<String> {
-    let has_it = |process: &std::path::Path| {
+fn process_with(links: &[String]) -> Option<Holder> {
+    let has_it = |process: &Path| {
         let files = std::fs::read_dir(process.join("fd")).into_iter().flatten();
         let mut open = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
         open.any(|link| {
@@ -67,15 +85,26 @@ fn process_with(links: &[String]) -> Option<String> {
             continue;
         }
         if number == std::process::id() {
-            return Some("this process itself".to_owned());
+            return Some(Holder::ThisProcess);
         }
         let name = std::fs::read_to_string(folder.join("comm")).unwrap_or_default();
-        return Some(format!("{} (process {number})", name.trim_end()));
+        let who = format!("{} (process {number})", name.trim_end());
+        return Some(match parent(&folder) == Some(std::process::id()) {
+            true => Holder::Child(who),
+            false => Holder::Other(who),
+        });
     }
     None
 }
 
-#[cfg(test)]
+/// The process that has started the one with this folder in /proc.
+fn parent(process: &Path) -> Option<u32> {
+    let status = std::fs::read_to_string(process.join("status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    parent.trim().parse().ok()
+}
+
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::net::{TcpListener, UdpSocket};
 
@@ -85,16 +114,29 @@ mod tests {
     fn the_process_that_has_a_port_is_found() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp.local_addr().unwrap();
-        assert_eq!(
-            holder(address, ["tcp", "tcp6"]),
-            "; it is held by this process itself"
-        );
+        assert_eq!(holder(address, &["tcp", "tcp6"]), Some(Holder::ThisProcess));
         let udp = UdpSocket::bind("[::1]:0").unwrap();
         let address = udp.local_addr().unwrap();
+        assert_eq!(holder(address, &["udp", "udp6"]), Some(Holder::ThisProcess));
+        drop(udp);
+        assert_eq!(holder(address, &["udp", "udp6"]), None);
+    }
+
+    #[test]
+    fn a_child_is_told_from_others() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let folder = |number: u32| format!("/proc/{number}");
         assert_eq!(
-            holder(address, ["udp", "udp6"]),
-            "; it is held by this process itself"
+            parent(folder(child.id()).as_ref()),
+            Some(std::process::id())
         );
+        assert_ne!(parent("/proc/self".as_ref()), Some(std::process::id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(parent(folder(child.id()).as_ref()), None);
     }
 
     #[test]

@@ -5,7 +5,6 @@ pub(crate) mod address;
 pub(crate) mod connect;
 pub(crate) mod datagrams;
 pub(crate) mod failure;
-#[cfg(target_os = "linux")]
 mod holder;
 pub(crate) mod host;
 pub(crate) mod options;
@@ -293,21 +292,26 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// Between a stop and a restart the port is free, and another program could take it.
     ///
     /// # Errors
-    /// The address cannot be bound (one in use is tried again for a second; on Linux the error names the
-    /// process that has the port, as far as it can be found), the system gives no thread, or the stop
-    /// found failures (the server is stopped then).
+    /// The address cannot be bound, the system gives no thread, or the stop found failures (the server is
+    /// stopped then). An address in use is tried again for a second, and on Linux for ten when only a program
+    /// that is just being started has a copy of the last socket; there the error names the process that has
+    /// the port, as far as it can be found.
     pub fn restart(&mut self) -> io::Result<()> {
         self.stop(self.host.options.drop_timeout)?;
         let address = std::slice::from_ref(&self.host.address);
+        let kind = P::Kind::SOCKET;
         let deadline = Deadline::new(RESTART_TRIES, "the address to be free");
+        let last = Deadline::new(LAST_RESTART_TRY, "the address to be free");
+        let may_try_again =
+            || !deadline.expired() || (!last.expired() && BoundSocket::is_free_soon(kind, address));
         let socket = loop {
-            match BoundSocket::bind(P::Kind::SOCKET, address) {
+            match BoundSocket::bind(kind, address) {
                 // A program that another thread is just starting may hold a copy of the last socket.
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && !deadline.expired() => {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && may_try_again() => {
                     thread::sleep(Duration::from_millis(1));
                 }
                 outcome => {
-                    let named = |error| BoundSocket::naming_holder(error, P::Kind::SOCKET, address);
+                    let named = |error| BoundSocket::naming_holder(error, kind, address);
                     break outcome.map_err(named)?;
                 }
             }
@@ -397,6 +401,9 @@ impl<P: Protocol, A> TestServer<P, A> {
 
 /// How long a restart tries to bind an address that is in use.
 const RESTART_TRIES: Duration = Duration::from_secs(1);
+
+/// How long where only a program that is just being started has it.
+const LAST_RESTART_TRY: Duration = Duration::from_secs(10);
 
 /// What a run left when it ended.
 struct Ended {

@@ -15,6 +15,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::address::Address;
 #[cfg(unix)]
 use super::address::UnixAddress;
+use super::holder::{Holder, holder};
 #[cfg(unix)]
 use super::unix::SocketFile;
 use crate::deadline::prose;
@@ -64,6 +65,16 @@ pub(crate) enum Listening {
     UnixDatagram(UnixDatagram),
 }
 
+/// Who has the last address that was tried, as far as the system tells.
+fn holder_of(kind: SocketKind, candidates: &[Address]) -> Option<Holder> {
+    let files: &[&str] = match kind {
+        SocketKind::Stream => &["tcp", "tcp6"],
+        SocketKind::Datagram => &["udp", "udp6"],
+        SocketKind::StreamAndDatagram => &["tcp", "tcp6", "udp", "udp6"],
+    };
+    holder(candidates.last()?.as_inet()?, files)
+}
+
 impl BoundSocket {
     /// Binds the first of `candidates` that can be bound. A listener does not block, and has the
     /// largest backlog the system gives: a short one makes a server crawl under load.
@@ -99,18 +110,20 @@ impl BoundSocket {
         kind: SocketKind,
         candidates: &[Address],
     ) -> io::Error {
-        let tried = candidates.last().and_then(Address::as_inet);
-        #[cfg(target_os = "linux")]
-        if let (io::ErrorKind::AddrInUse, Some(address)) = (error.kind(), tried) {
-            let files = match kind {
-                SocketKind::Datagram => ["udp", "udp6"],
-                _ => ["tcp", "tcp6"],
-            };
-            let holder = super::holder::holder(address, files);
-            return prose(error.kind(), format!("{error}{holder}"));
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return error;
         }
-        let _ = (kind, tried);
-        error
+        match holder_of(kind, candidates) {
+            Some(holder) => prose(error.kind(), format!("{error}; it is held by {holder}")),
+            None => error,
+        }
+    }
+
+    /// Whether an address that is in use will be free in a moment: a program that another thread is just
+    /// starting has a copy of the last socket, or had it until now.
+    pub(crate) fn is_free_soon(kind: SocketKind, candidates: &[Address]) -> bool {
+        let is_told = cfg!(target_os = "linux") && candidates.iter().all(|a| a.as_inet().is_some());
+        is_told && matches!(holder_of(kind, candidates), None | Some(Holder::Child(_)))
     }
 
     /// Accepts a connection that is waiting; `WouldBlock` when none is.
