@@ -60,8 +60,10 @@ fn has_answer_to_lose(live: &Live, stream: &Arc<Stream>) -> bool {
     !settled && (live.received.load(Ordering::Relaxed) == 0 || stream.has_unread())
 }
 
-/// How long, and for how many bytes, a client that was answered is read from that nobody listens to.
-const DISCARDING_TIME: Duration = Duration::from_secs(2);
+/// How long a client that was answered may be silent that is read from without anybody who listens, how long
+/// that goes on in all, and for how many bytes.
+const SILENCE: Duration = Duration::from_secs(2);
+const DISCARDING_TIME: Duration = Duration::from_secs(15);
 const MOST_DISCARDED: usize = 64 << 20;
 
 /// Reads what the client still sends, until it closes. A stop ends it.
@@ -71,7 +73,9 @@ fn discard(live: &Live, stream: &Stream) {
     let mut piece = [0; 16 * 1024];
     let mut left = MOST_DISCARDED;
     while left > 0 && !deadline.expired() {
-        let wait = deadline.remaining().max(Duration::from_millis(1));
+        let wait = deadline
+            .remaining()
+            .clamp(Duration::from_millis(1), SILENCE);
         if stream.set_read_timeout(Some(wait)).is_err() {
             return;
         }
