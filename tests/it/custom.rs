@@ -228,7 +228,7 @@ fn unix_sockets_are_for_streams_or_datagrams() {
 #[test]
 fn a_port_taken_for_datagrams_is_an_error_that_says_so() {
     // A port that is free for streams, as far as one can know, and taken for datagrams.
-    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = UdpSocket::bind("127.0.0.88:0").unwrap();
     let address = taken.local_addr().unwrap();
     let error = TestBothServer::start(address, Capitals).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);

@@ -250,7 +250,8 @@ fn a_stop_serves_all_that_had_come_however_many() {
         let mut late = connect(server.local_addr());
         late.write_all(REQUEST).unwrap();
         clients.push(late);
-        server.stop(LONG).unwrap();
+        // Whoever does not have its turn in that time is refused.
+        server.stop(10 * LONG).unwrap();
         let unanswered = clients
             .iter_mut()
             .map(answer)
@@ -266,7 +267,8 @@ fn a_stop_serves_all_that_had_come_however_many() {
 fn idle_connections_are_closed_when_their_time_is_over() {
     let server = loopback::TestHttpServer::builder()
         .poll_interval(Duration::from_secs(3600))
-        .idle_timeout(Duration::from_millis(100))
+        // Time enough for a client that has connected to ask.
+        .idle_timeout(Duration::from_secs(2))
         .start("127.0.0.1:0", |_| ())
         .unwrap();
     let mut client = connect(server.local_addr());
@@ -318,6 +320,49 @@ fn a_restart_that_finds_the_port_taken_says_so() {
         text.ends_with("; it is held by this process itself"),
         "{text}"
     );
+}
+
+/// A process that is being started has copies of all sockets until it runs its own program. Here one has the
+/// port for longer than a restart tries for others.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_restart_waits_for_a_process_that_is_just_being_started() {
+    use std::process::{Command, Stdio};
+    let mut server = TestTcpServer::sink("127.0.0.90:0").unwrap();
+    server.stop(LONG).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "lifecycle::fixture_holds_a_port", "--ignored"])
+        .arg("--nocapture")
+        .env("LOOPBACK_HELD_PORT", server.local_addr().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    while !told.contains("it has the port") {
+        let mut piece = [0; 64];
+        let count = child.stdout.as_mut().unwrap().read(&mut piece).unwrap();
+        assert_ne!(count, 0, "{told}");
+        told += &String::from_utf8_lossy(&piece[..count]);
+    }
+    let lets_go = std::thread::spawn(move || {
+        // Nothing is waited for: so long it has the port.
+        std::thread::sleep(Duration::from_millis(1500));
+        drop(child.stdin.take());
+        child.wait().unwrap()
+    });
+    server.restart().unwrap();
+    assert!(lets_go.join().unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "a fixture that needs a process of its own, run by the test above"]
+fn fixture_holds_a_port() {
+    let address = std::env::var("LOOPBACK_HELD_PORT").unwrap();
+    let _held = TcpListener::bind(address).unwrap();
+    println!("it has the port");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::{Duration, Instant};
 
-use loopback::{ScriptedTcpServer, TestTcpServer, TestUdpServer};
+use loopback::{Ready, ScriptedTcpServer, TestTcpServer, TestUdpServer};
 
 use crate::support::{LONG, connect, eventually, exchange};
 
@@ -140,7 +141,7 @@ fn a_restart_without_a_thread_says_what_lacked() {
 #[test]
 #[ignore = "a fixture that needs a process of its own, run by the test above"]
 fn fixture_no_thread() {
-    let mut server = TestTcpServer::sink("127.0.0.1:0").unwrap();
+    let mut server = TestTcpServer::sink("127.0.0.89:0").unwrap();
     server.stop(LONG).unwrap();
     // Others have the memory that there is for stacks.
     let (release, held) = crossbeam_channel::bounded::<()>(0);
@@ -187,7 +188,41 @@ fn a_short_stop_before_a_long_queue_names_nobody() {
             .unwrap();
         let clients: Vec<_> = (0..200).map(|_| connect(bound.local_addr())).collect();
         let mut server = bound.start().unwrap();
-        server.stop(std::time::Duration::from_millis(20)).unwrap();
+        server.stop(Duration::from_millis(20)).unwrap();
         drop(clients);
     }
+}
+
+/// They are in their own code when the time is over, and their next turns are their last.
+#[test]
+fn handlers_that_end_with_the_stop_are_not_named_by_one_without_time() {
+    let (begins, begun) = mpsc::channel();
+    let runs: Arc<OnceLock<Ready>> = Arc::default();
+    let until_it_stops = |runs: &Arc<OnceLock<Ready>>| {
+        let (begins, runs) = (begins.clone(), Arc::clone(runs));
+        move || {
+            begins.send(()).unwrap();
+            while runs.get().is_none_or(Ready::is_set) {
+                std::thread::yield_now();
+            }
+            // Longer than a stop looks without giving its turn away.
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(3) {}
+        }
+    };
+    let handler = until_it_stops(&runs);
+    let mut server = TestTcpServer::start("127.0.0.1:0", move |_| handler()).unwrap();
+    runs.set(server.ready()).unwrap();
+    let _client = connect(server.local_addr());
+    begun.recv_timeout(LONG).unwrap();
+    server.stop(Duration::ZERO).unwrap();
+
+    let runs: Arc<OnceLock<Ready>> = Arc::default();
+    let handler = until_it_stops(&runs);
+    let mut server = TestUdpServer::start("127.0.0.1:0", move |_| handler()).unwrap();
+    runs.set(server.ready()).unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"x", server.local_addr()).unwrap();
+    begun.recv_timeout(LONG).unwrap();
+    server.stop(Duration::ZERO).unwrap();
 }

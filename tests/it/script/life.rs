@@ -63,8 +63,8 @@ fn instructions_meanwhile() {
 #[test]
 fn time_counts_from_an_instructions_turn() {
     let (peer, mut client) = pair();
-    peer.pause(Duration::from_millis(600))
-        .expect_bytes_within("late", Duration::from_millis(500));
+    peer.pause(Duration::from_millis(1200))
+        .expect_bytes_within("late", Duration::from_millis(1000));
     peer.send_bytes("x");
     client.write_all(b"late").unwrap();
     client.read_exact(&mut [0]).unwrap();

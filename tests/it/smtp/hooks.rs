@@ -224,14 +224,19 @@ fn a_silent_client_is_told_and_let_go() {
 
 #[test]
 fn a_client_that_falls_silent_midway_is_let_go_too() {
-    let server = sink_with(|builder| builder.read_timeout(Duration::from_millis(20)));
-    for midway in [
+    // Time enough for a client to say what comes before.
+    let server = sink_with(|builder| builder.read_timeout(Duration::from_secs(2)));
+    let silent = [
         "NO",
         "AUTH",
         "MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\ntext\r\n",
-    ] {
+    ]
+    .map(|midway| {
         let mut client = Client::ready(server.local_addr());
         client.send(midway);
+        client
+    });
+    for mut client in silent {
         while client.code() != 421 {}
         client.ended();
     }
