@@ -42,7 +42,7 @@ use self::options::Options;
 use self::protocol::Protocol;
 use self::ready::Ready;
 use self::record::Record;
-use self::registry::{LAST_TURN, LAST_TURNS, Registry, StopSignal, StopSwitch, stop_reserve};
+use self::registry::{LastTurns, Registry, StopSignal, StopSwitch, stop_reserve};
 use self::socket::{BoundSocket, SocketKind};
 use self::wake::Kind;
 use self::workers::Crew;
@@ -226,7 +226,8 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// connections that handlers have given away, which are shut. Clients whose turn to be accepted does not
     /// come within the timeout are refused. Handlers that only have to take in that their connection was
     /// shut are waited for up to three seconds more, and the server's own threads up to ten, which they only
-    /// need on a machine that gives them no time. Any other handler has a tenth of a second more.
+    /// need on a machine that gives them no time. Any other handler has a tenth of a second more, and up to three
+    /// seconds on a machine that is late itself.
     ///
     /// # Errors
     /// The handlers that panicked or returned an error since the last stop, and those that still
@@ -444,10 +445,9 @@ impl<P: Protocol> Running<P> {
         let no_handler_holds_it =
             || P::Kind::SOCKET == SocketKind::Stream || self.registry.len() == 0;
         let mut server_stuck = running(deadline.remaining());
-        let mut turns = LAST_TURNS;
-        while server_stuck && turns > 0 && !no_handler_holds_it() {
-            server_stuck = running(LAST_TURN);
-            turns -= 1;
+        let mut turns = LastTurns::new();
+        while server_stuck && turns.are_left() && !no_handler_holds_it() {
+            server_stuck = turns.take(running);
         }
         if server_stuck && no_handler_holds_it() {
             // It only wants its turn: the timeout was short, or the machine is loaded.

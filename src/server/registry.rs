@@ -270,13 +270,41 @@ pub(crate) fn stop_reserve(timeout: Duration) -> Duration {
     (timeout / 4).min(Duration::from_millis(250))
 }
 
-/// How often a stop looks once more, at its end, for code of the test's that is about to end. A machine may
-/// stand still for longer than all these looks take: so they are counted, for whoever waits gets a turn
-/// between two of them.
-pub(crate) const LAST_TURNS: u32 = 20;
+/// A little more time, at the end of a stop, for code of the test's that is about to end. A machine may stand
+/// still for longer than that, or have so much to do that a thread waits for its turn for longer: so what is
+/// counted is how often this thread, which waits too, had its own turn in time.
+#[derive(Debug)]
+pub(crate) struct LastTurns {
+    left: u32,
+    end: Deadline,
+}
 
-/// How long it waits each time.
-pub(crate) const LAST_TURN: Duration = Duration::from_millis(5);
+/// A tenth of a second in all, on a machine that is not late.
+const LAST_TURNS: u32 = 20;
+const LAST_TURN: Duration = Duration::from_millis(5);
+
+impl LastTurns {
+    pub(crate) fn new() -> LastTurns {
+        LastTurns {
+            left: LAST_TURNS,
+            end: Deadline::new(Duration::from_secs(3), "those that are about to end"),
+        }
+    }
+
+    pub(crate) fn are_left(&self) -> bool {
+        self.left > 0 && !self.end.expired()
+    }
+
+    /// Has `wait` wait for that long, unless what it waits for comes before.
+    pub(crate) fn take<T>(&mut self, wait: impl FnOnce(Duration) -> T) -> T {
+        let begun = Instant::now();
+        let outcome = wait(LAST_TURN);
+        if begun.elapsed() < 2 * LAST_TURN {
+            self.left = self.left.saturating_sub(1);
+        }
+        outcome
+    }
+}
 
 /// The end that stops: dropping it wakes every wait.
 #[derive(Debug)]
@@ -440,9 +468,9 @@ impl Registry {
     ///
     /// Who is in the server's own code only wants its turn. What those do that were `leaving` when they were
     /// shut is the test's code again, which may take its last steps, and no more. All others get
-    /// [`LAST_TURNS`], for what was about to read or write when it was shut.
+    /// their [`LastTurns`], for what was about to read or write when it was shut.
     pub(crate) fn wait_leaving(&self, mut leaving: Vec<u64>) {
-        let mut turns = LAST_TURNS;
+        let mut turns = LastTurns::new();
         let turn = Deadline::new(Duration::from_secs(10), "those in the server's own code");
         let steps = Deadline::new(Duration::from_secs(3), "their last steps");
         leaving.extend(self.leaving());
@@ -450,11 +478,14 @@ impl Registry {
             (live.is_in_own_code() && !turn.expired())
                 || (leaving.contains(&live.id) && !steps.expired())
         };
-        while turns > 0 || self.lock().live.iter().any(is_awaited) {
-            if self.wait_empty(&Deadline::new(LAST_TURN, "the next look"), Duration::ZERO) {
+        while turns.are_left() || self.lock().live.iter().any(is_awaited) {
+            let is_empty = turns.take(|turn| {
+                let deadline = Deadline::new(turn, "the next look");
+                self.wait_empty(&deadline, Duration::ZERO)
+            });
+            if is_empty {
                 return;
             }
-            turns = turns.saturating_sub(1);
         }
     }
 
