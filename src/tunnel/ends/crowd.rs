@@ -98,7 +98,11 @@ pub(in crate::tunnel) fn run(
             match trial.service().accept(&look) {
                 Ok((tcp, _)) => {
                     let stream = crowd.line.accepted(tcp, &bounds.next("a number"));
-                    scope.spawn(move || crowd.introduce(stream));
+                    match crowd.is_one_by_one() {
+                        // Nothing is read for that, and all the others wait for it.
+                        true => crowd.introduce(stream),
+                        false => drop(scope.spawn(move || crowd.introduce(stream))),
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Err(error) => {

@@ -15,10 +15,10 @@ use loopback::tunnel::{
     Family, Forward, HttpConnect, ProxyProtocol, Report, Route, Socks4, Socks4a, Socks5, Suite,
 };
 
-use super::{PATIENT, example};
+use super::example;
 
 /// Far more than all suites need together.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1800);
 const USER: &str = "user";
 const PASSWORD: &str = "sec:ret";
 
@@ -112,7 +112,8 @@ impl Protocol {
 fn all_pass(protocol: Protocol, options: &'static [&'static str]) -> Report {
     let harness = protocol.harness(options).suites(Suite::ALL).strict(true);
     let harness = harness.families([(Family::V4, Family::V4)]);
-    let harness = harness.check_deadline(PATIENT).deadline(LIMIT);
+    // Nothing hangs: only a machine that has a lot to do needs it.
+    let harness = harness.check_deadline(LIMIT / 3).deadline(LIMIT);
     let harness = match options.is_empty() || protocol == Protocol::Socks5 {
         true => harness,
         false => harness.skip(
