@@ -6,6 +6,7 @@ mod cold_build;
 mod echo;
 mod http;
 mod idle;
+mod instructions;
 mod loopback_servers;
 mod machine;
 mod measure;
@@ -26,6 +27,8 @@ sections (all of them when none is named):
   echo     TCP and UDP echo against hand-written std loops
   idle     5,000 idle kept-alive connections: resident memory, and each answered again
   smtp     messages a second under Postfix's smtp-source, beside its smtp-sink
+  instructions
+           what a request, a server's life, a datagram and a message take, by valgrind's callgrind
   tunnel   the harness beside Python's test-tunnel, iperf3 and a loop written by hand
   build    cold `cargo build` of loopback on two cores
 
@@ -60,11 +63,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> io::Result<()> {
-    // The two children of the idle section: this program started again.
+    // Children of the sections idle and instructions: this program started again.
     match arguments {
         [child, name, count] if child == idle::SERVER_CHILD => return idle::server(name, count),
         [child, address, count] if child == idle::CLIENT_CHILD => {
             return idle::client(address, count);
+        }
+        [child, operation, server, count] if child == instructions::CHILD => {
+            return instructions::child(operation, server, count);
         }
         _ => {}
     }
@@ -89,7 +95,15 @@ fn run(arguments: &[String]) -> io::Result<()> {
         }
     }
     if sections.is_empty() {
-        sections = vec!["http", "echo", "idle", "smtp", "tunnel", "build"];
+        sections = vec![
+            "http",
+            "echo",
+            "idle",
+            "smtp",
+            "instructions",
+            "tunnel",
+            "build",
+        ];
     }
     for section in sections {
         match section {
@@ -97,6 +111,7 @@ fn run(arguments: &[String]) -> io::Result<()> {
             "echo" => machine::pinned_and_free("echo", options, echo::run)?,
             "idle" => idle::run(options)?,
             "smtp" => smtp::run(options)?,
+            "instructions" => instructions::run(options)?,
             "tunnel" => tunnel::run(options)?,
             "build" => cold_build::run(options)?,
             _ => {
