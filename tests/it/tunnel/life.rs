@@ -107,7 +107,7 @@ fn what_cannot_be_found_and_still_listens_is_a_failure() {
     let harness = TunnelHarness::new(fixture("leaves-hidden-daemon"));
     let harness = harness.families([(Family::V4, Family::V4)]);
     let report = harness
-        .check_deadline(Duration::from_secs(4))
+        .check_deadline(Duration::from_secs(10))
         .run()
         .unwrap();
     let failed = names(&report, "44", Outcome::Failed);
