@@ -124,6 +124,7 @@ impl SmtpOptions {
         if config.users.is_empty() && self.on_auth.is_none() {
             config.extensions = config.extensions.without(Extension::Auth);
         }
+        config.offers_scram = !config.users.is_empty() && self.on_auth.is_none();
         if !config.extensions.has(Extension::Chunking) {
             config.extensions = config.extensions.without(Extension::BinaryMime);
         }
@@ -197,8 +198,8 @@ impl Builder<Smtp> {
     }
 
     /// Offers AUTH, and decides on credentials; those of [`credentials`](Builder::credentials) are
-    /// accepted without asking. It is not asked about SCRAM-SHA-256, for which the server itself must know the
-    /// password.
+    /// accepted without asking. SCRAM-SHA-256 is not offered then, for the server itself must know the passwords
+    /// for it.
     pub fn on_auth<F, R>(mut self, hook: F) -> Self
     where
         F: Fn(&Login) -> R + Send + Sync + 'static,
@@ -273,7 +274,7 @@ impl Builder<Smtp> {
     /// Saves each message in a file of its own, which every mail program opens: `1.eml`, `2.eml` and so on,
     /// the next number that is free, in this folder, which is made if it is not there. A relative folder is
     /// that of now. [`Message::file`] tells the file; a message that cannot be saved is taken all the same, and
-    /// is a failure of the server. Nothing removes the files: a CI job keeps the folder when a test fails.
+    /// is a failure of the server. Also those are saved that are refused afterwards. Nothing removes the files: a CI job keeps the folder when a test fails.
     ///
     /// ```no_run
     /// use loopback::TestSmtpServer;
@@ -290,8 +291,8 @@ impl Builder<Smtp> {
         self
     }
 
-    /// Offers AUTH, SCRAM-SHA-256 included, and accepts this user with this password. More calls add more
-    /// users.
+    /// Offers AUTH, and SCRAM-SHA-256 too unless there is a hook for [`on_auth`](Builder::on_auth), and accepts this
+    /// user with this password. More calls add more users.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let users = &mut self.options.config.users;
         users.add(user.into(), password.into());

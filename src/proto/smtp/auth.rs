@@ -2,6 +2,7 @@
 //! the messages stand elsewhere.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use data_encoding::{BASE64, HEXLOWER};
 
@@ -18,38 +19,56 @@ pub enum Mechanism {
     /// `CRAM-MD5`: a digest of the password and a challenge.
     CramMd5,
     /// `SCRAM-SHA-256` (RFC 5802, RFC 7677): client and server each prove that they know the password. The
-    /// server can for those of [`credentials`](crate::Builder::credentials) only, and offers it only then.
+    /// server can for those of [`credentials`](crate::Builder::credentials) only, and offers it where they are all
+    /// that may log in.
     ScramSha256,
 }
 
 /// Who may log in by which password.
 #[derive(Clone, Default)]
-pub(crate) struct Users(Vec<(String, String)>);
+pub(crate) struct Users(Vec<User>);
+
+#[derive(Clone)]
+struct User {
+    name: String,
+    password: String,
+    /// Found out at the first login that needs it.
+    salted: OnceLock<scram::Salted>,
+}
+
+impl User {
+    fn salted(&self) -> scram::Salted {
+        let find = || scram::salted(&self.name, self.password.as_bytes());
+        *self.salted.get_or_init(find)
+    }
+}
 
 impl Users {
-    pub(crate) fn add(&mut self, user: String, password: String) {
-        self.0.push((user, password));
+    pub(crate) fn add(&mut self, name: String, password: String) {
+        self.0.push(User {
+            name,
+            password,
+            salted: OnceLock::new(),
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The passwords of one user.
-    fn passwords(&self, user: &[u8]) -> impl Iterator<Item = &[u8]> {
-        let of_user = move |(name, _): &&(String, String)| name.as_bytes() == user;
+    /// Those of this name: it may have several passwords.
+    fn named(&self, name: &[u8]) -> impl Iterator<Item = &User> {
         self.0
             .iter()
-            .filter(of_user)
-            .map(|(_, word)| word.as_bytes())
+            .filter(move |user| user.name.as_bytes() == name)
     }
 
     pub(crate) fn accept(&self, login: &Login) -> bool {
-        if let Proof::Scram { accepted, .. } = login.proof {
-            return accepted;
+        let mut known = self.named(login.user_bytes());
+        match &login.proof {
+            Proof::Scram(proof) => known.any(|user| proof.answer(user.salted()).is_some()),
+            _ => known.any(|user| login.proves(&user.password)),
         }
-        let mut known = self.passwords(login.user_bytes());
-        known.any(|password| login.proves(password))
     }
 }
 
@@ -57,7 +76,7 @@ impl Users {
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.0.iter().map(|(user, _)| user))
+            .entries(self.0.iter().map(|user| &user.name))
             .finish()
     }
 }
@@ -82,16 +101,8 @@ pub struct Login {
 #[derive(Clone, PartialEq, Eq)]
 enum Proof {
     Password(Octets),
-    Digest {
-        challenge: String,
-        digest: String,
-    },
-    /// Whether it is of one of the server's users was found out within the exchange: it costs too much to
-    /// be done twice.
-    Scram {
-        proof: scram::Proof,
-        accepted: bool,
-    },
+    Digest { challenge: String, digest: String },
+    Scram(scram::Proof),
 }
 
 /// What a client sent, and how it reads.
@@ -135,11 +146,6 @@ impl Mechanism {
         matches!(self, Mechanism::Plain | Mechanism::Login)
     }
 
-    /// Whether the server must know the passwords itself.
-    pub(crate) fn needs_users(self) -> bool {
-        self == Mechanism::ScramSha256
-    }
-
     pub(crate) fn from_octets(name: &[u8]) -> Option<Mechanism> {
         Mechanism::from_name(std::str::from_utf8(name).ok()?)
     }
@@ -177,7 +183,7 @@ impl Login {
     pub fn password(&self) -> Option<&str> {
         match &self.proof {
             Proof::Password(password) => Some(&password.text),
-            Proof::Digest { .. } | Proof::Scram { .. } => None,
+            Proof::Digest { .. } | Proof::Scram(_) => None,
         }
     }
 
@@ -185,7 +191,7 @@ impl Login {
     pub fn password_bytes(&self) -> Option<&[u8]> {
         match &self.proof {
             Proof::Password(password) => Some(&password.bytes),
-            Proof::Digest { .. } | Proof::Scram { .. } => None,
+            Proof::Digest { .. } | Proof::Scram(_) => None,
         }
     }
 
@@ -198,7 +204,7 @@ impl Login {
                 let expected = hmac_md5(password, challenge.as_bytes());
                 HEXLOWER.encode(&expected) == digest.to_ascii_lowercase()
             }
-            Proof::Scram { proof, .. } => proof.answer(password).is_some(),
+            Proof::Scram(proof) => proof.proves(password),
         }
     }
 }
@@ -251,6 +257,8 @@ impl fmt::Debug for Exchange {
 pub(crate) enum Step {
     /// The client is to answer this, already in base64.
     Challenge(String),
+    /// The same, of something that the password could be guessed from.
+    Secret(String),
     Done(Login),
     Cancelled,
     /// Not base64, or not what the mechanism says.
@@ -328,7 +336,7 @@ impl Exchange {
                 Some(proof) => match scram_login(opening, proof, users) {
                     (login, Some(answer)) => {
                         *self = Exchange::ScramEnd(login);
-                        Step::Challenge(BASE64.encode(answer.as_bytes()))
+                        Step::Secret(BASE64.encode(answer.as_bytes()))
                     }
                     // Without an answer it is refused as any login is.
                     (login, None) => Step::Done(login),
@@ -348,14 +356,13 @@ fn scram_login(
     users: &Users,
 ) -> (Login, Option<String>) {
     let octets = |text: &str| Octets::new(text.as_bytes().to_vec());
-    let mut passwords = users.passwords(opening.user.as_bytes());
-    let answer = passwords.find_map(|password| proof.answer(password));
-    let accepted = answer.is_some();
+    let mut known = users.named(opening.user.as_bytes());
+    let answer = known.find_map(|user| proof.answer(user.salted()));
     let login = Login {
         mechanism: Mechanism::ScramSha256,
         user: octets(&opening.user),
         acting_as: opening.acting_as.as_deref().map(octets),
-        proof: Proof::Scram { proof, accepted },
+        proof: Proof::Scram(proof),
     };
     (login, answer)
 }
@@ -420,7 +427,9 @@ mod tests {
     }
 
     fn users() -> Users {
-        Users(vec![("bob".to_owned(), "secret".to_owned())])
+        let mut users = Users::default();
+        users.add("bob".to_owned(), "secret".to_owned());
+        users
     }
 
     /// The vectors of RFC 2202 section 2.
@@ -557,7 +566,7 @@ mod tests {
             (exchange, step)
         };
         let (mut exchange, step) = end("secret");
-        let Step::Challenge(answer) = step else {
+        let Step::Secret(answer) = step else {
             panic!("{step:?}")
         };
         assert!(BASE64.decode(answer.as_bytes()).unwrap().starts_with(b"v="));

@@ -78,6 +78,8 @@ pub(crate) struct Config {
     /// Whether MAIL needs a login before it.
     pub(crate) require_auth: bool,
     pub(crate) users: Users,
+    /// Whether `users` are all that may log in.
+    pub(crate) offers_scram: bool,
     /// Whether a password may be sent as it is.
     pub(crate) plaintext_auth: bool,
     /// In octets, unstuffed.
@@ -102,6 +104,7 @@ impl Default for Config {
             extensions: Extensions::all().without(Extension::Auth),
             require_auth: false,
             users: Users::default(),
+            offers_scram: false,
             plaintext_auth: true,
             max_message: 32 * 1024 * 1024,
             max_recipients: 1000,

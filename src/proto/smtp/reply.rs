@@ -188,7 +188,8 @@ fn escaped(text: &str) -> String {
     ascii
 }
 
-fn put_line(out: &mut Vec<u8>, digits: [u8; 3], mark: u8, status: &str, text: &str) {
+/// Appends a line, however long; between the code and the text stand `mark` and `status`.
+pub(crate) fn put_line(out: &mut Vec<u8>, digits: [u8; 3], mark: u8, status: &str, text: &str) {
     out.extend_from_slice(&digits);
     out.push(mark);
     out.extend_from_slice(status.as_bytes());

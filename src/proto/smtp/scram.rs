@@ -7,6 +7,9 @@ use hmac_sha256::{HMAC, Hash};
 const ITERATIONS: u32 = 4096;
 const SALT: usize = 16;
 
+/// Longer than any client's. The answer, which repeats it, must fit a line of AUTH (RFC 4954 section 4).
+const LONGEST_NONCE: usize = 4096;
+
 /// What the client has begun with, and what it was answered.
 pub(super) struct Opening {
     pub(super) user: String,
@@ -47,14 +50,12 @@ impl Opening {
         let mut attributes = bare.split(',');
         let user = name(attributes.next()?.strip_prefix("n=")?)?;
         let nonce = attributes.next()?.strip_prefix("r=")?;
-        if nonce.is_empty() || !nonce.chars().all(is_printable) {
+        if nonce.is_empty() || nonce.len() > LONGEST_NONCE || !nonce.chars().all(is_printable) {
             return None;
         }
         let own = challenge.chars().filter(|&c| is_printable(c));
         let nonce: String = nonce.chars().chain(own).collect();
-        // The same at each login, as it would be if it were kept with the password.
-        let mut salt = [0; SALT];
-        salt.copy_from_slice(&Hash::hash(user.as_bytes())[..SALT]);
+        let salt = salt(&user);
         let answer = format!("r={nonce},s={},i={ITERATIONS}", BASE64.encode(&salt));
         Some(Opening {
             user,
@@ -90,10 +91,14 @@ impl Opening {
 }
 
 impl Proof {
-    /// `server-final-message`, by which the server proves that it knows the password too; `None` if the client
-    /// does not know this one. It is hashed as it is, not prepared (RFC 4013).
-    pub(super) fn answer(&self, password: &[u8]) -> Option<String> {
-        let salted = hi(password, &self.salt);
+    /// Whether the client knows this password. It is hashed as it is, not prepared (RFC 4013).
+    pub(super) fn proves(&self, password: &[u8]) -> bool {
+        self.answer(hi(password, &self.salt)).is_some()
+    }
+
+    /// `server-final-message`, by which the server proves that it knows the password too, of which this is the
+    /// `SaltedPassword`; `None` if the client does not know it.
+    pub(super) fn answer(&self, salted: Salted) -> Option<String> {
         let key = HMAC::mac(b"Client Key", salted);
         let signature = HMAC::mac(&self.auth_message, Hash::hash(&key));
         if xor(key, signature) != self.proof {
@@ -105,8 +110,21 @@ impl Proof {
     }
 }
 
+/// `SaltedPassword`, which takes thousands of hashes to find: a server keeps it.
+pub(super) type Salted = [u8; 32];
+
+pub(super) fn salted(user: &str, password: &[u8]) -> Salted {
+    hi(password, &salt(user))
+}
+
+/// The same at each login, as it would be if it were kept with the password.
+fn salt(user: &str) -> [u8; SALT] {
+    let hash = Hash::hash(user.as_bytes());
+    std::array::from_fn(|at| hash[at])
+}
+
 /// `Hi` of RFC 5802 section 2.2, which is one block of PBKDF2.
-fn hi(password: &[u8], salt: &[u8]) -> [u8; 32] {
+fn hi(password: &[u8], salt: &[u8]) -> Salted {
     let keyed = HMAC::new(password);
     let mac = |text: &[u8]| {
         let mut mac = keyed.clone();
@@ -151,7 +169,7 @@ pub(super) mod tests {
     use super::*;
 
     /// What a client who knows the password sends second.
-    pub(in super::super) fn second_message(opening: &str, answer: &str, password: &str) -> String {
+    pub(crate) fn second_message(opening: &str, answer: &str, password: &str) -> String {
         let mut attributes = answer.split(',');
         let signed = format!("c=biws,{}", attributes.next().unwrap());
         let salt = attributes.next().unwrap().strip_prefix("s=").unwrap();
@@ -183,12 +201,13 @@ pub(super) mod tests {
               p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
         );
         let proof = proof.unwrap();
-        let answer = proof.answer(b"pencil");
+        let answer = |password: &[u8]| proof.answer(hi(password, &example().salt));
         assert_eq!(
-            answer.as_deref(),
+            answer(b"pencil").as_deref(),
             Some("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
         );
-        assert_eq!(proof.answer(b"Pencil"), None);
+        assert_eq!(answer(b"Pencil"), None);
+        assert!(proof.proves(b"pencil") && !proof.proves(b"Pencil"));
     }
 
     #[test]
@@ -225,6 +244,9 @@ pub(super) mod tests {
             );
         }
         assert!(Opening::read(b"n,,n=b\xf6b,r=abc", "x").is_none());
+        let long = |length| format!("n,,n=bob,r={}", "x".repeat(length));
+        assert!(Opening::read(long(LONGEST_NONCE).as_bytes(), "x").is_some());
+        assert!(Opening::read(long(LONGEST_NONCE + 1).as_bytes(), "x").is_none());
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Session {
         if name.is_empty() {
             return self.say(501, "5.5.4 ", "AUTH needs a mechanism");
         }
-        let known = Mechanism::from_name(name).filter(|mechanism| self.can(*mechanism));
+        let known = Mechanism::from_name(name).filter(|mechanism| self.offers(*mechanism));
         let Some(mechanism) = known else {
             return self.say(504, "5.5.4 ", "unknown mechanism");
         };
@@ -275,16 +275,19 @@ impl Session {
         self.auth_step(exchange, step);
     }
 
-    /// Whether it has what a mechanism needs.
-    fn can(&self, mechanism: Mechanism) -> bool {
-        !mechanism.needs_users() || !self.config.users.is_empty()
+    fn offers(&self, mechanism: Mechanism) -> bool {
+        mechanism != Mechanism::ScramSha256 || self.config.offers_scram
     }
 
     fn auth_step(&mut self, exchange: Exchange, step: Step) {
         match step {
             Step::Challenge(text) => {
                 self.mode = Mode::Auth(exchange);
-                self.say_now(334, "", &text);
+                self.challenge(&text, false);
+            }
+            Step::Secret(text) => {
+                self.mode = Mode::Auth(exchange);
+                self.challenge(&text, true);
             }
             Step::Done(login) => self.question = Some(Question::Auth(login)),
             Step::Cancelled => self.say(501, "5.7.0 ", "authentication cancelled"),
@@ -365,7 +368,7 @@ impl Session {
             lines.push_str("\nAUTH");
             for mechanism in Mechanism::ALL {
                 let may = self.config.plaintext_auth || !mechanism.is_plaintext();
-                if may && self.can(mechanism) {
+                if may && self.offers(mechanism) {
                     lines.push(' ');
                     lines.push_str(mechanism.name());
                 }

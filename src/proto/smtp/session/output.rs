@@ -33,6 +33,13 @@ impl Session {
         self.flush = true;
     }
 
+    /// The server's part of an AUTH exchange, which is one line however long it is (RFC 4954 section 4).
+    pub(super) fn challenge(&mut self, text: &str, is_secret: bool) {
+        reply::put_line(&mut self.out, *b"334", b' ', "", text);
+        self.log_line("S: 334 ", if is_secret { MASK } else { text }.as_bytes());
+        self.flush = true;
+    }
+
     pub(super) fn say(&mut self, code: u16, status: &'static str, text: &str) {
         let start = self.out.len();
         let status = if self.is_enhanced() { status } else { "" };

@@ -1,6 +1,9 @@
 mod splits;
 
+use data_encoding::BASE64;
+
 use super::*;
+use crate::proto::smtp::scram::tests::second_message;
 use crate::proto::smtp::{Extension, Extensions};
 use proptest::prelude::*;
 
@@ -322,11 +325,64 @@ fn scram_is_offered_where_the_server_knows_passwords() {
     let (said, _) = run_with(config(), |_| Decision::Accept, &[input]);
     assert!(said.contains("250-AUTH PLAIN LOGIN CRAM-MD5\r\n"), "{said}");
     assert_eq!(codes(&said), ["250", "504", "500"]);
-    let mut knowing = config();
-    knowing.users.add("bob".to_owned(), "secret".to_owned());
-    let (said, _) = run_with(knowing, |_| Decision::Accept, &[input]);
+    let (said, _) = run_with(knowing_bob(), |_| Decision::Accept, &[input]);
     assert!(said.contains(" CRAM-MD5 SCRAM-SHA-256\r\n"), "{said}");
     assert_eq!(codes(&said), ["250", "334", "501"]);
+}
+
+fn knowing_bob() -> Config {
+    let mut config = config();
+    config.users.add("bob".to_owned(), "secret".to_owned());
+    config.offers_scram = true;
+    config
+}
+
+/// With a nonce that makes the server's answer longer than other replies' lines.
+#[test]
+fn a_scram_login_is_lines_of_any_length_and_secret_ones_are_masked() {
+    let opening = format!("n,,n=bob,r={}", "x".repeat(1000));
+    let users = knowing_bob().users;
+    let mut session = Session::new(Arc::new(knowing_bob()), "unique".into());
+    let mut transcript = String::new();
+    let mut say = |session: &mut Session, text: &str| {
+        let mut rest = text.as_bytes();
+        let mut said = String::new();
+        loop {
+            let (used, event) = session.advance(rest);
+            rest = &rest[used..];
+            said.push_str(std::str::from_utf8(session.output()).unwrap());
+            session.output().clear();
+            transcript.push_str(&std::mem::take(session.log()));
+            match event {
+                Event::More => return said,
+                Event::Flush => {}
+                Event::Ask => {
+                    let decision = match session.question() {
+                        Some(Question::Auth(login)) => users.accept(login).into(),
+                        _ => Decision::Accept,
+                    };
+                    session.decide(decision);
+                }
+                event => panic!("{event:?}"),
+            }
+        }
+    };
+    say(&mut session, "EHLO c\r\n");
+    let first = BASE64.encode(opening.as_bytes());
+    let answer = say(&mut session, &format!("AUTH SCRAM-SHA-256 {first}\r\n"));
+    let answer = answer.strip_prefix("334 ").unwrap().trim_end();
+    let answer = String::from_utf8(BASE64.decode(answer.as_bytes()).unwrap()).unwrap();
+    let second = second_message(&opening, &answer, "secret");
+    let second = BASE64.encode(second.as_bytes());
+    let signature = say(&mut session, &format!("{second}\r\n"));
+    assert!(signature.starts_with("334 dj"), "{signature}");
+    assert!(say(&mut session, "\r\n").starts_with("235 "));
+    assert!(transcript.contains("\nS: 334 (masked)\n"), "{transcript}");
+    let signature = signature.trim_end().strip_prefix("334 ").unwrap();
+    assert!(
+        !transcript.contains(signature) && !transcript.contains(&second[..40]),
+        "{transcript}"
+    );
 }
 
 #[test]
