@@ -27,13 +27,18 @@ impl Folder {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let path = self.path.join(format!("{number}.eml"));
             // Other servers, and earlier runs, may save there too.
-            let written = match File::create_new(&path) {
+            let mut file = match File::create_new(&path) {
+                Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                opened => opened.and_then(|mut file| file.write_all(message)),
+                Err(error) => return Err(about(&path, error)),
             };
-            return match written {
+            return match file.write_all(message) {
                 Ok(()) => Ok(path),
-                Err(error) => Err(about(&path, error)),
+                Err(error) => {
+                    // Half a message would look like a whole one.
+                    let _ = fs::remove_file(&path);
+                    Err(about(&path, error))
+                }
             };
         }
     }

@@ -111,7 +111,8 @@ impl Message {
         &self.raw
     }
 
-    /// The file that it is saved in, with [`save_messages`](crate::Builder::save_messages).
+    /// The file that it is saved in, with [`save_messages`](crate::Builder::save_messages); `None` without, or if it
+    /// could not be saved.
     pub fn file(&self) -> Option<&Path> {
         self.file.get().map(PathBuf::as_path)
     }
