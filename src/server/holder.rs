@@ -8,33 +8,44 @@ use std::path::Path;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     ThisProcess,
-    /// One that this process has started. Until it runs its own program it has a copy of every descriptor.
-    Child(String),
+    /// One that this process is just starting: until it runs its own program it has a copy of every descriptor.
+    Starting(String),
     Other(String),
+    /// One that we may not look into.
+    Unknown,
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Holder::ThisProcess => f.write_str("this process itself"),
-            Holder::Child(who) | Holder::Other(who) => f.write_str(who),
+            Holder::Starting(who) | Holder::Other(who) => f.write_str(who),
+            Holder::Unknown => f.write_str("a process that this one may not look into"),
         }
     }
 }
 
-/// Who has this address, or nobody where that cannot be found out. `files` are those of /proc/net that list
-/// sockets of the kind.
+/// Who has this address; `None` is nobody, or a system that does not tell. `files` are those of /proc/net that
+/// list sockets of the kind.
 pub(super) fn holder(address: SocketAddr, files: &[&str]) -> Option<Holder> {
-    let inodes: Vec<String> = files
-        .iter()
-        .filter_map(|file| std::fs::read_to_string(format!("/proc/net/{file}")).ok())
-        .flat_map(|table| sockets_on(&table, address))
-        .map(|inode| format!("socket:[{inode}]"))
-        .collect();
-    match inodes.is_empty() {
-        true => None,
-        false => process_with(&inodes),
+    let sockets = || -> Vec<String> {
+        files
+            .iter()
+            .filter_map(|file| std::fs::read_to_string(format!("/proc/net/{file}")).ok())
+            .flat_map(|table| sockets_on(&table, address))
+            .map(|inode| format!("socket:[{inode}]"))
+            .collect()
+    };
+    let before = sockets();
+    if before.is_empty() {
+        return None;
     }
+    process_with(&before).or_else(|| {
+        // It may have gone while it was looked for.
+        let after = sockets();
+        let stays = before.iter().any(|socket| after.contains(socket));
+        stays.then_some(Holder::Unknown)
+    })
 }
 
 /// The inodes of the sockets that a table of /proc/net lists on this port, for the same address or all.
@@ -89,12 +100,19 @@ fn process_with(links: &[String]) -> Option<Holder> {
         }
         let name = std::fs::read_to_string(folder.join("comm")).unwrap_or_default();
         let who = format!("{} (process {number})", name.trim_end());
-        return Some(match parent(&folder) == Some(std::process::id()) {
-            true => Holder::Child(who),
+        return Some(match is_starting(&folder) {
+            true => Holder::Starting(who),
             false => Holder::Other(who),
         });
     }
     None
+}
+
+/// Whether the process with this folder in /proc is one of ours that does not run its own program yet.
+fn is_starting(process: &Path) -> bool {
+    let program = |folder: &Path| std::fs::read_link(folder.join("exe")).ok();
+    let own = program(Path::new("/proc/self"));
+    parent(process) == Some(std::process::id()) && own.is_some() && program(process) == own
 }
 
 /// The process that has started the one with this folder in /proc.
@@ -123,20 +141,20 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_told_from_others() {
+    fn a_child_that_runs_its_own_program_is_not_one_that_is_starting() {
         let mut child = std::process::Command::new("sleep")
             .arg("60")
             .spawn()
             .unwrap();
-        let folder = |number: u32| format!("/proc/{number}");
-        assert_eq!(
-            parent(folder(child.id()).as_ref()),
-            Some(std::process::id())
-        );
-        assert_ne!(parent("/proc/self".as_ref()), Some(std::process::id()));
+        let folder = format!("/proc/{}", child.id());
+        let folder = Path::new(&folder);
+        assert_eq!(parent(folder), Some(std::process::id()));
+        // `spawn` returns when it runs its own program.
+        assert!(!is_starting(folder));
+        assert!(!is_starting(Path::new("/proc/self")));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(parent(folder(child.id()).as_ref()), None);
+        assert_eq!(parent(folder), None);
     }
 
     #[test]

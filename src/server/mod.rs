@@ -227,7 +227,7 @@ impl<P: Protocol, A> TestServer<P, A> {
     /// come within the timeout are refused. Handlers that only have to take in that their connection was
     /// shut are waited for up to three seconds more, and the server's own threads up to ten, which they only
     /// need on a machine that gives them no time. Any other handler has a tenth of a second more, and up to three
-    /// seconds on a machine that is late itself.
+    /// seconds on a machine that gives the stop's own thread its turns late.
     ///
     /// # Errors
     /// The handlers that panicked or returned an error since the last stop, and those that still
@@ -301,20 +301,26 @@ impl<P: Protocol, A> TestServer<P, A> {
         self.stop(self.host.options.drop_timeout)?;
         let address = std::slice::from_ref(&self.host.address);
         let kind = P::Kind::SOCKET;
-        let deadline = Deadline::new(RESTART_TRIES, "the address to be free");
-        let last = Deadline::new(LAST_RESTART_TRY, "the address to be free");
-        let may_try_again =
-            || !deadline.expired() || (!last.expired() && BoundSocket::is_free_soon(kind, address));
+        let deadline = Deadline::new(RESTART_TIME, "the address to be free");
+        let last = Deadline::new(RESTART_TIME_WHILE_STARTING, "the address to be free");
+        // A program that another thread is just starting may hold a copy of the last socket.
+        let pause = || match deadline.expired() {
+            false => Some(Duration::from_millis(1)),
+            // To find that out takes its time too.
+            true if !last.expired() && BoundSocket::is_free_soon(kind, address) => {
+                Some(Duration::from_millis(50))
+            }
+            true => None,
+        };
         let socket = loop {
-            match BoundSocket::bind(kind, address) {
-                // A program that another thread is just starting may hold a copy of the last socket.
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && may_try_again() => {
-                    thread::sleep(Duration::from_millis(1));
-                }
-                outcome => {
-                    let named = |error| BoundSocket::naming_holder(error, kind, address);
-                    break outcome.map_err(named)?;
-                }
+            let error = match BoundSocket::bind(kind, address) {
+                Ok(socket) => break socket,
+                Err(error) => error,
+            };
+            let is_in_use = error.kind() == io::ErrorKind::AddrInUse;
+            match is_in_use.then(pause).flatten() {
+                Some(pause) => thread::sleep(pause),
+                None => return Err(BoundSocket::naming_holder(error, kind, address)),
             }
         };
         self.launch(socket)
@@ -401,10 +407,10 @@ impl<P: Protocol, A> TestServer<P, A> {
 }
 
 /// How long a restart tries to bind an address that is in use.
-const RESTART_TRIES: Duration = Duration::from_secs(1);
+const RESTART_TIME: Duration = Duration::from_secs(1);
 
 /// How long where only a program that is just being started has it.
-const LAST_RESTART_TRY: Duration = Duration::from_secs(10);
+const RESTART_TIME_WHILE_STARTING: Duration = Duration::from_secs(10);
 
 /// What a run left when it ended.
 struct Ended {
@@ -453,19 +459,23 @@ impl<P: Protocol> Running<P> {
             // It only wants its turn: the timeout was short, or the machine is loaded.
             server_stuck = running(P::GRACE);
         }
-        let panic = match server_stuck {
-            true => None,
-            false => HandlerError::joined(self.thread),
-        };
         self.registry.shut_all(Shutdown::Read);
         let reserve = stop_reserve(deadline.remaining());
         if !self.registry.wait_empty(deadline, reserve) {
             let leaving = self.registry.leaving();
             self.registry.shut_all(Shutdown::Both);
             if !self.registry.wait_empty(deadline, Duration::ZERO) {
-                self.registry.wait_leaving(leaving);
+                self.registry.wait_leaving(leaving, &mut turns);
             }
         }
+        if server_stuck && no_handler_holds_it() {
+            // Its handler has ended meanwhile.
+            server_stuck = running(P::GRACE);
+        }
+        let panic = match server_stuck {
+            true => None,
+            false => HandlerError::joined(self.thread),
+        };
         self.registry.shut_kept();
         let stuck = self.registry.stuck();
         if stuck.is_empty() {

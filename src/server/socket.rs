@@ -123,7 +123,11 @@ impl BoundSocket {
     /// starting has a copy of the last socket, or had it until now.
     pub(crate) fn is_free_soon(kind: SocketKind, candidates: &[Address]) -> bool {
         let is_told = cfg!(target_os = "linux") && candidates.iter().all(|a| a.as_inet().is_some());
-        is_told && matches!(holder_of(kind, candidates), None | Some(Holder::Child(_)))
+        is_told
+            && matches!(
+                holder_of(kind, candidates),
+                None | Some(Holder::Starting(_))
+            )
     }
 
     /// Accepts a connection that is waiting; `WouldBlock` when none is.
