@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::wire::{came_so_far, cut, is_interrupted, is_timeout, quoted, receive};
 use super::{Connection, FIRST_BUFFER, Idle, SLACK, USUAL_BUFFER};
-use crate::deadline::{Deadline, prose};
+use crate::deadline::{Deadline, bytes_of, prose};
+use crate::server::parting::Discarding;
 use crate::server::registry::{Activity, Live};
 use crate::server::socket::Stream;
 
@@ -42,21 +43,23 @@ impl Connection {
         }
     }
 
-    /// Closes our side and waits for the client to close its own, for so long and so many bytes at most.
-    /// Closing on unread data resets, and the client could lose what it was told last (RFC 9112,
+    /// Closes our side and waits for the client to close its own, for no more than `most`. Closing on unread data resets, and the client could lose what it was told last (RFC 9112,
     /// section 9.6).
-    pub(crate) fn close_in_order(&mut self, time: Duration, bytes: usize) {
+    pub(crate) fn close_in_order(&mut self, most: Discarding) {
         self.set_activity(Activity::Closing);
         if self.shutdown_write().is_err() {
             return;
         }
-        let deadline = Deadline::new(time, "the client to close");
-        let mut left = bytes;
+        let all = Deadline::new(most.time, "the client to close");
+        let mut so_far = 0;
         loop {
             let ahead = self.buffer().len();
             self.consume(ahead);
-            left = left.saturating_sub(ahead);
-            if left == 0 || !matches!(self.fill_while(Activity::Closing, &deadline), Ok(1..)) {
+            so_far += ahead;
+            let Some(silence) = most.next(&all, so_far) else {
+                return;
+            };
+            if !matches!(self.fill_while(Activity::Closing, &silence), Ok(1..)) {
                 return;
             }
         }
@@ -269,12 +272,26 @@ impl Connection {
         limit: usize,
         option: &str,
     ) -> io::Error {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!(
-                "{what} from {} has {length} bytes or more, the limit is {limit} (builder().{option})",
-                self.live.peer
-            ),
-        )
+        let has = format!("has {} or more", bytes_of(length));
+        self.beyond(what, &has, limit, option)
+    }
+
+    /// The error of a length that is known before anything of it comes.
+    pub(super) fn over_limit(
+        &self,
+        what: &str,
+        says: &str,
+        length: usize,
+        limit: usize,
+        option: &str,
+    ) -> io::Error {
+        let says = format!("{says} {}", bytes_of(length));
+        self.beyond(what, &says, limit, option)
+    }
+
+    fn beyond(&self, what: &str, says: &str, limit: usize, option: &str) -> io::Error {
+        let peer = &self.live.peer;
+        let text = format!("{what} from {peer} {says}, the limit is {limit} (builder().{option})");
+        io::Error::new(io::ErrorKind::InvalidData, text)
     }
 }

@@ -8,12 +8,13 @@ use super::response::{BoxError, Response};
 use super::send::{Cut, send};
 use super::{Answer, Http};
 use crate::connection::{Connection, Idle};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, bytes_of};
 use crate::proto::http1::{
     Body, BodyDecoder, Exchange, Framing, HeadParser, Parsed, Rejection, RequestHead, Version,
 };
 use crate::proto::http2;
 use crate::server::failure::HandlerError;
+use crate::server::parting::Discarding;
 use crate::server::protocol::{Lifecycle, Next, Session, Turn};
 use crate::server::record::Unanswered;
 use crate::server::registry::Activity;
@@ -22,9 +23,6 @@ use crate::server::streams::FIRST_PARKED;
 /// A worker waits so long for the next request before it leaves the connection to the poll loop: long enough for a
 /// client that asks again at once, short enough that idle connections have no threads.
 const LINGER: Duration = Duration::from_millis(25);
-/// How long, and for how many bytes, a connection that we close waits for the client to close too.
-const CLOSING_TIME: Duration = Duration::from_secs(2);
-const CLOSING_BYTES: usize = 64 << 20;
 
 /// Serves requests until the connection ends or is idle.
 pub(super) fn serve(http: &Http, mut conn: Connection, session: &Session<'_, Http>) -> Next {
@@ -38,7 +36,7 @@ pub(super) fn serve(http: &Http, mut conn: Connection, session: &Session<'_, Htt
         match served.exchange() {
             Flow::Keep => {}
             Flow::Close => {
-                conn.close_in_order(CLOSING_TIME, CLOSING_BYTES);
+                conn.close_in_order(Discarding::USUAL);
                 return Next::Close;
             }
             Flow::Drop => return Next::Close,
@@ -230,7 +228,10 @@ impl<'a> Served<'a> {
                     head: RequestHead::of_line(begun),
                     body: None,
                     status,
-                    why: format!("{why} in the request's head, after {} bytes", begun.len()),
+                    why: format!(
+                        "{why} in the request's head, after {}",
+                        bytes_of(begun.len())
+                    ),
                 }));
             }
         }
@@ -292,7 +293,9 @@ impl<'a> Served<'a> {
             Ok(0) => Err((Some(400), "the client closed its side".into())),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                let why = format!("the request did not end within {timeout:?}; the time ran out");
+                let why = format!(
+                    "the request did not end within {timeout:?} (builder().request_timeout); the time ran out"
+                );
                 Err((Some(408), why))
             }
             Err(error) => Err((None, error.to_string())),

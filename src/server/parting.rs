@@ -60,29 +60,47 @@ fn has_answer_to_lose(live: &Live, stream: &Arc<Stream>) -> bool {
     !settled && (live.received.load(Ordering::Relaxed) == 0 || stream.has_unread())
 }
 
-/// How long a client that was answered may be silent that is read from without anybody who listens, how long
-/// that goes on in all, and for how many bytes.
-const SILENCE: Duration = Duration::from_secs(2);
-const DISCARDING_TIME: Duration = Duration::from_secs(15);
-const MOST_DISCARDED: usize = 64 << 20;
+/// For how long a client to which the server has closed is read from, until it closes too: it would be reset
+/// otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Discarding {
+    /// After its last byte.
+    pub(crate) silence: Duration,
+    /// In all.
+    pub(crate) time: Duration,
+    pub(crate) bytes: usize,
+}
+
+impl Discarding {
+    pub(crate) const USUAL: Discarding = Discarding {
+        silence: Duration::from_secs(2),
+        time: Duration::from_secs(15),
+        bytes: 64 << 20,
+    };
+
+    /// The next read's end, or none when it is enough.
+    pub(crate) fn next(&self, all: &Deadline, so_far: usize) -> Option<Deadline> {
+        let goes_on = so_far < self.bytes && !all.expired();
+        goes_on.then(|| Deadline::new(self.silence.min(all.remaining()), "the client to close"))
+    }
+}
 
 /// Reads what the client still sends, until it closes. A stop ends it.
 fn discard(live: &Live, stream: &Stream) {
     live.set_activity(Activity::Closing);
-    let deadline = Deadline::new(DISCARDING_TIME, "the client to close");
+    let most = Discarding::USUAL;
+    let all = Deadline::new(most.time, "the client to close");
     let mut piece = [0; 16 * 1024];
-    let mut left = MOST_DISCARDED;
-    while left > 0 && !deadline.expired() {
-        let wait = deadline
-            .remaining()
-            .clamp(Duration::from_millis(1), SILENCE);
+    let mut so_far = 0;
+    while let Some(silence) = most.next(&all, so_far) {
+        let wait = silence.remaining().max(Duration::from_millis(1));
         if stream.set_read_timeout(Some(wait)).is_err() {
             return;
         }
         match stream.read(&mut piece) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => return,
-            Ok(count) => left = left.saturating_sub(count),
+            Ok(count) => so_far += count,
         }
     }
 }

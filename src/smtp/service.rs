@@ -19,14 +19,17 @@ use crate::proto::smtp::{
 };
 use crate::server::failure::HandlerError;
 use crate::server::host::Run;
+use crate::server::parting::Discarding;
 use crate::server::protocol::{Lifecycle, Next, Serve, Session, Turn};
 use crate::server::streams;
 use crate::server::wake::Streams;
 
-/// How long, and for how many bytes, a client that was hung up on is listened to, so that it can read
-/// the last reply.
-const LINGER: Duration = Duration::from_secs(1);
-const MAX_LINGERED: usize = 1024 * 1024;
+/// A client that was hung up on is listened to for no longer, so that it can read the last reply.
+const LINGER: Discarding = Discarding {
+    silence: Duration::from_secs(1),
+    time: Duration::from_secs(5),
+    bytes: 1024 * 1024,
+};
 /// Reads grow up to this for clients that fill them.
 const LARGEST_READ: usize = 128 * 1024;
 /// How long a write waits before it looks whether the server stops, and how many such waits in a row a
@@ -120,8 +123,8 @@ impl Smtp {
             return Decision::Accept;
         }
         match &self.options.on_auth {
-            Some(hook) if !login.mechanism().needs_users() => hook(login),
-            _ => Decision::Refuse,
+            Some(hook) => hook(login),
+            None => Decision::Refuse,
         }
     }
 
@@ -167,7 +170,7 @@ impl Serve for Smtp {
         let outcome = match visit.talk() {
             Ok(Ending::Reset) => conn.reset(),
             Ok(Ending::Quit | Ending::Close) => {
-                conn.close_in_order(LINGER, MAX_LINGERED);
+                conn.close_in_order(LINGER);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -404,17 +407,13 @@ impl Visit<'_> {
 
     fn message(&mut self, incoming: Incoming) {
         let message = Arc::new(Message::new(self.conn.peer().clone(), incoming));
-        let unanswered = self.session.list(Arc::clone(&message));
-        match self
-            .smtp
-            .folder
-            .as_ref()
-            .map(|folder| folder.save(message.raw()))
-        {
-            Some(Ok(path)) => message.set_file(path),
-            Some(Err(error)) => self.session.fail(HandlerError::Error(error.into())),
-            None => {}
+        if let Some(folder) = &self.smtp.folder {
+            match folder.save(message.raw()) {
+                Ok(path) => message.set_file(path),
+                Err(error) => self.session.fail(HandlerError::Error(error.into())),
+            }
         }
+        let unanswered = self.session.list(Arc::clone(&message));
         let reply = match self.smtp.set_reply(Stage::Message) {
             Some(reply) => reply,
             None => self.handle(&message),
