@@ -81,6 +81,14 @@ fn readable(limit: Duration) -> Duration {
     }
 }
 
+/// "1 byte", "2 bytes".
+pub(crate) fn bytes_of(count: impl fmt::Display) -> String {
+    match count.to_string() {
+        one if one == "1" => "1 byte".to_owned(),
+        count => format!("{count} bytes"),
+    }
+}
+
 /// An error whose text is shown as it is by `Debug` too, for that is what `unwrap` prints.
 pub(crate) fn prose(kind: io::ErrorKind, text: String) -> io::Error {
     struct Prose(String);

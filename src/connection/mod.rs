@@ -203,7 +203,8 @@ impl Connection {
     pub fn read_line_bytes(&mut self) -> io::Result<Vec<u8>> {
         let line = self.line(b'\n', "a line")?;
         if line.is_empty() && std::mem::replace(&mut self.end_told, true) {
-            return Err(self.ended("the last line, and the end was told by an empty one"));
+            return Err(self
+                .ended("the last line, which an empty one has told already: stop reading there"));
         }
         Ok(line)
     }
@@ -214,9 +215,10 @@ impl Connection {
     /// # Errors
     /// As [`read_line_bytes`](Connection::read_line_bytes).
     pub fn read_bytes_until(&mut self, delimiter: u8) -> io::Result<Vec<u8>> {
-        let piece = self.line(delimiter, "a delimiter")?;
+        let piece = self.line(delimiter, "a piece up to its delimiter")?;
         if piece.is_empty() && std::mem::replace(&mut self.end_told, true) {
-            return Err(self.ended("the last piece, and the end was told by an empty one"));
+            return Err(self
+                .ended("the last piece, which an empty one has told already: stop reading there"));
         }
         Ok(piece)
     }
@@ -228,7 +230,7 @@ impl Connection {
     /// `InvalidInput` for more than the builder's `max_read` (1 GiB unless told).
     pub fn read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
         if count > self.limits.rest {
-            return Err(self.too_long("a read", count, self.limits.rest, "max_read"));
+            return Err(self.over_limit("a read", "asks for", count, self.limits.rest, "max_read"));
         }
         let deadline = Deadline::new(self.timeout(), "bytes");
         // Gathered in the buffer, which grows with what comes: a wrong count costs no memory, and
@@ -275,7 +277,8 @@ impl Connection {
         let length: [u8; 4] = std::array::from_fn(|i| self.buffer[self.start + i]);
         let length = u32::from_be_bytes(length) as usize;
         if length > self.limits.frame {
-            return Err(self.too_long("a frame", length, self.limits.frame, "max_frame"));
+            let limit = self.limits.frame;
+            return Err(self.over_limit("a frame", "announces", length, limit, "max_frame"));
         }
         while self.end - self.start < 4 + length {
             if self.fill(&deadline)? == 0 {

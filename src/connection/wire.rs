@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use crate::deadline::prose;
+use crate::deadline::{bytes_of, prose};
 use crate::server::failure::CutByStop;
 use crate::server::registry::{Activity, Live};
 use crate::server::socket::Stream;
@@ -61,17 +61,22 @@ pub(super) fn not_read(live: &Live) -> io::Error {
     prose(
         io::ErrorKind::TimedOut,
         format!(
-            "timed out writing to {}, which does not read; {} bytes were sent before",
+            "timed out writing to {}, which does not read (write_timeout); {} sent before",
             live.peer,
-            live.sent.load(Ordering::Relaxed)
+            bytes_were(live.sent.load(Ordering::Relaxed))
         ),
     )
+}
+
+fn bytes_were(count: u64) -> String {
+    let were = if count == 1 { "was" } else { "were" };
+    format!("{} {were}", bytes_of(count))
 }
 
 pub(super) fn not_utf8(error: std::string::FromUtf8Error) -> io::Error {
     prose(
         io::ErrorKind::InvalidData,
-        format!("what came is not UTF-8: {error}"),
+        format!("what came is not UTF-8 ({error}); read_line_bytes and read_bytes take any bytes"),
     )
 }
 
@@ -79,9 +84,9 @@ pub(super) fn not_utf8(error: std::string::FromUtf8Error) -> io::Error {
 /// that caused it.
 pub(super) fn told(live: &Live, doing: &str, error: &io::Error) -> io::Error {
     let text = format!(
-        "{doing} {}: {error}; {} bytes were received and {} sent before",
+        "{doing} {}: {error}; {} received and {} sent before",
         live.peer,
-        live.received.load(Ordering::Relaxed),
+        bytes_were(live.received.load(Ordering::Relaxed)),
         live.sent.load(Ordering::Relaxed)
     );
     match live.is_shut_by_stop() {

@@ -180,7 +180,7 @@ pub(super) fn not_zero(timeout: Option<Duration>) -> io::Result<()> {
     match timeout {
         Some(Duration::ZERO) => Err(prose(
             io::ErrorKind::InvalidInput,
-            "a timeout of zero is none".into(),
+            "a timeout cannot be zero; None waits for ever".into(),
         )),
         _ => Ok(()),
     }

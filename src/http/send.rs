@@ -137,7 +137,7 @@ fn open(slot: &Mutex<Option<Reader>>, size: Option<u64>) -> Result<io::Take<Read
     match take_reader(slot) {
         Some(reader) => Ok(reader.take(size.unwrap_or(u64::MAX))),
         None => Err(Cut::NoBody(io::Error::other(
-            "the reader of the body was sent before",
+            "the reader of the body was sent before: make one for each answer, or give bytes",
         ))),
     }
 }

@@ -3,8 +3,8 @@
 use super::diff::{diff, first_difference};
 use super::frame::{Frame, Parsed};
 use super::instruction::Instruction;
-use super::text::bytes_of;
 use crate::connection::came_so_far;
+use crate::deadline::bytes_of;
 
 /// What the bytes so far are.
 #[derive(Debug, PartialEq, Eq)]

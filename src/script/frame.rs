@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::text::{bytes_of, quoted};
+use super::text::quoted;
 use crate::connection::came_so_far;
+use crate::deadline::bytes_of;
 
 /// How the bounds of a frame are told: by a length before the payload, or by a delimiter after it.
 ///

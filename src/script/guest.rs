@@ -11,9 +11,8 @@ use super::check::{Check, check};
 use super::frame::Frame;
 use super::instruction::{Action, Instruction, Match, Matcher, Queued};
 use super::state::Scripted;
-use super::text::bytes_of;
 use crate::connection::{Connection, came_so_far};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, bytes_of};
 use crate::server::address::Address;
 use crate::server::failure::{HandlerError, HandlerFailure};
 use crate::server::host::Host;
@@ -461,9 +460,9 @@ impl Guest {
 
     fn unread(&self) -> String {
         format!(
-            "the client closed and never read all of the {} bytes that were sent to it, which \
-             resets the connection",
-            self.sent()
+            "the client closed and never read all of what was sent to it ({}), which resets the \
+             connection",
+            bytes_of(self.sent())
         )
     }
 
@@ -474,7 +473,8 @@ impl Guest {
             (_, None) => self.unread(),
             (sent, Some(_)) => format!(
                 "the client reset the connection, as one does that closes before it has read all: \
-                 {sent} bytes were sent to it"
+                 it was sent {}",
+                bytes_of(sent)
             ),
         }
     }

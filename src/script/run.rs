@@ -388,10 +388,16 @@ impl Engine {
             .iter()
             .filter_map(|lane| Some(lane.guest.as_ref()?.peer().to_string()))
             .collect();
-        self.at_fault(format!(
-            "a second connection came, from {peer}, while there was one from {} already",
-            open.join(" and one from ")
-        ))
+        self.at_fault(match &open[..] {
+            [one] => format!(
+                "a second connection came, from {peer}, while there was one from {one} already; \
+                 expect_connections takes several at once"
+            ),
+            more => format!(
+                "one connection too many came, from {peer}, while there were those from {} already",
+                more.join(" and ")
+            ),
+        })
     }
 
     /// Whether a client may connect, now or when the script comes to it.

@@ -242,7 +242,7 @@ impl Host<Scripted> {
                 let queued = Arc::clone(queued);
                 let heading = format!("{queued} failed");
                 let text = format!(
-                    "its closure still runs {:?} after it began, and has {:?}",
+                    "its closure still runs {:?} after it began; its limit is {:?}",
                     bound.limit().saturating_add(CLOSURE_GRACE),
                     bound.limit()
                 );

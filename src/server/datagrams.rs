@@ -13,7 +13,7 @@ use super::registry::{Live, Registry, StopSignal};
 use super::socket::{BoundSocket, Received};
 use super::wake::{Datagrams, WakeWord};
 use crate::connection::quoted;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, bytes_of};
 
 /// A protocol on datagrams.
 pub(crate) trait ServeDatagrams: Lifecycle {
@@ -235,8 +235,8 @@ impl<P: ServeDatagrams> Inbox<P> {
         let datagram = Arc::new(datagram);
         let mut reply = |reply: &[u8]| {
             if let Err(error) = send(&self.socket, reply, &datagram.peer, asked) {
-                let length = reply.len();
-                session.fail(format!("cannot send a reply of {length} bytes: {error}"));
+                let length = bytes_of(reply.len());
+                session.fail(format!("cannot send a reply of {length}: {error}"));
             }
         };
         self.host.protocol.answer(&datagram, &session, &mut reply);

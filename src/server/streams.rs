@@ -311,9 +311,13 @@ impl<P: Serve> PollLoop<P> {
         if self.registry.len() >= limit {
             // It cannot be told in words, so it is told by a RST, and the test by a failure.
             let _ = stream.set_reset_on_close();
-            let error = format!(
-                "refused {peer}: {limit} connections are open already (builder().max_connections)"
-            );
+            let are = if limit == 1 {
+                "connection is"
+            } else {
+                "connections are"
+            };
+            let error =
+                format!("refused {peer}: {limit} {are} open already (builder().max_connections)");
             self.host.fail(None, error.into());
             return;
         }

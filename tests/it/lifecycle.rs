@@ -428,7 +428,7 @@ fn a_connection_over_the_limit_is_reset_and_told() {
     let peer = second.local_addr().unwrap();
     assert_eq!(
         error.failures()[0].message(),
-        format!("refused {peer}: 1 connections are open already (builder().max_connections)")
+        format!("refused {peer}: 1 connection is open already (builder().max_connections)")
     );
 }
 

@@ -30,7 +30,9 @@ fn lines_can_be_bytes_of_any_kind() {
     assert_eq!(next(), b"");
     assert_eq!(
         String::from_utf8(next()).unwrap(),
-        format!("{peer} closed after the last line, and the end was told by an empty one")
+        format!(
+            "{peer} closed after the last line, which an empty one has told already: stop reading there"
+        )
     );
     server.stop(LONG).unwrap();
 }
@@ -45,7 +47,7 @@ fn pieces_end_with_any_byte() {
         assert_eq!(conn.read_bytes_until(0)?, b"");
         let text = conn.read_bytes_until(0).unwrap_err().to_string();
         assert!(
-            text.ends_with(" closed after the last piece, and the end was told by an empty one"),
+            text.ends_with(" closed after the last piece, which an empty one has told already: stop reading there"),
             "{text}"
         );
         conn.write_all(b"fine")

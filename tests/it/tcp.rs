@@ -145,7 +145,7 @@ fn what_is_too_long_is_refused_with_the_limit_and_its_option() {
     assert_eq!(
         message,
         format!(
-            "a frame from {peer} has 4294967295 bytes or more, the limit is 67108864 (builder().max_frame)"
+            "a frame from {peer} announces 4294967295 bytes, the limit is 67108864 (builder().max_frame)"
         )
     );
     let mut server = TestTcpServer::builder()
@@ -253,7 +253,7 @@ fn a_write_that_times_out_says_what_was_sent() {
         conn.write_all(&vec![0; 64 << 20])
     };
     let (message, peer) = failure(handler, |_| ());
-    let start = format!("timed out writing to {peer}, which does not read; ");
+    let start = format!("timed out writing to {peer}, which does not read (write_timeout); ");
     assert!(message.starts_with(&start), "{message}");
     let sent = message[start.len()..].strip_suffix(" bytes were sent before");
     assert!(sent.unwrap().parse::<u64>().unwrap() > 0, "{message}");
@@ -351,7 +351,9 @@ fn a_line_reader_that_goes_on_after_the_end_is_told() {
     });
     assert_eq!(
         message,
-        format!("{peer} closed after the last line, and the end was told by an empty one")
+        format!(
+            "{peer} closed after the last line, which an empty one has told already: stop reading there"
+        )
     );
 }
 

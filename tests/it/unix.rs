@@ -54,7 +54,7 @@ fn datagrams_are_served_on_a_path() {
     let error = server.stop(LONG).unwrap_err();
     assert_eq!(
         error.failures()[0].message(),
-        "cannot send a reply of 1 bytes: the sender's socket is unnamed, so no reply can reach it"
+        "cannot send a reply of 1 byte: the sender's socket is unnamed, so no reply can reach it"
     );
     assert!(!server.path().exists());
 }

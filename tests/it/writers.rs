@@ -98,7 +98,7 @@ fn a_writer_has_a_timeout_of_its_own() {
     let mut client = connect(server.local_addr());
     let (error, peer) = ended.recv_timeout(LONG).unwrap();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
-    let start = format!("timed out writing to {peer}, which does not read; ");
+    let start = format!("timed out writing to {peer}, which does not read (write_timeout); ");
     assert!(error.to_string().starts_with(&start), "{error}");
     let mut all = Vec::new();
     client.read_to_end(&mut all).unwrap();

@@ -237,7 +237,7 @@ impl BodyDecoder {
         if self.size.saturating_add(size) > self.max_body {
             let so_far = self.size;
             let reason = format!(
-                "a chunk of {size} bytes after {so_far} is too much, the limit is {}",
+                "a chunk of {size} bytes after {so_far} is too much, the limit is {} (builder().max_body)",
                 self.max_body
             );
             return Err(Rejection::new(413, reason));

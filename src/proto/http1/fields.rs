@@ -186,8 +186,9 @@ impl Seen {
             } else {
                 length.to_string()
             };
-            let reason =
-                format!("a body of {announced} bytes is announced, the limit is {max_body}");
+            let reason = format!(
+                "a body of {announced} bytes is announced, the limit is {max_body} (builder().max_body)"
+            );
             return Err(Rejection::new(413, reason));
         }
         Ok(Framing::Length(length))

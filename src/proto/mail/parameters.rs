@@ -143,7 +143,7 @@ impl Pieces {
                 octets.extend_from_slice(piece.as_bytes());
             } else if unescape(piece.as_bytes(), b'%', &mut octets) > 0 {
                 defects.push(format!(
-                    "the parameter {name}* has percent escapes that are none"
+                    "the parameter {name}* has percent escapes that cannot be decoded"
                 ));
             }
         }

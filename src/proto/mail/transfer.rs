@@ -63,10 +63,10 @@ pub(super) fn base64(octets: &[u8]) -> Decoded {
         .iter()
         .position(|&octet| octet != b'=' && !octet.is_ascii_whitespace());
     let defect = match (behind, digits) {
-        (Some(behind), _) => Some(format!(
-            "its base64 ends {} octets before its end",
-            rest.len() - behind
-        )),
+        (Some(behind), _) => Some(match rest.len() - behind {
+            1 => "1 octet behind its base64 is not decoded".to_owned(),
+            count => format!("{count} octets behind its base64 are not decoded"),
+        }),
         (None, 1) => Some("its base64 ends within an octet".to_owned()),
         (None, 2 | 3) if padding != 4 - digits => Some("its base64 is not padded".to_owned()),
         (None, 0) if padding > 0 => Some("its base64 has padding that is too much".to_owned()),
@@ -117,7 +117,8 @@ pub(super) fn quoted_printable(octets: &[u8]) -> Decoded {
     }
     Decoded {
         octets: decoded,
-        defect: (wrong > 0).then(|| format!("{wrong} of its quoted-printable escapes are none")),
+        defect: (wrong > 0)
+            .then(|| format!("{wrong} of its quoted-printable escapes cannot be decoded")),
     }
 }
 

@@ -67,7 +67,10 @@ fn content_that_is_not_what_it_claims_is_kept() {
     );
     assert_eq!(mail.text(), Some(""));
     assert_eq!(mail.parts()[0].raw(), Some(&b"!!!\r\n"[..]));
-    assert_eq!(mail.defects(), ["its base64 ends 5 octets before its end"]);
+    assert_eq!(
+        mail.defects(),
+        ["5 octets behind its base64 are not decoded"]
+    );
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use super::stream::Stream;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, bytes_of};
 use crate::tunnel::report::{Failure, first_difference};
 
 /// What the service says first.
@@ -222,7 +222,11 @@ impl End {
     pub(in crate::tunnel) fn send(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         let sent = self.stream.write_all(bytes);
         sent.map_err(|error| {
-            let message = format!("{} cannot send {} bytes: {error}", self.who, bytes.len());
+            let message = format!(
+                "{} cannot send {}: {error}",
+                self.who,
+                bytes_of(bytes.len())
+            );
             self.shows(message, None, self.stream.received())
         })
     }
@@ -244,7 +248,10 @@ impl End {
                 self.who,
                 expected.len()
             ),
-            false => format!("{} has {what} with another byte {at}", self.who),
+            false => format!(
+                "{} has {what}, but byte {at} is another than was sent",
+                self.who
+            ),
         };
         Err(self.shows(message + self.so_far(), Some(expected), &came))
     }
@@ -334,7 +341,11 @@ impl End {
         to.expected.extend_from_slice(bytes);
         self.stream.set_deadline(*deadline);
         self.stream.write_all(bytes).map_err(|error| {
-            let message = format!("{} cannot send {} bytes: {error}", self.who, bytes.len());
+            let message = format!(
+                "{} cannot send {}: {error}",
+                self.who,
+                bytes_of(bytes.len())
+            );
             self.differs(message)
         })
     }

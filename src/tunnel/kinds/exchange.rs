@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use crate::deadline::bytes_of;
 use crate::proto::decode::Decoded;
 use crate::tunnel::Stream;
 
@@ -47,7 +48,10 @@ pub(in crate::tunnel) fn named(what: &str, error: &io::Error) -> io::Error {
 
 /// The error of a stream that ends in the middle of a message.
 pub(in crate::tunnel) fn cut_short(what: &str, came: usize) -> io::Error {
-    let message = format!("the stream ended after {came} bytes of {what}");
+    let message = match came {
+        0 => format!("the program closed in place of {what}"),
+        _ => format!("the program closed after {} of {what}", bytes_of(came)),
+    };
     io::Error::new(io::ErrorKind::UnexpectedEof, message)
 }
 
@@ -78,7 +82,7 @@ mod tests {
         let error = read_message(&mut near, "the reply", 8, socks4::reply).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the stream ended after 3 bytes of the reply"
+            "the program closed after 3 bytes of the reply"
         );
 
         let (mut near, mut far) = pair();

@@ -50,7 +50,9 @@ impl Base {
         match &self.start {
             Start::Closure(command) => Ok(command(route)),
             Start::Template(_) => Err(unsupported("a template is made by `programs`")),
-            Start::Nothing => Err(unsupported("it has no command; see `Attached`")),
+            Start::Nothing => Err(unsupported(
+                "it has no command: `spawn` and `template` give it one, and `Attached` says where one runs",
+            )),
         }
     }
 

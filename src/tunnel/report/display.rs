@@ -156,13 +156,16 @@ fn write_expectation(f: &mut fmt::Formatter<'_>, one: &Expectation) -> fmt::Resu
     } = one;
     match one.state {
         ExpectationState::Gone => {
-            writeln!(f, "gone: {pattern} was expected to deviate ({reason})")
+            writeln!(
+                f,
+                "gone: {pattern} was expected to deviate ({reason}), and does not: remove its `expect`"
+            )
         }
         // It may be a slip of the pen.
         ExpectationState::Unused => {
             writeln!(
                 f,
-                "unused: {pattern} was expected to deviate, and no such check was judged"
+                "unused: {pattern} was expected to deviate, and no check of that id was judged"
             )
         }
         ExpectationState::Met => Ok(()),

@@ -142,8 +142,8 @@ fn a_report_is_readable_on_its_own_with_the_failures_first() {
     let rest = r#"
 deviates socks5/rfc1928/6/refused: the connection is still open (expected: it is slow)
   it works (SHOULD, RFC 1928, section 6)
-gone: pace/* was expected to deviate (it is slow)
-unused: typo was expected to deviate, and no such check was judged
+gone: pace/* was expected to deviate (it is slow), and does not: remove its `expect`
+unused: typo was expected to deviate, and no check of that id was judged
 warning: cannot write to run.jsonl: no space
 connectivity/46: 1 passed, 1 failed, 1 skipped
   route: client 127.0.0.2 -> program 127.0.0.1:61022, from ::1 -> service [::1]:4000
@@ -201,7 +201,8 @@ fn the_last_line_says_why_a_report_without_failures_is_none_of_success() {
         reason: "it is slow".to_owned(),
         state: ExpectationState::Gone,
     }];
-    let expected = "gone: a/* was expected to deviate (it is slow)
+    let expected =
+        "gone: a/* was expected to deviate (it is slow), and does not: remove its `expect`
 a: 1 passed, 0 failed, 0 skipped
 toy: FAILED, as an expected deviation is gone: 1 passed, 0 failed, 0 skipped in 12.0ms";
     assert_eq!(gone.to_string(), expected);

@@ -78,6 +78,14 @@ struct Broken {
     told: bool,
 }
 
+/// Why a check is not made for which the run has no time left.
+fn not_run(run: &Deadline) -> String {
+    format!(
+        "not run: the time of the whole run is over, {:?} (TunnelHarness::deadline)",
+        run.limit()
+    )
+}
+
 impl<'a> Book<'a> {
     pub(in crate::tunnel) fn open(options: &'a Options, tunnel: &str) -> Result<Book<'a>, Error> {
         let state = State {
@@ -134,8 +142,8 @@ impl<'a> Book<'a> {
 
     /// Why no further check is to be made, if so: no time is left, or one has failed that ends the run.
     pub(in crate::tunnel) fn closed(&self) -> Option<Stop> {
-        if let Err(error) = self.run.check() {
-            return Some(Stop::NotMade(format!("not run: {error} to end")));
+        if self.run.expired() {
+            return Some(Stop::NotMade(not_run(&self.run)));
         }
         let ended_by = self.state().ended_by.clone()?;
         let reason = format!("not run, as {ended_by} failed and the first failure ends the run");
@@ -251,10 +259,11 @@ impl Page<'_> {
 
     /// Whether the run has time for a check.
     fn may_run(&mut self) -> Result<(), Stop> {
-        self.book.run.check().map(drop).map_err(|error| {
-            self.keep = false;
-            Stop::NotMade(format!("not run: {error} to end"))
-        })
+        if !self.book.run.expired() {
+            return Ok(());
+        }
+        self.keep = false;
+        Err(Stop::NotMade(not_run(&self.book.run)))
     }
 
     /// Writes down those of `rules` that were not reached, and why.

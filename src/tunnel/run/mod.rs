@@ -336,8 +336,9 @@ impl<'a> Lane<'a> {
             return page.write(&plan.rule, Ok(()), Seen::default(), Duration::ZERO);
         }
         if plan.own && site.tunnel.running().is_some() {
-            let stop =
-                Stop::Skipped("it already runs, and for this check one is started".to_owned());
+            let stop = Stop::Skipped(
+                "for this check a program is started, and this one already runs".to_owned(),
+            );
             return page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
         }
         let program = match self.program(task, site, plan) {

@@ -172,8 +172,7 @@ fn what_breaks_is_judged_by_strictness() {
 fn a_failure_tells_what_was_sent_and_received_and_all_about_the_program() {
     let report = run_with(&one_job(), &[BAD, GOOD]);
     let bad = check(&report, "bad", Outcome::Failed);
-    let message =
-        "the service has what was promised with another byte 2; the connection is still open";
+    let message = "the service has what was promised, but byte 2 is another than was sent; the connection is still open";
     assert_eq!(bad.message(), message);
     let failure = bad.failure().unwrap();
     assert_eq!(failure.expected(), Some(&b"abd"[..]));

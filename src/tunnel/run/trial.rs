@@ -248,7 +248,7 @@ impl<'a> Trial<'a> {
     pub(in crate::tunnel) fn start_again(&mut self) -> Result<(), Stop> {
         let deadline = self.deadline("the program to listen again");
         let started = self.program.start_again();
-        started.map_err(|error| Stop::failed(format!("not again: {error}")))?;
+        started.map_err(|error| Stop::failed(format!("it cannot be started again: {error}")))?;
         self.program.get_ready(&deadline)
     }
 

@@ -1,5 +1,6 @@
 //! What the client sends comes back: bytes of every value, pieces of every length.
 
+use crate::deadline::bytes_of;
 use crate::tunnel::Stop;
 use crate::tunnel::ends::crowd;
 use crate::tunnel::ends::data::Data;
@@ -86,7 +87,7 @@ fn lengths(trial: &mut Trial<'_>) -> Result<(), Stop> {
     for &length in LENGTHS {
         let load = Load::new(data.clone(), length as u64);
         there_and_back(&ends, load, bounds)
-            .map_err(|stop| crowd::about(format!("a piece of {length} bytes"), stop))?;
+            .map_err(|stop| crowd::about(format!("a piece of {}", bytes_of(length)), stop))?;
         data.take(length);
         trial.carried(2 * length as u64);
     }

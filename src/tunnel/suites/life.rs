@@ -219,7 +219,11 @@ fn told(trial: &mut Trial<'_>, scene: Scene) -> Result<Option<Conversation>, Sto
 fn ended(trial: &mut Trial<'_>, scene: Scene) -> Result<Option<Conversation>, Stop> {
     let live = told(trial, scene)?;
     match trial.tell(scene.signal, Whom::Group) {
-        told if told.ended && !told.by_itself => Ok(live),
+        told if told.ended && told.by_itself => Err(Stop::Skipped(format!(
+            "the program had ended before {}",
+            scene.signal.name()
+        ))),
+        told if told.ended => Ok(live),
         _ => Err(not_ended(scene.signal)),
     }
 }

@@ -178,7 +178,7 @@ fn a_reader_can_be_sent_once() {
     let error = server.stop(LONG).unwrap_err();
     assert_eq!(
         error.failures()[0].message(),
-        "the reader of the body was sent before"
+        "the reader of the body was sent before: make one for each answer, or give bytes"
     );
 }
 

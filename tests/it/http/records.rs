@@ -6,7 +6,7 @@ use std::time::Duration;
 use loopback::{Request, TestHttpServer};
 
 use super::{Client, get, start};
-use crate::support::{LONG, connect, exchange};
+use crate::support::{LONG, connect, eventually, exchange};
 
 const AT_ONCE: Duration = Duration::ZERO;
 
@@ -22,6 +22,11 @@ fn visited() -> TestHttpServer {
         server.local_addr(),
         b"PUT /f HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhi",
     );
+    // A client may have its answer a moment before that is written down.
+    eventually("all are answered", || {
+        let more_than_came = server.take_requests(3, AT_ONCE).unwrap_err();
+        !more_than_came.to_string().contains("not answered")
+    });
     server
 }
 

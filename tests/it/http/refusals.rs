@@ -158,7 +158,7 @@ fn each_other_fault_has_its_status() {
         (
             start("POST /") + "Content-Length: 1001\r\n\r\n",
             413,
-            "1001 bytes is announced, the limit is 1000",
+            "1001 bytes is announced, the limit is 1000 (builder().max_body)",
         ),
         (
             start("POST /") + "Content-Length: 99999999999999999999\r\n\r\n",
@@ -290,7 +290,8 @@ fn an_unfinished_request_gets_408_after_the_timeout() {
             .unwrap()
             .to_owned();
         assert!(
-            error.starts_with("the request did not end within 30ms; ") && error.contains(why),
+            error.starts_with("the request did not end within 30ms (builder().request_timeout); ")
+                && error.contains(why),
             "{error}"
         );
     }

@@ -218,7 +218,7 @@ fn data_that_the_client_never_reads() {
             "instruction 3, expect_disconnect failed",
             line,
             "the client reset the connection, as one does that closes before it has read all: \
-             6 bytes were sent to it"
+             it was sent 6 bytes"
         )
     );
 }
@@ -239,7 +239,7 @@ fn data_that_is_sent_to_a_closed_client() {
         full(
             "instruction 4, expect_disconnect failed",
             line,
-            "the client closed and never read all of the 6 bytes that were sent to it, which \
+            "the client closed and never read all of what was sent to it (6 bytes), which \
              resets the connection"
         )
     );
@@ -324,7 +324,8 @@ fn a_second_connection() {
         full(
             "failed during instruction 2, expect_bytes(\"Hello\")",
             line,
-            "a second connection came, from SECOND, while there was one from CLIENT already"
+            "a second connection came, from SECOND, while there was one from CLIENT already; \
+             expect_connections takes several at once"
         )
     );
     wait_end(&client);

@@ -515,7 +515,7 @@ fn over_a_unix_socket() {
     drop(client);
     assert_eq!(
         peer.join().unwrap_err().message(),
-        "the client closed and never read all of the 5 bytes that were sent to it, which resets \
+        "the client closed and never read all of what was sent to it (5 bytes), which resets \
          the connection"
     );
 }

@@ -227,7 +227,7 @@ fn a_closure_that_does_not_end() {
         full(
             "instruction 2, then failed",
             line,
-            "its closure still runs 1.01s after it began, and has 10ms"
+            "its closure still runs 1.01s after it began; its limit is 10ms"
         )
     );
     // The client goes on, though the closure does not end.

@@ -152,8 +152,8 @@ fn one_more_than_expected() {
     let text = told_of(&failure(&peer).to_string(), peer.local_addr(), &addresses);
     assert!(
         text.ends_with(
-            "\n  a second connection came, from THIRD, while there was one from CLIENT and one \
-             from SECOND already"
+            "\n  one connection too many came, from THIRD, while there were those from CLIENT and \
+             SECOND already"
         ),
         "{text}"
     );

@@ -236,7 +236,7 @@ fn what_is_wrong_with_the_content_is_told() {
     assert_eq!(image.content_id(), Some("1@x"));
     let defects = [
         "the field Subject: white space before its colon",
-        "part 2: its base64 ends 1 octets before its end",
+        "part 2: 1 octet behind its base64 is not decoded",
     ];
     assert_eq!(mail.defects(), defects);
 }

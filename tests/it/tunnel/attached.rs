@@ -117,7 +117,7 @@ fn what_already_runs_is_not_told_to_end() {
         .filter(|c| c.id().starts_with("life/"));
     for check in life {
         assert_eq!(check.outcome(), Outcome::Skipped, "{check}");
-        let due = "it already runs, and for this check one is started";
+        let due = "for this check a program is started, and this one already runs";
         assert_eq!(check.message(), due);
     }
     let reset = report.check("behaviour/client-reset").unwrap();

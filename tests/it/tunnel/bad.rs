@@ -109,10 +109,13 @@ fn each_wrong_answer_of_the_handshake_is_told_apart() {
         ("no-method", "none of the offered methods"),
         (
             "closes-in-handshake",
-            "the stream ended after 0 bytes of the method reply",
+            "the program closed in place of the method reply",
         ),
         ("refuses", "reply code 05, connection refused"),
-        ("cuts-reply", "the stream ended after 5 bytes of the reply"),
+        (
+            "cuts-reply",
+            "the program closed after 5 bytes of the reply",
+        ),
     ];
     for (switch, text) in cases {
         says(&fails(switch, "handshake"), text);
@@ -249,7 +252,10 @@ fn a_run_without_time_is_not_a_success() {
     let report = harness.run().unwrap();
     assert!(!report.is_success());
     let last = report.check("connectivity/44/port-closed").unwrap();
-    says(last, "not run: timed out after 8s waiting for the run");
+    says(
+        last,
+        "not run: the time of the whole run is over, 8s (TunnelHarness::deadline)",
+    );
     says(last, "its end: killed by signal 15");
     let next = report.check("connectivity/46").unwrap();
     assert_ne!(next.outcome(), Outcome::Passed);

@@ -332,7 +332,7 @@ fn mistakes_of_a_template_are_errors_that_show_it() {
     let text = error(Forward::new());
     assert_eq!(
         text,
-        "cannot make the command for forward: it has no command; see `Attached`"
+        "cannot make the command for forward: it has no command: `spawn` and `template` give it one, and `Attached` says where one runs"
     );
 }
 

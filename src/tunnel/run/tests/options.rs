@@ -234,6 +234,6 @@ fn a_run_whose_time_is_over_fails() {
     };
     let report = run_with(&options, PLANS);
     let good = check(&report, "good", Outcome::Failed);
-    let message = "not run: timed out after 4s waiting for the run to end";
+    let message = "not run: the time of the whole run is over, 4s (TunnelHarness::deadline)";
     assert_eq!(good.message(), message);
 }

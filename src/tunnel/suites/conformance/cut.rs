@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{CLOSE_LIMIT, HALF_LIMIT};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, bytes_of};
 use crate::proto::decode::Decoded;
 use crate::tunnel::Stop;
 use crate::tunnel::ends::conversation::{End, is_reset};
@@ -192,7 +192,7 @@ impl Wire {
                 (false, _) => {}
                 (true, 0) => return Ok(None),
                 (true, length) => {
-                    return Err(self.failed(format!("{what} ends after {length} bytes")));
+                    return Err(self.failed(format!("{what} ends after {}", bytes_of(length))));
                 }
             }
             let came = self.end.take_up_to(what, missing)?;
