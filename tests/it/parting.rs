@@ -2,9 +2,9 @@
 //! looked in can be let pass.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loopback::{
     BoxError, Connection, CustomProtocol, Recorder, StreamProtocol, TestStreamServer,
@@ -126,6 +126,53 @@ fn a_client_that_never_closes_is_let_go() {
     eventually("it is closed", || server.open_connections() == 0);
     drop(client);
     server.stop(LONG).unwrap();
+}
+
+/// Two seconds are for its silence only.
+#[test]
+fn a_client_that_goes_on_sending_is_read_from() {
+    let mut server =
+        TestTcpServer::start("127.0.0.1:0", |mut conn| conn.write_all(b"bye")).unwrap();
+    let mut client = connect(server.local_addr());
+    send_for_three_seconds(&mut client);
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"bye");
+    server.stop(LONG).unwrap();
+}
+
+/// Also where the server closes for another reason: here it has refused the request.
+#[cfg(feature = "http")]
+#[test]
+fn a_client_that_goes_on_with_a_refused_body_is_read_from() {
+    let mut server = loopback::TestHttpServer::builder()
+        .max_body(10)
+        .fixed("127.0.0.1:0", "hello")
+        .unwrap();
+    let mut client = connect(server.local_addr());
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n")
+        .unwrap();
+    send_for_three_seconds(&mut client);
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert!(
+        answer.starts_with(b"HTTP/1.1 413 "),
+        "{}",
+        answer.escape_ascii()
+    );
+    server.stop(LONG).unwrap();
+}
+
+/// A little now and then, and then the end.
+fn send_for_three_seconds(client: &mut TcpStream) {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        client.write_all(b"more").unwrap();
+        // Nothing is waited for: this is what it sends slowly.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    client.shutdown(Shutdown::Write).unwrap();
 }
 
 /// A handler that says itself how it ends is not waited behind.

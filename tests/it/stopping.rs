@@ -207,7 +207,7 @@ fn handlers_that_end_with_the_stop_are_not_named_by_one_without_time() {
             }
             // Longer than a stop looks without giving its turn away.
             let begun = Instant::now();
-            while begun.elapsed() < Duration::from_millis(3) {}
+            while begun.elapsed() < Duration::from_millis(1) {}
         }
     };
     let handler = until_it_stops(&runs);

@@ -191,7 +191,7 @@ fn never_reads() {
     assert_eq!(
         message,
         "the client reset the connection, as one does that closes before it has read all: \
-         6 bytes were sent to it"
+         it was sent 6 bytes"
     );
 }
 
