@@ -175,7 +175,7 @@ struct Fork;
 /// type Wait = fn(&mut Connection) -> io::Result<()>;
 /// let reads: [(&str, Wait); 7] = [
 ///     ("a line", |conn| conn.read_line().map(drop)),
-///     ("a delimiter", |conn| conn.read_bytes_until(0).map(drop)),
+///     ("a piece up to its delimiter", |conn| conn.read_bytes_until(0).map(drop)),
 ///     ("bytes", |conn| conn.read_bytes(4).map(drop)),
 ///     ("a frame", |conn| conn.read_frame().map(drop)),
 ///     ("the end of the stream", |conn| conn.read_rest().map(drop)),
