@@ -455,7 +455,8 @@ impl<P: Protocol> Running<P> {
         while server_stuck && turns.are_left() && !no_handler_holds_it() {
             server_stuck = turns.take(running);
         }
-        if server_stuck && no_handler_holds_it() {
+        let is_held = server_stuck && !no_handler_holds_it();
+        if server_stuck && !is_held {
             // It only wants its turn: the timeout was short, or the machine is loaded.
             server_stuck = running(P::GRACE);
         }
@@ -468,7 +469,7 @@ impl<P: Protocol> Running<P> {
                 self.registry.wait_leaving(leaving, &mut turns);
             }
         }
-        if server_stuck && no_handler_holds_it() {
+        if is_held && no_handler_holds_it() {
             // Its handler has ended meanwhile.
             server_stuck = running(P::GRACE);
         }
