@@ -43,8 +43,8 @@ impl Connection {
         }
     }
 
-    /// Closes our side and waits for the client to close its own, for no more than `most`. Closing on unread data resets, and the client could lose what it was told last (RFC 9112,
-    /// section 9.6).
+    /// Closes our side and waits for the client to close its own, for no more than `most`. Closing on
+    /// unread data resets, and the client could lose what it was told last (RFC 9112, section 9.6).
     pub(crate) fn close_in_order(&mut self, most: Discarding) {
         self.set_activity(Activity::Closing);
         if self.shutdown_write().is_err() {
@@ -217,7 +217,8 @@ impl Connection {
             let found = ahead[searched..].iter().position(|byte| *byte == end);
             let length = found.map(|at| searched + at + 1);
             if length.unwrap_or(ahead.len()) > limit {
-                return Err(self.too_long(what, ahead.len(), limit, "max_line"));
+                let has = format!("has {} or more", bytes_of(ahead.len()));
+                return Err(self.over_limit(what, &has, limit, "max_line"));
             }
             if let Some(length) = length {
                 let line = ahead[..length].to_vec();
@@ -265,31 +266,14 @@ impl Connection {
         }
     }
 
-    pub(super) fn too_long(
-        &self,
-        what: &str,
-        length: usize,
-        limit: usize,
-        option: &str,
-    ) -> io::Error {
-        let has = format!("has {} or more", bytes_of(length));
-        self.beyond(what, &has, limit, option)
-    }
-
-    /// The error of a length that is known before anything of it comes.
+    /// The error of something that is longer than the test allows; `says` is how long it is.
     pub(super) fn over_limit(
         &self,
         what: &str,
         says: &str,
-        length: usize,
         limit: usize,
         option: &str,
     ) -> io::Error {
-        let says = format!("{says} {}", bytes_of(length));
-        self.beyond(what, &says, limit, option)
-    }
-
-    fn beyond(&self, what: &str, says: &str, limit: usize, option: &str) -> io::Error {
         let peer = &self.live.peer;
         let text = format!("{what} from {peer} {says}, the limit is {limit} (builder().{option})");
         io::Error::new(io::ErrorKind::InvalidData, text)

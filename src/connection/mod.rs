@@ -18,7 +18,7 @@ pub(crate) use self::wire::{came_so_far, quoted};
 use self::wire::{cut, not_utf8};
 pub use self::writer::ConnectionWriter;
 use self::writer::{Turn, not_zero};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, bytes_of};
 use crate::server::address::Address;
 use crate::server::registry::{Activity, Live, StopSignal};
 use crate::server::socket::Stream;
@@ -227,10 +227,11 @@ impl Connection {
     ///
     /// # Errors
     /// `UnexpectedEof` or `TimedOut`, with how many came; the bytes themselves stay readable.
-    /// `InvalidInput` for more than the builder's `max_read` (1 GiB unless told).
+    /// `InvalidData` for more than the builder's `max_read` (1 GiB unless told).
     pub fn read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
         if count > self.limits.rest {
-            return Err(self.over_limit("a read", "asks for", count, self.limits.rest, "max_read"));
+            let asks = format!("asks for {}", bytes_of(count));
+            return Err(self.over_limit("a read", &asks, self.limits.rest, "max_read"));
         }
         let deadline = Deadline::new(self.timeout(), "bytes");
         // Gathered in the buffer, which grows with what comes: a wrong count costs no memory, and
@@ -277,8 +278,8 @@ impl Connection {
         let length: [u8; 4] = std::array::from_fn(|i| self.buffer[self.start + i]);
         let length = u32::from_be_bytes(length) as usize;
         if length > self.limits.frame {
-            let limit = self.limits.frame;
-            return Err(self.over_limit("a frame", "announces", length, limit, "max_frame"));
+            let announces = format!("announces {}", bytes_of(length));
+            return Err(self.over_limit("a frame", &announces, self.limits.frame, "max_frame"));
         }
         while self.end - self.start < 4 + length {
             if self.fill(&deadline)? == 0 {

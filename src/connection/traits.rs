@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::Connection;
 use super::wire::{is_interrupted, is_timeout, not_utf8, receive};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, bytes_of};
 use crate::server::registry::Activity;
 
 impl Read for Connection {
@@ -50,7 +50,8 @@ impl Read for Connection {
             self.start = self.end;
             let length = into.len() - before;
             if length > self.limits.rest {
-                return Err(self.too_long("the stream", length, self.limits.rest, "max_read"));
+                let has = format!("has {} or more", bytes_of(length));
+                return Err(self.over_limit("the stream", &has, self.limits.rest, "max_read"));
             }
             match self.fill(&deadline) {
                 Ok(0) => return Ok(length),

@@ -117,8 +117,7 @@ pub(super) fn is_interrupted(error: &io::Error) -> bool {
 pub(crate) fn came_so_far(bytes: &[u8]) -> String {
     match bytes.len() {
         0 => "nothing came so far".to_owned(),
-        1 => format!("1 byte came so far: {}", quoted(bytes, 64)),
-        count => format!("{count} bytes came so far: {}", quoted(bytes, 64)),
+        count => format!("{} came so far: {}", bytes_of(count), quoted(bytes, 64)),
     }
 }
 

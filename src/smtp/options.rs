@@ -274,7 +274,8 @@ impl Builder<Smtp> {
     /// Saves each message in a file of its own, which every mail program opens: `1.eml`, `2.eml` and so on,
     /// the next number that is free, in this folder, which is made if it is not there. A relative folder is
     /// that of now. [`Message::file`] tells the file; a message that cannot be saved is taken all the same, and
-    /// is a failure of the server. Also those are saved that are refused afterwards. Nothing removes the files: a CI job keeps the folder when a test fails.
+    /// is a failure of the server. Also those are saved that are refused afterwards. Nothing removes the
+    /// files: a CI job keeps the folder when a test fails.
     ///
     /// ```no_run
     /// use loopback::TestSmtpServer;

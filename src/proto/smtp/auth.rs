@@ -257,8 +257,6 @@ impl fmt::Debug for Exchange {
 pub(crate) enum Step {
     /// The client is to answer this, already in base64.
     Challenge(String),
-    /// The same, of something that the password could be guessed from.
-    Secret(String),
     Done(Login),
     Cancelled,
     /// Not base64, or not what the mechanism says.
@@ -336,7 +334,7 @@ impl Exchange {
                 Some(proof) => match scram_login(opening, proof, users) {
                     (login, Some(answer)) => {
                         *self = Exchange::ScramEnd(login);
-                        Step::Secret(BASE64.encode(answer.as_bytes()))
+                        Step::Challenge(BASE64.encode(answer.as_bytes()))
                     }
                     // Without an answer it is refused as any login is.
                     (login, None) => Step::Done(login),
@@ -566,7 +564,7 @@ mod tests {
             (exchange, step)
         };
         let (mut exchange, step) = end("secret");
-        let Step::Secret(answer) = step else {
+        let Step::Challenge(answer) = step else {
             panic!("{step:?}")
         };
         assert!(BASE64.decode(answer.as_bytes()).unwrap().starts_with(b"v="));

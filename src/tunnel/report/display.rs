@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use super::{
     Check, Counts, Expectation, ExpectationState, Failure, Outcome, Report, Strictness, window,
 };
+use crate::deadline::bytes_of;
 
 /// The most bytes of each dump.
 const SHOWN: usize = 64;
@@ -272,10 +273,7 @@ fn write_output(f: &mut fmt::Formatter<'_>, output: &str) -> fmt::Result {
 /// Bytes as length, hex and text; of many bytes those around `around`.
 pub(super) fn dump(bytes: &[u8], around: usize) -> String {
     let (from, shown) = window(bytes, around, SHOWN);
-    let mut out = match bytes.len() {
-        1 => "1 byte".to_owned(),
-        length => format!("{length} bytes"),
-    };
+    let mut out = bytes_of(bytes.len());
     if shown.len() < bytes.len() {
         let _ = write!(out, ", here {from} to {}", from + shown.len());
     }

@@ -282,12 +282,10 @@ impl Session {
     fn auth_step(&mut self, exchange: Exchange, step: Step) {
         match step {
             Step::Challenge(text) => {
+                // The password could be guessed from the server's signature.
+                let is_secret = matches!(exchange, Exchange::ScramEnd(_));
                 self.mode = Mode::Auth(exchange);
-                self.challenge(&text, false);
-            }
-            Step::Secret(text) => {
-                self.mode = Mode::Auth(exchange);
-                self.challenge(&text, true);
+                self.challenge(&text, is_secret);
             }
             Step::Done(login) => self.question = Some(Question::Auth(login)),
             Step::Cancelled => self.say(501, "5.7.0 ", "authentication cancelled"),
