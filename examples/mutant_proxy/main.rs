@@ -10,7 +10,7 @@
 //!
 //! The protocols: `forward`, `socks4`, `socks4a`, `socks5`, `connect`, `proxy-v1` and `proxy-v2`; the
 //! last two and `forward` need `--service`. `--slow` writes one byte at a time (many at once after the first
-//! 4,000), `--coalesce` gathers for up to 5 ms what it carries: both are odd and right.
+//! 1,000), `--coalesce` gathers for up to 2 ms what it carries: both are odd and right.
 //!
 //! It connects to loopback addresses only, and names other than `localhost` and addresses in text
 //! form are unknown to it: nothing that a test asks for leaves the machine.

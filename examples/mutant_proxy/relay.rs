@@ -20,7 +20,7 @@ use crate::wire::is_passing;
 /// The most that is held of a direction, beside what the system holds.
 const BUFFER: usize = 32 * 1024;
 /// How long what coalesces gathers.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(2);
 /// How much is kept by what keeps the last bytes.
 const LAST: usize = 4096;
 /// How soon after a piece an end must come to count as right behind it.
@@ -31,7 +31,7 @@ const DELAY: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_millis(500);
 
 /// How many bytes of a direction the slow one writes one at a time, and how many at once after them.
-const SINGLE: usize = 4_000;
+const SINGLE: usize = 1_000;
 const FEW: usize = 1_000;
 /// How many connections must be live to be mixed up.
 const MANY: usize = 10;

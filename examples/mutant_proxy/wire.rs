@@ -12,6 +12,8 @@ use crate::process::sleep_for_ever;
 /// How long a client has to see the end after the last answer, and how much it may send meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
+/// How long after a byte the slow one writes the next, so that most are read alone.
+const ALONE: Duration = Duration::from_micros(100);
 
 /// Reads and answers within one deadline. What has come beyond the handshake is kept.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Wire {
         }
         for byte in bytes {
             self.stream.write_all(&[*byte])?;
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(ALONE);
         }
         Ok(())
     }

@@ -29,20 +29,30 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// How many tests run at once where the command line says nothing: they wait for programs more than they work.
+const AT_ONCE: usize = 5;
+
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let mut trials = vec![needs(
-        "sleep",
-        "coreutils",
-        "a_late_program_goes_with_its_children",
-        a_late_program_goes_with_its_children,
-    )];
-    trials.push(needs(
-        "true",
-        "coreutils",
-        "what_a_missing_program_comes_to",
-        what_a_missing_program_comes_to,
-    ));
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let mut trials = Vec::new();
+    // They take longest, so they begin.
+    #[cfg(feature = "tunnel")]
+    trials.extend(tunnel::trials());
+    trials.extend([
+        needs(
+            "sleep",
+            "coreutils",
+            "a_late_program_goes_with_its_children",
+            a_late_program_goes_with_its_children,
+        ),
+        needs(
+            "true",
+            "coreutils",
+            "what_a_missing_program_comes_to",
+            what_a_missing_program_comes_to,
+        ),
+    ]);
     trials.extend(tcp::trials());
     trials.extend(custom::trials());
     trials.extend(script::trials());
@@ -50,8 +60,6 @@ fn main() -> ExitCode {
     trials.extend(http::trials());
     #[cfg(feature = "smtp")]
     trials.extend(smtp::trials());
-    #[cfg(feature = "tunnel")]
-    trials.extend(tunnel::trials());
     #[cfg(feature = "tunnel")]
     trials.extend(namespace::trials());
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -108,8 +108,34 @@ const NGINX: (&str, &str) = ("nginx", "nginx-light and libnginx-mod-stream");
 const STUNNEL: (&str, &str) = ("stunnel4", "stunnel4");
 const SSHD: (&str, &str) = ("sshd", "openssh-server");
 
-/// All recipes.
+/// All recipes, those first that take longest.
 pub(crate) const ALL: &[Recipe] = &[
+    recipe(
+        "ssh_d_socks5",
+        SSHD,
+        || new(ssh_d_socks5()),
+        recipe!("ssh/dynamic-socks5.deviations"),
+    )
+    .for_root(),
+    recipe(
+        "ssh_l",
+        SSHD,
+        || new(ssh_l()),
+        recipe!("ssh/local.deviations"),
+    )
+    .for_root(),
+    recipe(
+        "stunnel_pair",
+        STUNNEL,
+        || new(stunnel_pair()),
+        recipe!("stunnel-pair/pair.deviations"),
+    ),
+    recipe(
+        "squid",
+        SQUID,
+        || new(squid()).jobs(SQUIDS),
+        recipe!("squid/plain.deviations"),
+    ),
     recipe(
         "microsocks",
         MICROSOCKS,
@@ -147,12 +173,6 @@ pub(crate) const ALL: &[Recipe] = &[
         TINYPROXY,
         || new(tinyproxy_login()),
         recipe!("tinyproxy/login.deviations"),
-    ),
-    recipe(
-        "squid",
-        SQUID,
-        || new(squid()).jobs(SQUIDS),
-        recipe!("squid/plain.deviations"),
     ),
     recipe(
         "squid_login",
@@ -203,26 +223,6 @@ pub(crate) const ALL: &[Recipe] = &[
         || new(nginx_half_close()),
         recipe!("nginx-stream/half-close.deviations"),
     ),
-    recipe(
-        "stunnel_pair",
-        STUNNEL,
-        || new(stunnel_pair()),
-        recipe!("stunnel-pair/pair.deviations"),
-    ),
-    recipe(
-        "ssh_l",
-        SSHD,
-        || new(ssh_l()),
-        recipe!("ssh/local.deviations"),
-    )
-    .for_root(),
-    recipe(
-        "ssh_d_socks5",
-        SSHD,
-        || new(ssh_d_socks5()),
-        recipe!("ssh/dynamic-socks5.deviations"),
-    )
-    .for_root(),
     recipe(
         "ssh_d_socks4",
         SSHD,
