@@ -4,11 +4,13 @@
 //! whatever the network does with a message, it must mean the same as in one piece.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::proto::decode::Decoded;
 use crate::proto::http1::{BodyDecoder, Framing, HeadParser, Limits, Parsed, RequestHead};
-use crate::proto::smtp::{Config, Decision, Ending, Event, Extensions, Question, Reply, Session};
+use crate::proto::smtp::{
+    Config, Decision, Ending, Event, Extensions, Question, Reply, Session, Users,
+};
 use crate::proto::{connect, proxy_protocol, socks4, socks5};
 use crate::smtp::Mail;
 
@@ -142,6 +144,13 @@ pub fn http_requests(data: &[u8]) {
     });
 }
 
+/// Hashed once: SCRAM's hashing takes long.
+static USERS: LazyLock<Users> = LazyLock::new(|| {
+    let mut users = Users::default();
+    users.add("bob".to_owned(), "secret".to_owned());
+    users
+});
+
 /// An SMTP server's session. Bit by bit the second byte says what is configured and decided.
 pub fn smtp(data: &[u8]) {
     let [at, choices, rest @ ..] = data else {
@@ -155,6 +164,10 @@ pub fn smtp(data: &[u8]) {
         lenient: is_chosen(0),
         require_auth: is_chosen(1),
         plaintext_auth: is_chosen(2),
+        lmtp: is_chosen(6),
+        refuse_irregular: is_chosen(7),
+        users: USERS.clone(),
+        offers_scram: true,
         ..Config::default()
     });
     differs_nowhere(&[&[*at], rest].concat(), |pieces| {
@@ -175,7 +188,7 @@ pub fn smtp(data: &[u8]) {
                     Event::Ask => {
                         let refuses = match session.question() {
                             Some(Question::Rcpt(_)) => is_chosen(3),
-                            Some(Question::Auth(_)) => is_chosen(4),
+                            Some(Question::Auth(login)) => is_chosen(4) && !USERS.accept(login),
                             Some(Question::Data) => is_chosen(5),
                             Some(_) => false,
                             None => panic!("it asks, and there is no question"),

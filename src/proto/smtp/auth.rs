@@ -2,7 +2,7 @@
 //! the messages stand elsewhere.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use data_encoding::{BASE64, HEXLOWER};
 
@@ -32,8 +32,8 @@ pub(crate) struct Users(Vec<User>);
 struct User {
     name: String,
     password: String,
-    /// Found out at the first login that needs it.
-    salted: OnceLock<scram::Salted>,
+    /// Found out at the first login that needs it, by whichever clone.
+    salted: Arc<OnceLock<scram::Salted>>,
 }
 
 impl User {
@@ -48,7 +48,7 @@ impl Users {
         self.0.push(User {
             name,
             password,
-            salted: OnceLock::new(),
+            salted: Arc::default(),
         });
     }
 
