@@ -287,9 +287,14 @@ const IN_TIME: Duration = Duration::from_millis(25);
 
 impl LastTurns {
     pub(crate) fn new() -> LastTurns {
+        LastTurns::within(Duration::from_secs(3))
+    }
+
+    /// No more than so long in all, however late they come.
+    fn within(limit: Duration) -> LastTurns {
         LastTurns {
             left: LAST_TURNS,
-            end: Deadline::new(Duration::from_secs(3), "those that are about to end"),
+            end: Deadline::new(limit, "those that are about to end"),
         }
     }
 
@@ -508,7 +513,8 @@ mod tests {
 
     #[test]
     fn turns_that_come_late_do_not_count() {
-        let mut turns = LastTurns::new();
+        assert!(!LastTurns::within(Duration::ZERO).are_left());
+        let mut turns = LastTurns::within(Duration::from_secs(3600));
         for _ in 0..2 * LAST_TURNS {
             turns.take(|_| std::thread::sleep(IN_TIME));
         }
