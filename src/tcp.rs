@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::connection::{Connection, quoted};
+use crate::deadline::prose;
 use crate::server::address::{Address, ListenOn};
 use crate::server::failure::{HandlerError, HandlerResult};
 use crate::server::host::Run;
@@ -119,7 +120,7 @@ impl<A> TestServer<Tcp, A> {
     /// `TimedOut` when none came, `NotConnected` when the server is stopped and none is left: those that
     /// came before the stop can still be taken.
     pub fn take_connection(&self, timeout: Duration) -> io::Result<Arc<ConnectionRecord>> {
-        self.host.record.take(timeout)
+        self.say_how_many_are_open(self.host.record.take(timeout))
     }
 
     /// Takes the records of the oldest `count` connections whose handlers have ended, waiting for all of
@@ -133,7 +134,7 @@ impl<A> TestServer<Tcp, A> {
         count: usize,
         timeout: Duration,
     ) -> io::Result<Vec<Arc<ConnectionRecord>>> {
-        self.host.record.take_many(count, timeout)
+        self.say_how_many_are_open(self.host.record.take_many(count, timeout))
     }
 
     /// Takes the record of the first ended connection that `is_wanted` accepts, waiting for one at most
@@ -148,7 +149,19 @@ impl<A> TestServer<Tcp, A> {
         timeout: Duration,
     ) -> io::Result<Arc<ConnectionRecord>> {
         let is_wanted = |record: &Arc<ConnectionRecord>| is_wanted(record);
-        self.host.record.take_where(is_wanted, timeout)
+        self.say_how_many_are_open(self.host.record.take_where(is_wanted, timeout))
+    }
+
+    /// What is waited for in vain is most often still open: its handler has not ended.
+    fn say_how_many_are_open<T>(&self, taken: io::Result<T>) -> io::Result<T> {
+        taken.map_err(|error| match self.open_connections() {
+            0 => error,
+            1 => prose(error.kind(), format!("{error}; 1 connection is open")),
+            open => prose(
+                error.kind(),
+                format!("{error}; {open} connections are open"),
+            ),
+        })
     }
 
     /// The connections whose handlers have ended, without those that were taken, in the order of

@@ -141,7 +141,7 @@ impl Host<Scripted> {
     pub(super) fn stop(&self, deadline: &Deadline) {
         if !self.wait(Some(deadline)) {
             self.give_up(&format!(
-                "the server was stopped after {:?}",
+                "the stop's time of {:?} was over before",
                 deadline.limit()
             ));
         }

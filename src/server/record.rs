@@ -217,7 +217,10 @@ impl<T> Record<T> {
                 let so_far = state.so_far(verdict, self.describe);
                 return Err(prose(
                     io::ErrorKind::NotConnected,
-                    format!("the server stopped before {noun} came{so_far}{}", wanted()),
+                    format!(
+                        "the server has stopped: {noun} cannot come any more{so_far}{}",
+                        wanted()
+                    ),
                 ));
             }
             let left = deadline.remaining();

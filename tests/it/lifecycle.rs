@@ -383,7 +383,7 @@ fn a_take_waits_for_what_comes_and_no_longer() {
     let error = server.take_connection(LONG).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the server stopped before a connection's end came; 1 came before and was taken"
+        "the server has stopped: a connection's end cannot come any more; 1 came before and was taken"
     );
 }
 

@@ -172,7 +172,7 @@ fn fixture_no_thread() {
     assert!(error.to_string().starts_with(&due), "{error}");
     assert_eq!(
         take.to_string(),
-        "the server stopped before a connection's end came; none came so far"
+        "the server has stopped: a connection's end cannot come any more; none came so far"
     );
     server.restart().unwrap();
     assert_eq!(exchange(server.local_addr(), b"x"), b"");

@@ -494,6 +494,38 @@ fn records_tell_what_each_connection_did() {
 }
 
 #[test]
+fn a_take_that_finds_nothing_says_how_many_are_open() {
+    let server = TestTcpServer::echo("127.0.0.1:0").unwrap();
+    let mut clients = Vec::new();
+    for (open, due) in [
+        (0, ""),
+        (1, "; 1 connection is open"),
+        (2, "; 2 connections are open"),
+    ] {
+        while clients.len() < open {
+            let mut client = connect(server.local_addr());
+            client.write_all(b"x").unwrap();
+            client.read_exact(&mut [0]).unwrap();
+            clients.push(client);
+        }
+        let wait = Duration::from_millis(1);
+        let due = format!("waiting for a connection's end; none came so far{due}");
+        for error in [
+            server.take_connection(wait).unwrap_err(),
+            server.take_connection_where(|_| true, wait).unwrap_err(),
+            server.take_connections(2, wait).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            let text = error
+                .to_string()
+                .replace("; none of those is the one that is wanted", "");
+            let text = text.replace("; 2 were wanted at once", "");
+            assert!(text.ends_with(&due), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_record_shows_its_bytes_as_text() {
     let server = TestTcpServer::fixed("127.0.0.1:0", "ok").unwrap();
     let mut client = connect(server.local_addr());

@@ -189,7 +189,9 @@ impl HeadParser {
             Some(byte) => Err(bad_line_byte(byte, length)),
             None => {
                 self.scanned = self.start + max;
-                let reason = format!("the request line is longer than {max} bytes");
+                let reason = format!(
+                    "the request line is longer than {max} bytes (builder().max_request_line)"
+                );
                 Err(Rejection::new(414, reason))
             }
         }
@@ -222,7 +224,8 @@ impl HeadParser {
         }
         let seen = found.unwrap_or(buffer.len());
         if seen - section > max {
-            let reason = format!("the header section is larger than {max} bytes");
+            let reason =
+                format!("the header section is larger than {max} bytes (builder().max_head)");
             return Err(Rejection::new(431, reason));
         }
         Ok(found)

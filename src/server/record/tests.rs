@@ -66,7 +66,10 @@ fn a_take_that_finds_nothing_says_what_came() {
          1 more was not kept because the record was full (builder().record_limit and record_bytes)"
     );
     record.set_stopped(true);
-    assert!(message(&record).starts_with("the server stopped before a thing came; 1 came before"));
+    assert!(
+        message(&record)
+            .starts_with("the server has stopped: a thing cannot come any more; 1 came before")
+    );
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn many_are_taken_together_or_not_at_all() {
          2 came and can be taken (no. 2, no. 4); 3 were wanted at once"
     );
     record.set_stopped(true);
-    assert!(message(3).starts_with("the server stopped before a thing came; 2 "));
+    assert!(message(3).starts_with("the server has stopped: a thing cannot come any more; 2 "));
     assert!(record.take_many(0, Duration::ZERO).unwrap().is_empty());
     assert_eq!(record.take_many(2, Duration::ZERO).unwrap(), [2, 4]);
     // What was taken has made room.

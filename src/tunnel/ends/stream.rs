@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, bytes_of};
 
 /// How many bytes of each direction are remembered for the report.
 const REMEMBERED: usize = 4096;
@@ -182,8 +182,7 @@ impl Stream {
     fn timed_out(&self) -> io::Error {
         let so_far = match self.received.total {
             0 => "; nothing came".to_owned(),
-            1 => "; 1 byte came".to_owned(),
-            bytes => format!("; {bytes} bytes came"),
+            bytes => format!("; {} came by this connection in all", bytes_of(bytes)),
         };
         self.deadline.error(&so_far)
     }
@@ -296,7 +295,8 @@ pub(in crate::tunnel) mod tests {
         near.set_deadline(Deadline::new(Duration::from_millis(20), "the reply"));
         let error = near.read(&mut [0; 8]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        let text = "timed out after 20ms waiting for the reply; 3 bytes came";
+        let text =
+            "timed out after 20ms waiting for the reply; 3 bytes came by this connection in all";
         assert_eq!(error.to_string(), text);
     }
 

@@ -324,7 +324,7 @@ mod tests {
         let sent = load(1000).data.take(10);
         let (message, _) = said(&sent, Duration::from_millis(20));
         let text = "the service has 10 of 1000 bytes; \
-                    timed out after 20ms waiting for the data; 10 bytes came";
+                    timed out after 20ms waiting for the data; 10 bytes came by this connection in all";
         assert_eq!(message, text);
     }
 

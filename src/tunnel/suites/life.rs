@@ -182,7 +182,7 @@ fn leaves_nobody(trial: &mut Trial<'_>) -> Result<(), Stop> {
     trial.still_works()?;
     let told = trial.tell(Signal::Term, Whom::Leader);
     if !told.ended {
-        return Err(not_ended(Signal::Term));
+        return Err(not_ended(trial, Signal::Term));
     }
     let deadline = Deadline::new(settling(trial), "all that it has started to end");
     match trial.program.child().descendants_end(&deadline) {
@@ -224,7 +224,7 @@ fn ended(trial: &mut Trial<'_>, scene: Scene) -> Result<Option<Conversation>, St
             scene.signal.name()
         ))),
         told if told.ended => Ok(live),
-        _ => Err(not_ended(scene.signal)),
+        _ => Err(not_ended(trial, scene.signal)),
     }
 }
 
@@ -233,9 +233,9 @@ fn settling(trial: &Trial<'_>) -> Duration {
     trial.deadline.remaining() / 4
 }
 
-fn not_ended(signal: Signal) -> Stop {
-    let name = signal.name();
-    Stop::Skipped(format!("{name} has not ended the program"))
+fn not_ended(trial: &Trial<'_>, signal: Signal) -> Stop {
+    let (name, limit) = (signal.name(), trial.grace);
+    Stop::Skipped(format!("{name} has not ended the program within {limit:?}"))
 }
 
 #[cfg(unix)]

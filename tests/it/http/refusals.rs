@@ -148,12 +148,12 @@ fn each_other_fault_has_its_status() {
         (
             get(&format!("/{}", &long[..100])),
             414,
-            "the request line is longer than 100 bytes",
+            "the request line is longer than 100 bytes (builder().max_request_line)",
         ),
         (
             start("GET /") + &format!("A: {long}\r\n\r\n"),
             431,
-            "the header section is larger than 1000 bytes",
+            "the header section is larger than 1000 bytes (builder().max_head)",
         ),
         (
             start("POST /") + "Content-Length: 1001\r\n\r\n",

@@ -274,7 +274,7 @@ fn a_stop_before_the_script_is_done() {
         full(
             "instruction 2, expect_bytes(\"never\") was not done",
             line,
-            "the server was stopped after 20ms"
+            "the stop's time of 20ms was over before"
         )
     );
     wait_end(&client);
@@ -353,7 +353,7 @@ fn a_stop_ends_a_closure_that_reads() {
     );
     begun.recv_timeout(LONG).unwrap();
     let error = peer.stop(SHORT).unwrap_err();
-    assert_eq!(error.message(), "the server was stopped after 20ms");
+    assert_eq!(error.message(), "the stop's time of 20ms was over before");
     wait_end(&client);
     peer.restart().unwrap();
 }
