@@ -1,5 +1,6 @@
 //! What arrived at a server, in order, until the test takes it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -166,7 +167,10 @@ impl<T> Record<T> {
         self.wait_for(
             Verdict::Accepted,
             timeout,
-            |state| state.take_first(Verdict::Accepted, &mut is_wanted),
+            |state| {
+                let _chooses = Chooses::of(self.place());
+                state.take_first(Verdict::Accepted, &mut is_wanted)
+            },
             || "; none of those is the one that is wanted".into(),
         )
     }
@@ -256,6 +260,11 @@ impl<T> Record<T> {
         is_first.then_some(missing)
     }
 
+    /// What tells this record from all others.
+    fn place(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// No more will come: who waits is woken.
     pub(crate) fn set_stopped(&self, stopped: bool) {
         self.lock().stopped = stopped;
@@ -272,6 +281,11 @@ impl<T> Record<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // Its own lock would be waited for without an end.
+        assert!(
+            CHOOSING.get() != self.place(),
+            "a predicate that chooses what to take cannot ask its own server for anything: it would wait for itself"
+        );
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -306,6 +320,29 @@ struct Waits<'a>(&'a AtomicUsize);
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+thread_local! {
+    /// The record whose lock this thread holds while code of the test's chooses from it; 0 is none.
+    static CHOOSING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One whose predicate runs, until this is dropped. It may ask other servers, and choose from them too.
+struct Chooses {
+    before: usize,
+}
+
+impl Chooses {
+    fn of(place: usize) -> Chooses {
+        let before = CHOOSING.replace(place);
+        Chooses { before }
+    }
+}
+
+impl Drop for Chooses {
+    fn drop(&mut self) {
+        CHOOSING.set(self.before);
     }
 }
 
@@ -354,7 +391,7 @@ impl<T> State<T> {
             let some = some_of(&answered, describe);
             parts.push(format!("{} came and can be taken ({some})", answered.len()));
         }
-        if parts.is_empty() {
+        if parts.is_empty() && not_kept == 0 {
             parts.push("none came so far".into());
         }
         if !unanswered.is_empty() {
@@ -365,7 +402,8 @@ impl<T> State<T> {
         }
         if not_kept > 0 {
             let were = were(not_kept);
-            parts.push(format!("{not_kept} more {were} not kept because {FULL}"));
+            let more = if parts.is_empty() { "came and" } else { "more" };
+            parts.push(format!("{not_kept} {more} {were} not kept because {FULL}"));
         }
         let (other, way) = match verdict {
             Verdict::Accepted => (Verdict::Refused, "refused, see take_refusal"),
@@ -401,7 +439,7 @@ fn some_of<T>(items: &[&Item<T>], describe: fn(&T) -> String) -> String {
     told.join(", ")
 }
 
-fn clipped(mut text: String) -> String {
+pub(crate) fn clipped(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(TOLD_LENGTH) {
         text.truncate(end);
         text.push('…');

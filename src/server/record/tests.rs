@@ -1,3 +1,5 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::*;
 
 /// A record of so many things, whose numbers tell them apart.
@@ -70,6 +72,41 @@ fn a_take_that_finds_nothing_says_what_came() {
         message(&record)
             .starts_with("the server has stopped: a thing cannot come any more; 1 came before")
     );
+}
+
+#[test]
+fn what_was_not_kept_has_come() {
+    let record = record(0);
+    drop(record.list(1, 0));
+    assert_eq!(
+        record.take(Duration::ZERO).unwrap_err().to_string(),
+        "timed out after 0ns waiting for a thing; 1 came and was not kept because the record was full \
+         (builder().record_limit and record_bytes)"
+    );
+}
+
+#[test]
+fn a_predicate_that_asks_its_own_record_is_told() {
+    let (one, other) = (record(10), record(10));
+    drop(one.list(1, 0));
+    drop(other.list(2, 0));
+    // Another record may be asked, and chosen from.
+    let chosen = one.take_where(
+        |_| other.take_where(|_| true, Duration::ZERO).is_ok() && other.all().is_empty(),
+        Duration::ZERO,
+    );
+    assert_eq!(chosen.unwrap(), 1);
+    drop(one.list(3, 0));
+    let asked = catch_unwind(AssertUnwindSafe(|| {
+        one.take_where(|_| one.total() > 0, Duration::ZERO)
+    }));
+    assert_eq!(
+        asked.unwrap_err().downcast_ref::<&str>(),
+        Some(
+            &"a predicate that chooses what to take cannot ask its own server for anything: it would wait for itself"
+        )
+    );
+    assert_eq!(one.all(), [3]);
 }
 
 #[test]
