@@ -338,7 +338,7 @@ impl<'a> Served<'a> {
                 HandlerError::Panic(message) => format!("the handler panicked: {message}\n"),
                 HandlerError::Error(error) => format!("the handler failed: {error}\n"),
             };
-            self.session.fail(error);
+            self.session.fail_with(request, error);
             Response::text(text).status(500).into()
         });
         // Only now, for the stop may have come while the handler ran. Closing in an orderly way would have to wait for
@@ -368,7 +368,7 @@ impl<'a> Served<'a> {
                 Flow::Drop
             }
             Err(Cut::NoBody(error)) => {
-                self.session.fail(error);
+                self.session.fail_with(request, error);
                 Flow::Drop
             }
         };

@@ -190,6 +190,7 @@ pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
 #[derive(Clone, PartialEq, Eq)]
 pub struct HandlerFailure {
     peer: Option<Address>,
+    item: Option<String>,
     message: String,
     panicked: bool,
 }
@@ -207,14 +208,28 @@ impl HandlerFailure {
         };
         HandlerFailure {
             peer,
+            item: None,
             message,
             panicked,
         }
     }
 
+    /// Says what the handler had got.
+    #[cfg(any(feature = "http", feature = "smtp"))]
+    pub(crate) fn with_item(mut self, item: String) -> HandlerFailure {
+        self.item = Some(item);
+        self
+    }
+
     /// The peer that was served; `None` where the failure is the server's own.
     pub fn peer(&self) -> Option<&Address> {
         self.peer.as_ref()
+    }
+
+    /// What the handler had got, where one connection brings many: a request's method and target, a message's
+    /// sender and recipients, each at most 120 characters of it. `None` elsewhere.
+    pub fn item(&self) -> Option<&str> {
+        self.item.as_deref()
     }
 
     /// The panic's message, or the error and its causes.
@@ -249,6 +264,9 @@ impl fmt::Display for HandlerFailure {
         match &self.peer {
             Some(peer) => write!(f, "handler for {peer} ")?,
             None => f.write_str("the server ")?,
+        }
+        if let Some(item) = &self.item {
+            write!(f, "({item}) ")?;
         }
         f.write_str(if self.panicked {
             "panicked: "

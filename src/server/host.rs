@@ -25,7 +25,10 @@ pub(crate) struct Host<P: Lifecycle> {
 
 impl<P: Lifecycle> Host<P> {
     pub(crate) fn fail(&self, peer: Option<Address>, error: HandlerError) {
-        let failure = HandlerFailure::new(peer, &error);
+        self.keep(HandlerFailure::new(peer, &error));
+    }
+
+    pub(crate) fn keep(&self, failure: HandlerFailure) {
         log::warn!(target: P::TARGET, "{}: {failure}", self.name());
         self.failures.add(failure);
     }

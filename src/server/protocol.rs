@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::datagrams::WaitingDatagrams;
-use super::failure::HandlerError;
+use super::failure::{HandlerError, HandlerFailure};
 use super::host::{Host, Run};
 use super::record::Unanswered;
 use super::registry::{Activity, Live, Registry, StopSignal};
@@ -158,12 +158,26 @@ impl<P: Lifecycle> Session<'_, P> {
     /// An error that a connection gave because stopping cut it is not the handler's, and is only
     /// logged.
     pub(crate) fn fail(&self, error: impl Into<HandlerError>) {
-        let error = error.into();
+        if let Some(failure) = self.failure(error.into()) {
+            self.host.keep(failure);
+        }
+    }
+
+    /// As [`fail`](Session::fail), of a handler that had got this item.
+    #[cfg(any(feature = "http", feature = "smtp"))]
+    pub(crate) fn fail_with(&self, item: &P::Item, error: impl Into<HandlerError>) {
+        if let Some(failure) = self.failure(error.into()) {
+            let item = super::record::clipped(P::describe(item));
+            self.host.keep(failure.with_item(item));
+        }
+    }
+
+    fn failure(&self, error: HandlerError) -> Option<HandlerFailure> {
         if error.is_cut_by_stop() {
             log::debug!(target: P::TARGET, "{} cut by the stop: {error:?}", self.live.peer);
-            return;
+            return None;
         }
-        self.host.fail(Some(self.live.peer.clone()), error);
+        Some(HandlerFailure::new(Some(self.live.peer.clone()), &error))
     }
 
     /// Puts what arrived into the server's record. Drop the guard when the answer is written.

@@ -471,14 +471,14 @@ impl Visit<'_> {
         })
     }
 
-    fn handle(&self, message: &Message) -> Reply {
+    fn handle(&self, message: &Arc<Message>) -> Reply {
         let handler = match &self.smtp.handler {
             Handler::Fixed(reply) => return reply.clone(),
             Handler::Run(handler) => handler,
         };
         let outcome = self.session.run(|| handler(message));
         outcome.and_then(|outcome| outcome).unwrap_or_else(|error| {
-            self.session.fail(error);
+            self.session.fail_with(message, error);
             handler_failed()
         })
     }

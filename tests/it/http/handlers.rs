@@ -97,6 +97,26 @@ fn a_panic_or_an_error_gives_500_and_fails_the_stop() {
 }
 
 #[test]
+fn a_failure_names_the_request_that_it_is_of() {
+    let mut server = TestHttpServer::start("127.0.0.1:0", |request| match request.path() {
+        "/bad" => Err("no n"),
+        _ => Ok(()),
+    })
+    .unwrap();
+    let mut client = Client::new(server.local_addr());
+    client.ask(get("/good"));
+    client.ask(get("/bad?n=x"));
+    let error = server.stop(LONG).unwrap_err();
+    let failure = &error.failures()[0];
+    assert_eq!(failure.item(), Some("GET /bad?n=x"));
+    let peer = failure.peer().unwrap();
+    assert_eq!(
+        failure.to_string(),
+        format!("handler for {peer} (GET /bad?n=x) failed: no n")
+    );
+}
+
+#[test]
 fn a_response_that_cannot_be_sent_is_a_failure_and_injects_nothing() {
     let (text, message) = failure(|_| Response::new(200).header("A", "b\r\nSet-Cookie: c"));
     let why = r#"the response cannot be sent: the value "b\r\nSet-Cookie: c" of header A has a control character"#;
