@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::address::Address;
 use super::host::{Host, Run};
 use super::protocol::{Lifecycle, Session};
-use super::registry::{Live, Registry, StopSignal};
+use super::registry::{Activity, Live, Registry, StopSignal};
 use super::socket::{BoundSocket, Received};
 use super::wake::{Datagrams, WakeWord};
 use crate::connection::quoted;
@@ -104,6 +104,8 @@ pub(crate) fn serve<P: ServeDatagrams<Kind = Datagrams>>(run: Run<P>) {
     }
 }
 
+/// How long a reply waits for a client that has not read those before.
+const PATIENCE: Duration = Duration::from_secs(1);
 const MOST_WHILE_STOPPING: u64 = 10_000;
 
 /// What a receive brought.
@@ -134,6 +136,8 @@ pub(crate) struct Inbox<P: ServeDatagrams> {
     live: Arc<Live>,
     limit: usize,
     buffer: Vec<u8>,
+    /// Who has not read what was sent before, so that the last reply had to be given up.
+    unread: Option<Address>,
 }
 
 impl<P: ServeDatagrams> Inbox<P> {
@@ -151,6 +155,7 @@ impl<P: ServeDatagrams> Inbox<P> {
             // One byte more than may come tells a datagram that is too long from one that just fits.
             buffer: vec![0; limit.max(size_of::<WakeWord>()) + 1],
             wake_word: None,
+            unread: None,
             host,
             registry,
             socket,
@@ -233,10 +238,31 @@ impl<P: ServeDatagrams> Inbox<P> {
         };
         live.note_received(&datagram.data);
         let datagram = Arc::new(datagram);
+        let unread = &mut self.unread;
         let mut reply = |reply: &[u8]| {
-            if let Err(error) = send(&self.socket, reply, &datagram.peer, asked) {
-                let length = bytes_of(reply.len());
-                session.fail(format!("cannot send a reply of {length}: {error}"));
+            let peer = &datagram.peer;
+            // Everybody else waits meanwhile, so it is waited for once.
+            let patience = match unread.as_ref() == Some(peer) {
+                true => Duration::ZERO,
+                false => PATIENCE,
+            };
+            let before = live.set_activity(Activity::Answering);
+            let outcome = send(&self.socket, reply, peer, asked, patience, &live.stop);
+            live.set_activity(before);
+            match outcome {
+                Ok(()) => {
+                    live.note_sent(reply.len());
+                    if patience.is_zero() {
+                        *unread = None;
+                    }
+                }
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        *unread = Some(peer.clone());
+                    }
+                    let length = bytes_of(reply.len());
+                    session.fail(format!("cannot send a reply of {length}: {error}"));
+                }
             }
         };
         self.host.protocol.answer(&datagram, &session, &mut reply);
@@ -272,23 +298,37 @@ impl<P: ServeDatagrams> WaitingDatagrams for Inbox<P> {
     }
 }
 
+/// Sends a reply. A client on a Unix-domain socket that does not read has no room for it in the end, and is waited for
+/// so long, and no longer than to the end of a stop.
 fn send(
     socket: &BoundSocket,
     reply: &[u8],
     peer: &Address,
     asked: Option<IpAddr>,
+    patience: Duration,
+    stop: &StopSignal,
 ) -> io::Result<()> {
-    let deadline = Deadline::new(Duration::from_secs(5), "room in the socket's buffer");
+    let deadline = Deadline::new(patience, "the client to read what was sent before");
     loop {
         match socket.send_to(reply, peer, asked) {
-            // Only where the socket does not block.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) if is_full(&error) => {
+                if stop.is_nearly_over() {
+                    return Err(deadline.error("; the server stops"));
+                }
                 deadline.check()?;
-                std::thread::yield_now();
+                // Where the socket blocks, that was a wait already.
+                std::thread::sleep(Duration::from_millis(1));
             }
             // Each signal begins the socket's whole timeout again.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => drop(deadline.check()?),
             outcome => return outcome.map(drop),
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }

@@ -17,7 +17,7 @@ use super::address::Address;
 use super::address::UnixAddress;
 use super::holder::{Holder, holder};
 #[cfg(unix)]
-use super::unix::SocketFile;
+use super::unix::{self, SocketFile};
 use crate::deadline::prose;
 use crate::process::Maker;
 
@@ -112,6 +112,10 @@ impl BoundSocket {
     ) -> io::Error {
         if error.kind() != io::ErrorKind::AddrInUse {
             return error;
+        }
+        #[cfg(unix)]
+        if let Some(why) = candidates.last().and_then(unix::in_the_way) {
+            return prose(error.kind(), format!("{error}; {why}"));
         }
         match holder_of(kind, candidates) {
             Some(holder) => prose(error.kind(), format!("{error}; it is held by {holder}")),
@@ -231,10 +235,11 @@ impl BoundSocket {
         }
     }
 
-    /// Makes a socket of datagrams receive for at most `timeout`; sends are bounded by five seconds.
+    /// Makes a socket of datagrams receive for at most `timeout`, and send for at most a moment: whoever sends looks at
+    /// the clock and at the stop in between.
     pub(crate) fn set_receive_timeout(&self, timeout: Duration) -> io::Result<()> {
         let timeout = Some(timeout.max(Duration::from_millis(1)));
-        let send = Some(Duration::from_secs(5));
+        let send = Some(Duration::from_millis(1));
         match &self.socket {
             Listening::Udp(socket) => {
                 socket.set_write_timeout(send)?;

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 use loopback::{Bound, Protocol, TestTcpServer, TestUdpServer, UnixAddress};
@@ -59,19 +59,59 @@ fn datagrams_are_served_on_a_path() {
     assert!(!server.path().exists());
 }
 
+/// It has room for some replies, and then is waited for once.
+#[test]
+fn a_datagram_client_that_does_not_read_holds_up_nobody_and_no_stop() {
+    let mut server = TestUdpServer::echo(UnixAddress::temporary()).unwrap();
+    let [deaf, other] = [(); 2].map(|()| UnixAddress::temporary());
+    // Not connected: Linux would have room for all that its peer sends to one that is.
+    let client = UnixDatagram::bind(deaf.path().unwrap()).unwrap();
+    client.set_write_timeout(Some(LONG)).unwrap();
+    for _ in 0..100 {
+        client.send_to(b"x", server.path()).unwrap();
+    }
+    let second = UnixDatagram::bind(other.path().unwrap()).unwrap();
+    second.connect(server.path()).unwrap();
+    second.set_read_timeout(Some(LONG)).unwrap();
+    second.set_write_timeout(Some(LONG)).unwrap();
+    second.send(b"hello").unwrap();
+    second.recv(&mut [0; 8]).unwrap();
+    client.send_to(b"x", server.path()).unwrap();
+    let error = server.stop(LONG).unwrap_err();
+    assert!(error.stuck().is_empty(), "{error}");
+    assert!(!server.path().exists());
+    let message = error.failures()[0].message();
+    assert_eq!(
+        message,
+        "cannot send a reply of 1 byte: timed out after 1s waiting for the client to read what was sent before"
+    );
+    for address in [deaf, other] {
+        std::fs::remove_file(address.path().unwrap()).unwrap();
+    }
+}
+
 #[test]
 fn a_file_in_the_way_is_named_and_kept() {
     let address = UnixAddress::temporary();
     let path = address.path().unwrap();
     std::fs::write(path, "precious").unwrap();
-    let error = TestTcpServer::sink(path).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with(&format!("cannot bind unix:{}: ", path.display())),
-        "{error}"
-    );
+    let refused = |why: &str| {
+        let error = TestTcpServer::sink(path).unwrap_err();
+        let text = error.to_string();
+        let start = format!("cannot bind unix:{}: ", path.display());
+        assert!(text.starts_with(&start) && text.ends_with(why), "{text}");
+    };
+    refused("; a file is there that is no socket");
     assert_eq!(std::fs::read_to_string(path).unwrap(), "precious");
+    std::fs::remove_file(path).unwrap();
+    let other = UnixListener::bind(path).unwrap();
+    refused("; a socket is there already");
+    drop(other);
+    #[cfg(target_os = "linux")]
+    refused(
+        "; the socket file is there, but nobody listens on it: remove what an earlier run has left, or listen on \
+         UnixAddress::temporary()",
+    );
     std::fs::remove_file(path).unwrap();
     let error = TestTcpServer::sink(Path::new("/nowhere/at/all.sock")).unwrap_err();
     assert!(
