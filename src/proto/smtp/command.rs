@@ -135,6 +135,17 @@ pub(crate) fn is_auth(line: &[u8]) -> bool {
         .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"))
 }
 
+/// Where an AUTH ends that stands elsewhere than at the beginning, in a line that is no command: behind a space, say, or
+/// behind the line end of a client that mixes them. What follows it may be what AUTH brings.
+pub(crate) fn hidden_auth(line: &[u8], verb: Verb) -> Option<usize> {
+    if verb != Verb::Unknown && !line.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        return None;
+    }
+    let mut words = line.windows(4);
+    let at = words.position(|word| word.eq_ignore_ascii_case(b"AUTH"))?;
+    Some(at + 4)
+}
+
 /// Reads what follows the verb BDAT in `line`.
 pub(crate) fn chunk(line: &[u8]) -> Chunk {
     let text = line.get(4..).unwrap_or_default();

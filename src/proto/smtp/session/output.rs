@@ -90,6 +90,9 @@ impl Session {
                 None if line.len() > 4 => writeln!(self.log, "C: AUTH {MASK}"),
                 None => writeln!(self.log, "C: AUTH"),
             };
+        } else if let Some(end) = command::hidden_auth(line, verb) {
+            self.after_auth = true;
+            self.log_line("C: ", &[&line[..end], b" ", MASK.as_bytes()].concat());
         } else if self.after_auth && verb == Verb::Unknown {
             let _ = writeln!(self.log, "C: {MASK}");
         } else {

@@ -386,6 +386,35 @@ fn a_scram_login_is_lines_of_any_length_and_secret_ones_are_masked() {
 }
 
 #[test]
+fn what_auth_brings_is_masked_wherever_it_stands_in_a_line_that_is_no_command() {
+    for (line, shown) in [
+        (" AUTH PLAIN AGJvYgBzZWNyZXQ=", "C:  AUTH (masked)\n"),
+        (
+            "NOOP\nauth plain AGJvYgBzZWNyZXQ=",
+            "C: NOOP\\nauth (masked)\n",
+        ),
+        ("XAUTH PLAIN AGJvYgBzZWNyZXQ=", "C: XAUTH (masked)\n"),
+        ("\u{feff}AUTH PLAIN AGJvYgBzZWNyZXQ=", "AUTH (masked)\n"),
+        ("MAIL FROM:<a@b> AUTH=<>", "C: MAIL FROM:<a@b> AUTH=<>\n"),
+        ("RCPT TO:<auth@b>", "C: RCPT TO:<auth@b>\n"),
+    ] {
+        let mut session = Session::new(Arc::new(knowing_bob()), "unique".into());
+        let input = format!("EHLO c\r\n{line}\r\n");
+        let mut rest = input.as_bytes();
+        while !rest.is_empty() {
+            let (used, event) = session.advance(rest);
+            rest = &rest[used..];
+            if matches!(event, Event::Ask) {
+                session.decide(Decision::Accept);
+            }
+        }
+        let transcript = std::mem::take(session.log());
+        assert!(transcript.contains(shown), "{transcript}");
+        assert!(!transcript.contains("AGJv"), "{transcript}");
+    }
+}
+
+#[test]
 fn utf8_addresses_need_smtputf8() {
     assert_codes(
         "EHLO c\r\nMAIL FROM:<ü@b>\r\nMAIL FROM:<ü@b> SMTPUTF8\r\nRCPT TO:<ö@d>\r\n",
