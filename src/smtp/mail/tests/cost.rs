@@ -33,6 +33,19 @@ fn encoded_words_on_one_line() {
     assert_eq!(mail.subject().map(str::len), Some(words));
 }
 
+/// More than of the others, for its square is smaller.
+#[test]
+fn runs_of_utf7() {
+    const RUNS: usize = 2_000_000;
+    let mut raw = b"Content-Type: text/plain; charset=utf-7\r\n\r\n".to_vec();
+    raw.extend(b"+AOk-".repeat(RUNS));
+    let mail = in_time(raw);
+    assert!(
+        mail.text()
+            .is_some_and(|text| text.chars().count() == RUNS && text.starts_with("éé"))
+    );
+}
+
 #[test]
 fn encoded_words_that_never_end() {
     let mail = in_time(filled("Subject: ", "=?utf-8?q?"));
