@@ -179,7 +179,22 @@ fn hint(text: &str) -> Option<String> {
             None => format!("a Unix-domain socket is given as `Path::new({path:?})`"),
         });
     }
-    if text.contains('/') && !text.contains("://") {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(format!("a port alone is {:?}", format!("127.0.0.1:{text}")));
+    }
+    if let Some(port) = text.strip_prefix(':').or_else(|| text.strip_prefix("*:")) {
+        return Some(format!(
+            "all interfaces are {:?}",
+            format!("0.0.0.0:{port}")
+        ));
+    }
+    if let Some((address, _)) = text.split_once('/')
+        && address.parse::<SocketAddr>().is_ok()
+    {
+        return Some(format!("the address alone is {address:?}"));
+    }
+    let is_path = text.contains('/') && !text.contains("://");
+    if is_path || text.ends_with(".sock") {
         return Some(format!(
             "a Unix-domain socket is given as `Path::new({text:?})`"
         ));
@@ -189,6 +204,16 @@ fn hint(text: &str) -> Option<String> {
         return Some(format!(
             "it is a URL: the address alone, without {:?}, is {authority:?}",
             format!("{scheme}://")
+        ));
+    }
+    // IPv6 addresses have colons too, and those without brackets no port.
+    if let Some((host, port)) = text.rsplit_once(':')
+        && (!host.contains(':') || host.ends_with(']'))
+        && port.parse::<u16>().is_err()
+    {
+        let free = format!("{host}:0");
+        return Some(format!(
+            "a port is a number up to 65535: {free:?} takes a free one"
         ));
     }
     let is_name = |text: &str| {
@@ -262,7 +287,8 @@ mod tests {
         let error = String::from("127.0.0.1:http").candidates().unwrap_err();
         assert_eq!(
             error.to_string(),
-            r#"cannot resolve "127.0.0.1:http": invalid port value"#
+            "cannot resolve \"127.0.0.1:http\": invalid port value; \
+             a port is a number up to 65535: \"127.0.0.1:0\" takes a free one"
         );
         let error = "127.0.0.1".candidates().unwrap_err();
         assert_eq!(
@@ -297,6 +323,35 @@ mod tests {
             );
         }
         assert_eq!(hint(""), "; \"127.0.0.1:0\" takes a free port");
+        for (text, meant) in [
+            ("8080", "a port alone is \"127.0.0.1:8080\""),
+            (
+                "x.sock",
+                "a Unix-domain socket is given as `Path::new(\"x.sock\")`",
+            ),
+            ("127.0.0.1:0/path", "the address alone is \"127.0.0.1:0\""),
+            (
+                "127.0.0.1:",
+                "a port is a number up to 65535: \"127.0.0.1:0\" takes a free one",
+            ),
+            (
+                "localhost:http",
+                "a port is a number up to 65535: \"localhost:0\" takes a free one",
+            ),
+            (
+                "[::1]:99999",
+                "a port is a number up to 65535: \"[::1]:0\" takes a free one",
+            ),
+        ] {
+            assert_eq!(hint(text), format!("; {meant}"));
+        }
+        for text in [":80", "*:80"] {
+            let error = text.candidates().unwrap_err().to_string();
+            assert!(
+                error.ends_with("; all interfaces are \"0.0.0.0:80\""),
+                "{error}"
+            );
+        }
         let path = "; a Unix-domain socket is given as `Path::new(\"/tmp/x\")`";
         assert_eq!(hint("unix:/tmp/x".trim_start_matches("unix:")), path);
         let error = "unix:/tmp/x".candidates().unwrap_err().to_string();
