@@ -38,8 +38,8 @@
 //!
 //! They are one type, [`TestServer`], with four names. `start(address, handler)` binds, starts the
 //! server's thread and returns once it is ready; `builder()` takes options first, and its `bind`
-//! stops halfway. [`stop`](TestServer::stop) is bounded by its timeout as a whole, and its error
-//! names the handlers that panicked, returned an error or are stuck; so does the drop, by a panic,
+//! stops halfway. [`stop`](TestServer::stop) is bounded by its timeout as a whole (what it may take beyond
+//! it stands there), and its error names the handlers that panicked, returned an error or are stuck; so does the drop, by a panic,
 //! for what nobody took. [`restart`](TestServer::restart) serves on the same address again.
 //!
 //! # Features

@@ -94,7 +94,8 @@ impl Replies {
 #[diagnostic::on_unimplemented(
     message = "a handler of datagrams cannot return `{Self}`",
     label = "not what a handler may return",
-    note = "it may return `()` for no reply, bytes or text (`Vec<u8>`, `&[u8]`, `[u8; N]`, `String`, `&str`) for one, a `Vec` of these for several, or an `Option` or a `Result` of any of these"
+    note = "it may return `()` for no reply, bytes or text (`Vec<u8>`, `&[u8]`, `[u8; N]`, `String`, `&str`) for one, a `Vec` of these for several, or an `Option` or a `Result` of any of these",
+    note = "a closure that ends with `Ok(…)` has to tell the type of the error: end it with `loopback::ok(…)` for any"
 )]
 pub trait IntoReplies {
     /// The replies, or the handler's error.

@@ -40,7 +40,9 @@ use crate::server::socket::Stream;
 ///
 /// Dropping it closes the connection: in a handler of a [`TestTcpServer`](crate::TestTcpServer) when
 /// the handler has ended and its outcome is known, so that a client that reads the end finds it
-/// recorded. A connection that a handler gives away lives on; a stop shuts it.
+/// recorded. A connection that a handler gives away lives on; a stop shuts it. A handler that has sent nothing, and
+/// has not read all that had come, resets the connection by that, as any program does: its client reads no end, but
+/// an error.
 ///
 /// ```
 /// use std::io::{Read, Write};

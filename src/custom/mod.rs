@@ -71,6 +71,10 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// client.read_exact(&mut [0; 2])?; // one that leaves without its answer resets the connection
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no protocol that can be served so",
+    note = "it takes a type of yours that implements `CustomProtocol`; a closure goes to `TestTcpServer` or `TestUdpServer`"
+)]
 pub trait CustomProtocol: Send + Sync + Sized + 'static {
     /// The protocol's name in messages, logs and threads' names: `"redis"`.
     const NAME: &'static str;
@@ -91,6 +95,10 @@ pub trait CustomProtocol: Send + Sync + Sized + 'static {
 /// A protocol of your own over streams: TCP, and on Unix Unix-domain streams.
 ///
 /// `examples/own_redis.rs` is one, in a hundred lines.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no protocol that can be served so",
+    note = "it takes a type of yours that implements `StreamProtocol`; a closure goes to `TestTcpServer`"
+)]
 pub trait StreamProtocol: CustomProtocol {
     /// Serves a connection to its end, on a thread of its own.
     ///
@@ -103,6 +111,10 @@ pub trait StreamProtocol: CustomProtocol {
 /// A protocol of your own over datagrams: UDP, and on Unix Unix-domain datagrams.
 ///
 /// `examples/own_dns.rs` is one, over streams and datagrams on one port.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no protocol that can be served so",
+    note = "it takes a type of yours that implements `DatagramProtocol`; a closure goes to `TestUdpServer`"
+)]
 pub trait DatagramProtocol: CustomProtocol {
     /// Answers a datagram: with nothing, one reply, or several, as a handler of a
     /// [`TestUdpServer`](crate::TestUdpServer) does (`().into_replies()`, `bytes.into_replies()`).

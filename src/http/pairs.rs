@@ -89,10 +89,16 @@ impl Pairs {
     }
 }
 
-/// For assertions: `assert_eq!(*request.query_pairs(), [("a", "1")])`.
+/// For assertions: `assert_eq!(request.query_pairs(), [("a", "1")])`.
 impl<const N: usize> PartialEq<[(&str, &str); N]> for Pairs {
     fn eq(&self, other: &[(&str, &str); N]) -> bool {
         self.iter().eq(other.iter().copied())
+    }
+}
+
+impl<const N: usize> PartialEq<[(&str, &str); N]> for &Pairs {
+    fn eq(&self, other: &[(&str, &str); N]) -> bool {
+        **self == *other
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use super::pairs::Pairs;
+use crate::connection::quoted;
 use crate::proto::http1::{Body, Framing, Headers, RequestHead, Version};
 use crate::server::address::Address;
 
@@ -271,6 +272,7 @@ impl Inner {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 400;
         let mut shown = f.debug_struct("Request");
         shown
             .field("method", &self.method())
@@ -278,6 +280,7 @@ impl fmt::Debug for Request {
             .field("version", &self.version())
             .field("headers", self.headers())
             .field("body_size", &self.body_size())
+            .field("body", &format_args!("{}", quoted(self.body(), SHOWN)))
             .field("trailers", self.trailers())
             .field("peer", &format_args!("{}", self.peer()))
             .field("connection", &self.connection())

@@ -162,7 +162,9 @@ impl Response {
     }
 
     /// 101, with which the connection is handed to `handler` to speak `protocol` on it: the answer to a request whose
-    /// [`upgrade`](Request::upgrade) asks for it. What the client sent after its request is read first.
+    /// [`upgrade`](Request::upgrade) asks for it. What the client sent after its request is read first. It goes out as
+    /// given to a client that has not asked, too, which RFC 9110, section 7.8, forbids: a handler that is to be right
+    /// looks at [`upgrade`](Request::upgrade) first.
     ///
     /// ```
     /// use std::io::{BufRead, Read, Write};
@@ -463,7 +465,7 @@ impl fmt::Debug for Response {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be made into a response",
     label = "not a response",
-    note = "a handler may return a `Response`, text (`String`, `&str`, `Cow<str>`) or bytes (`Vec<u8>`, `&[u8]`, `&[u8; N]`) for a body, `()` for an empty one, or an `Option` (`None` is 404) or a `Result` of any of these",
+    note = "a handler may return a `Response`, text (`String`, `&str`, `Cow<str>`) or bytes (`Vec<u8>`, `&[u8]`, `&[u8; N]`) for a body, `()` for an empty one, or an `Option` (`None` is 404) or a `Result` of any of these; a status alone is `Response::new(200)`",
     note = "a closure that ends with `Ok(…)` has to tell the type of the error: end it with `loopback::ok(…)` for any"
 )]
 pub trait IntoResponse {

@@ -57,7 +57,8 @@ use crate::process::Maker;
 ///
 /// Dropping it stops it, and panics with the failures of handlers that no `stop` has reported, so
 /// that a handler's failed assertion fails the test. While the thread panics already, the failures
-/// are printed instead.
+/// are printed instead. The drop does not see the error that a test is about to return, and panics in its place:
+/// a test whose own error matters calls [`stop`](TestServer::stop) first, or prints it.
 #[must_use = "dropping a server stops it"]
 pub struct TestServer<P: Protocol, A = SocketAddr> {
     pub(crate) host: Arc<Host<P>>,

@@ -19,7 +19,7 @@ use crate::server::failure::Never;
 #[diagnostic::on_unimplemented(
     message = "a handler of messages cannot return `{Self}`",
     label = "not what a handler may return",
-    note = "it may return `()` to take the message, a `Reply`, or a `Result` of either"
+    note = "it may return `()` to take the message, a `Reply` such as `loopback::smtp::Reply::new(550, \"no\")`, or a `Result` of either"
 )]
 pub trait IntoReply {
     /// The reply, or what went wrong.

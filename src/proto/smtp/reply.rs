@@ -17,6 +17,7 @@ const MAX_LINE: usize = 512;
 /// A text with line breaks, or too long for one line of 512 octets, becomes a reply of several lines.
 /// A reply with code 421 closes the connection after it (RFC 5321 section 3.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "it is sent when the handler returns it"]
 pub struct Reply {
     code: u16,
     status: Option<(u16, u16)>,
@@ -289,7 +290,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "from 200 to 599, not 99")]
     fn a_code_no_client_could_read_is_refused() {
-        Reply::new(99, "?");
+        let _ = Reply::new(99, "?");
     }
 
     proptest! {

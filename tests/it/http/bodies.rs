@@ -214,7 +214,7 @@ fn queries_forms_and_cookies_are_decoded() {
     let form = "Application/X-www-form-urlencoded; charset=utf-8";
     client.ask(post(form, "a=b%26c&d"));
     let request = server.take_request(LONG).unwrap();
-    assert_eq!(*request.query_pairs(), [("q", "  "), ("q", "2")]);
+    assert_eq!(request.query_pairs(), [("q", "  "), ("q", "2")]);
     assert_eq!(*request.form_pairs(), [("a", "b&c"), ("d", "")]);
     assert_eq!(*request.cookies(), [("a", "1"), ("b", "%41"), ("a", "2")]);
     assert_eq!(
