@@ -239,7 +239,7 @@ struct Fork;
 ///     drop((client, peer));
 /// }
 ///
-/// // A reply to a client whose queue is full waits for five seconds.
+/// // A reply to a client whose queue is full waits for two seconds.
 /// let replies = |_: &Datagram| vec![vec![0; 1024]; 10_000];
 /// let mut server = TestUdpServer::start(UnixAddress::temporary(), replies)?;
 /// let address = UnixAddress::temporary();
@@ -251,9 +251,9 @@ struct Fork;
 /// }
 /// std::fs::remove_file(address.path().unwrap())?;
 /// let failures = server.take_failures();
-/// let due = "timed out after 5s waiting for room in the socket's buffer";
+/// let due = "timed out after 2s waiting for the client to read what was sent before";
 /// assert!(failures[0].message().contains(due), "{failures:?}");
-/// // The other replies fail too, at once without a client.
+/// // The other replies fail too, at once.
 /// drop(client);
 /// server.stop(Duration::from_secs(30)).unwrap_err();
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -105,7 +105,7 @@ pub(crate) fn serve<P: ServeDatagrams<Kind = Datagrams>>(run: Run<P>) {
 }
 
 /// How long a reply waits for a client that has not read those before.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 const MOST_WHILE_STOPPING: u64 = 10_000;
 
 /// What a receive brought.
