@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use loopback::{Bound, Protocol, TestTcpServer, TestUdpServer, UnixAddress};
 
@@ -67,6 +68,7 @@ fn a_datagram_client_that_does_not_read_holds_up_nobody_and_no_stop() {
     // Not connected: Linux would have room for all that its peer sends to one that is.
     let client = UnixDatagram::bind(deaf.path().unwrap()).unwrap();
     client.set_write_timeout(Some(LONG)).unwrap();
+    let begun = Instant::now();
     for _ in 0..100 {
         client.send_to(b"x", server.path()).unwrap();
     }
@@ -76,6 +78,8 @@ fn a_datagram_client_that_does_not_read_holds_up_nobody_and_no_stop() {
     second.set_write_timeout(Some(LONG)).unwrap();
     second.send(b"hello").unwrap();
     second.recv(&mut [0; 8]).unwrap();
+    // Each of some ninety replies would be waited for two seconds.
+    assert!(begun.elapsed() < Duration::from_secs(60));
     client.send_to(b"x", server.path()).unwrap();
     let error = server.stop(LONG).unwrap_err();
     assert!(error.stuck().is_empty(), "{error}");
