@@ -54,6 +54,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a drop waits for the server's thread, which only a closure can hold up.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a restart waits for a closure that the last stop has cut off.
+const LAST_TURN: Duration = Duration::from_secs(3);
 
 const FAILING_ALREADY: &str = "the test failed before";
 
@@ -280,7 +282,11 @@ impl<A> ScriptedTcpServer<A> {
         if let Some(error) = self.inner.host.take_unreported() {
             return Err(error.into());
         }
-        // Once the closure has ended, so has the thread.
+        // Once the closure has ended, so has the thread. One that the stop has cut off may only want its turn.
+        let deadline = Deadline::new(LAST_TURN, "a closure of the script");
+        while self.inner.host.has_thread() && !deadline.expired() {
+            thread::sleep(Duration::from_millis(5));
+        }
         if self.inner.host.has_thread() {
             return Err(io::Error::other(
                 "cannot restart: a closure of the script still runs",
