@@ -58,13 +58,19 @@ pub(super) fn known(name: &str) -> bool {
 }
 
 fn in_charset(octets: &[u8], name: &str) -> String {
-    match name.to_ascii_lowercase().ends_with("utf-7") {
+    match is_utf7(name) {
         true => utf7_pieces(octets)
             .into_iter()
             .map(|piece| whole_in_charset(piece, name))
             .collect(),
         false => whole_in_charset(octets, name),
     }
+}
+
+/// `utf-7`, and the older names of it: `unicode-1-1-utf-7`, `csUnicode11UTF7`, `x-unicode-2-0-utf-7`.
+fn is_utf7(name: &str) -> bool {
+    let letters = name.replace('-', "").to_ascii_lowercase();
+    letters.ends_with("utf7")
 }
 
 /// Cuts UTF-7 where no run of base64 is open (RFC 2152). What decodes it takes time for each run in proportion to the
