@@ -13,7 +13,7 @@ use super::registry::{Activity, Live, Registry, StopSignal};
 use super::socket::{BoundSocket, Received};
 use super::wake::{Datagrams, WakeWord};
 use crate::connection::quoted;
-use crate::deadline::{Deadline, bytes_of};
+use crate::deadline::{Deadline, bytes_of, prose};
 
 /// A protocol on datagrams.
 pub(crate) trait ServeDatagrams: Lifecycle {
@@ -298,6 +298,8 @@ impl<P: ServeDatagrams> WaitingDatagrams for Inbox<P> {
     }
 }
 
+const UNREAD: &str = "the client has not read what was sent before";
+
 /// Sends a reply. A client on a Unix-domain socket that does not read has no room for it in the end, and is waited for
 /// so long, and no longer than to the end of a stop.
 fn send(
@@ -312,8 +314,12 @@ fn send(
     loop {
         match socket.send_to(reply, peer, asked) {
             Err(error) if is_full(&error) => {
+                let kind = io::ErrorKind::TimedOut;
                 if stop.is_nearly_over() {
-                    return Err(deadline.error("; the server stops"));
+                    return Err(prose(kind, format!("the server stops, and {UNREAD}")));
+                }
+                if patience.is_zero() {
+                    return Err(prose(kind, format!("as before, {UNREAD}")));
                 }
                 deadline.check()?;
                 // Where the socket blocks, that was a wait already.
