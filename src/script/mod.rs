@@ -283,11 +283,7 @@ impl<A> ScriptedTcpServer<A> {
             return Err(error.into());
         }
         // Once the closure has ended, so has the thread. One that the stop has cut off may only want its turn.
-        let deadline = Deadline::new(LAST_TURN, "a closure of the script");
-        while self.inner.host.has_thread() && !deadline.expired() {
-            thread::sleep(Duration::from_millis(5));
-        }
-        if self.inner.host.has_thread() {
+        if !self.inner.host.wait_thread(LAST_TURN) {
             return Err(io::Error::other(
                 "cannot restart: a closure of the script still runs",
             ));

@@ -210,9 +210,15 @@ impl Host<Scripted> {
         self.state().timeout.unwrap_or(DEFAULT_TIMEOUT)
     }
 
-    /// Whether its thread is there: after a stop, because a closure holds it.
-    pub(super) fn has_thread(&self) -> bool {
-        self.state().waker.is_some()
+    /// Waits until its thread has ended, which after a stop only a closure holds up; false after `limit`.
+    pub(super) fn wait_thread(&self, limit: Duration) -> bool {
+        let is_there = |state: &mut State| state.waker.is_some();
+        let waited = self
+            .protocol
+            .changed
+            .wait_timeout_while(self.state(), limit, is_there);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waker.is_none()
     }
 
     pub(super) fn set_timeout(&self, timeout: Duration) {
