@@ -143,6 +143,9 @@ impl<A> TestServer<Tcp, A> {
     ///
     /// # Errors
     /// As [`take_connection`](TestServer::take_connection).
+    ///
+    /// # Panics
+    /// If `is_wanted` does ask it.
     pub fn take_connection_where(
         &self,
         mut is_wanted: impl FnMut(&ConnectionRecord) -> bool,
@@ -154,13 +157,13 @@ impl<A> TestServer<Tcp, A> {
 
     /// What is waited for in vain is most often still open: its handler has not ended.
     fn say_how_many_are_open<T>(&self, taken: io::Result<T>) -> io::Result<T> {
-        taken.map_err(|error| match self.open_connections() {
-            0 => error,
-            1 => prose(error.kind(), format!("{error}; 1 connection is open")),
-            open => prose(
-                error.kind(),
-                format!("{error}; {open} connections are open"),
-            ),
+        taken.map_err(|error| {
+            let open = match self.open_connections() {
+                0 => return error,
+                1 => "1 connection is open".to_owned(),
+                open => format!("{open} connections are open"),
+            };
+            prose(error.kind(), format!("{error}; {open}"))
         })
     }
 

@@ -243,6 +243,9 @@ impl<A> TestServer<Udp, A> {
     ///
     /// # Errors
     /// As [`take_datagram`](TestServer::take_datagram).
+    ///
+    /// # Panics
+    /// If `is_wanted` does ask it.
     pub fn take_datagram_where(
         &self,
         mut is_wanted: impl FnMut(&Datagram) -> bool,

@@ -188,6 +188,9 @@ impl<A> TestServer<Http, A> {
     ///
     /// # Errors
     /// As [`take_request`](TestServer::take_request).
+    ///
+    /// # Panics
+    /// If `is_wanted` does ask it.
     pub fn take_request_where(
         &self,
         is_wanted: impl FnMut(&Request) -> bool,

@@ -162,6 +162,7 @@ fn resolve_text(text: &str) -> io::Result<Vec<Address>> {
 
 fn hint(text: &str) -> Option<String> {
     let without_port = |whole: &str| format!("it has no port: {whole:?} takes a free one");
+    let by_path = |path: &str| format!("a Unix-domain socket is given as `Path::new({path:?})`");
     if text.is_empty() {
         return Some("\"127.0.0.1:0\" takes a free port".into());
     }
@@ -176,10 +177,10 @@ fn hint(text: &str) -> Option<String> {
             Some(name) => format!(
                 "an abstract name is given as `UnixAddress::abstract_name({name:?})` (Linux)"
             ),
-            None => format!("a Unix-domain socket is given as `Path::new({path:?})`"),
+            None => by_path(path),
         });
     }
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(format!("a port alone is {:?}", format!("127.0.0.1:{text}")));
     }
     if let Some(port) = text.strip_prefix(':').or_else(|| text.strip_prefix("*:")) {
@@ -195,9 +196,7 @@ fn hint(text: &str) -> Option<String> {
     }
     let is_path = text.contains('/') && !text.contains("://");
     if is_path || text.ends_with(".sock") {
-        return Some(format!(
-            "a Unix-domain socket is given as `Path::new({text:?})`"
-        ));
+        return Some(by_path(text));
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let authority = rest.split('/').next().unwrap_or_default();

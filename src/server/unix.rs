@@ -29,35 +29,6 @@ enum Name {
     Abstract(Vec<u8>),
 }
 
-/// Why the path of this address is in use, and what to do.
-pub(super) fn in_the_way(address: &Address) -> Option<&'static str> {
-    let path = address.as_path()?;
-    let kind = fs::symlink_metadata(path).ok()?.file_type();
-    Some(match () {
-        () if !kind.is_socket() => "a file is there that is no socket",
-        () if is_left_behind(path) => {
-            "the socket file is there, but nobody listens on it: remove what an earlier run has left, or listen on \
-             UnixAddress::temporary()"
-        }
-        () => "a socket is there already",
-    })
-}
-
-/// Whether no process has bound a socket of this file's name, as far as the system tells. To connect would tell too,
-/// but somebody's server would have a client of ours then.
-fn is_left_behind(path: &Path) -> bool {
-    let Some(name) = path.file_name().map(OsStr::as_bytes) else {
-        return false;
-    };
-    let Ok(lines) = fs::read("/proc/net/unix") else {
-        return false;
-    };
-    // A path that was bound as a relative one stands there as one.
-    !lines
-        .split(|&byte| byte == b'\n')
-        .any(|line| line.ends_with(name))
-}
-
 /// The bytes that a path, or an abstract name, can have: one of `sun_path` is a NUL's.
 const LONGEST: usize =
     size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
@@ -273,6 +244,35 @@ impl From<PathBuf> for UnixAddress {
     fn from(path: PathBuf) -> UnixAddress {
         UnixAddress(Name::Path(path))
     }
+}
+
+/// Why the path of this address is in use, and what to do.
+pub(super) fn in_the_way(address: &Address) -> Option<&'static str> {
+    let path = address.as_path()?;
+    let kind = fs::symlink_metadata(path).ok()?.file_type();
+    Some(match () {
+        () if !kind.is_socket() => "a file is there that is no socket",
+        () if is_left_behind(path) => {
+            "the socket file is there, but nobody listens on it: remove what an earlier run has left, or listen on \
+             UnixAddress::temporary()"
+        }
+        () => "a socket is there already",
+    })
+}
+
+/// Whether no process has bound a socket of this file's name, as far as the system tells. To connect would tell too,
+/// but somebody's server would have a client of ours then.
+fn is_left_behind(path: &Path) -> bool {
+    let Some(name) = path.file_name().map(OsStr::as_bytes) else {
+        return false;
+    };
+    let Ok(lines) = fs::read("/proc/net/unix") else {
+        return false;
+    };
+    // A path that was bound as a relative one stands there as one.
+    !lines
+        .split(|&byte| byte == b'\n')
+        .any(|line| line.ends_with(name))
 }
 
 /// The file that a bind has made. Dropping it removes it, and nothing else that stands there by then.

@@ -140,6 +140,9 @@ impl<A> TestServer<Smtp, A> {
     ///
     /// # Errors
     /// As [`take_message`](TestServer::take_message).
+    ///
+    /// # Panics
+    /// If `is_wanted` does ask it.
     pub fn take_message_where(
         &self,
         mut is_wanted: impl FnMut(&Message) -> bool,
