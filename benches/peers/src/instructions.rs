@@ -2,10 +2,11 @@
 //! machine does; those of the kernel are not among them.
 
 use crate::client::Client;
+use crate::mail_client::MailClient;
 use crate::subject::Subject;
 use crate::{Options, loopback_servers, machine, std_servers};
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::time::Duration;
@@ -191,35 +192,10 @@ fn datagrams(address: SocketAddr, count: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Without pipelining: four commands a message, each waited for.
+/// Without pipelining: three commands and the text a message, each waited for.
 fn messages(address: SocketAddr, count: usize) -> io::Result<()> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut reader = BufReader::new(&stream);
-    let mut say = |text: &str, code: &str| {
-        (&stream).write_all(text.as_bytes())?;
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line)?;
-            if !line.starts_with(code) {
-                return Err(io::Error::other(format!(
-                    "{line:?} where {code} was expected"
-                )));
-            }
-            if line.as_bytes().get(3) == Some(&b' ') {
-                return Ok(());
-            }
-        }
-    };
-    say("", "220")?;
-    say("EHLO client.example\r\n", "250")?;
+    let mut client = MailClient::connect(address, true)?;
     let text = format!("{}\r\n", "x".repeat(62)).repeat(16) + ".\r\n";
-    for _ in 0..count {
-        say("MAIL FROM:<alice@example.com>\r\n", "250")?;
-        say("RCPT TO:<bob@example.com>\r\n", "250")?;
-        say("DATA\r\n", "354")?;
-        say(&text, "250")?;
-    }
-    say("QUIT\r\n", "221")
+    (0..count).try_for_each(|_| client.send(&[&text]))?;
+    client.quit()
 }

@@ -9,6 +9,7 @@ mod idle;
 mod instructions;
 mod loopback_servers;
 mod machine;
+mod mail_client;
 mod measure;
 mod peer_servers;
 mod smtp;

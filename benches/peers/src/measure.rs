@@ -92,7 +92,8 @@ pub fn compare(
         Better::Higher => "higher is better",
     };
     println!("\n{title}: median of {rounds} rounds, {unit}, {better}\n");
-    println!("| server | median | quartiles | ratio to std | |");
+    let first = subjects.first().map_or("the first", |subject| subject.name);
+    println!("| server | median | quartiles | ratio to {first} | |");
     println!("|-|-:|-:|-:|-|");
     for (subject, samples) in subjects.iter().zip(&samples) {
         let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| samples.quantile(share));

@@ -1,6 +1,7 @@
 //! Messages a second from Postfix's smtp-source: our sink beside its own smtp-sink.
 
-use crate::measure::{Samples, interleave, ratio, show};
+use crate::mail_client::MailClient;
+use crate::measure::{Better, Samples, compare, interleave, ratio, show};
 use crate::subject::{Running, Subject};
 use crate::{Options, machine};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,7 +44,31 @@ pub fn run(options: Options) -> io::Result<()> {
             ratio(figures.get(1).copied().flatten(), figures[0]),
         );
     }
+    let count = options.count(100, 20);
+    compare(
+        &format!(
+            "A message whose text and final dot are two writes, without TCP_NODELAY ({count} a round)"
+        ),
+        "ms",
+        Better::Lower,
+        rounds,
+        &subjects,
+        |subject| subject.measure(|address| in_two_writes(address, count)),
+    );
     Ok(())
+}
+
+/// Milliseconds a message. The client's system holds the dot back until the text is acknowledged, which the
+/// server's delays by 40 ms or more unless it is told not to.
+fn in_two_writes(address: SocketAddr, count: usize) -> io::Result<f64> {
+    let mut client = MailClient::connect(address, false)?;
+    let begin = Instant::now();
+    for _ in 0..count {
+        client.send(&["Subject: two writes\r\n\r\ntext\r\n", ".\r\n"])?;
+    }
+    let elapsed = begin.elapsed();
+    client.quit()?;
+    Ok(elapsed.as_secs_f64() * 1e3 / count as f64)
 }
 
 fn subjects() -> Vec<Subject> {

@@ -290,16 +290,16 @@ fn judge(
 /// Splits a request line: method, target, version, with one space between (RFC 9112, section 3).
 fn request_line(line: &[u8]) -> Result<(&str, &str, Version), Rejection> {
     let text = str::from_utf8(line).map_err(|_| Rejection::bad("the request line is not ASCII"))?;
-    let spaces = line.iter().filter(|byte| **byte == b' ').count();
-    let parts = text.split_once(' ').zip(text.rsplit_once(' '));
-    let (2, Some(((method, _), (rest, version)))) = (spaces, parts) else {
+    let mut spaces = (0..line.len()).filter(|at| line[*at] == b' ');
+    let (Some(first), Some(second), None) = (spaces.next(), spaces.next(), spaces.next()) else {
         let line = quoted(line);
         let parts = "method, target and version with one space between";
         return Err(Rejection::bad(format!(
             "the request line {line} is not {parts}"
         )));
     };
-    let target = &rest[method.len() + 1..];
+    let (method, target) = (&text[..first], &text[first + 1..second]);
+    let version = &text[second + 1..];
     if !is_token(method) {
         let method = quoted(method.as_bytes());
         return Err(Rejection::bad(format!(

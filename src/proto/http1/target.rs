@@ -100,9 +100,14 @@ pub(super) fn check_characters(target: &str) -> Result<(), Rejection> {
 
 /// Whether two hexadecimal digits follow each `%` (RFC 3986, section 2.1).
 fn has_whole_triplets(text: &str) -> bool {
-    text.split('%')
-        .skip(1)
-        .all(|rest| matches!(rest.as_bytes(), [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()))
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let mut digit = || bytes.next().is_some_and(|byte| byte.is_ascii_hexdigit());
+        if byte == b'%' && !(digit() && digit()) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether `value` may stand in a Host field: nothing, or `uri-host [":" port]` (RFC 9110, section 7.2).
@@ -143,8 +148,9 @@ fn authority_port(target: &str) -> Option<u16> {
 
 /// Cuts the port off; a colon in brackets belongs to an IPv6 address.
 fn split_port(value: &str) -> (&str, Option<&str>) {
-    match value.rfind(':') {
-        Some(colon) if !value[colon..].contains(']') => {
+    let last = value.bytes().rposition(|byte| matches!(byte, b':' | b']'));
+    match last {
+        Some(colon) if value.as_bytes()[colon] == b':' => {
             (&value[..colon], Some(&value[colon + 1..]))
         }
         _ => (value, None),
