@@ -1,8 +1,8 @@
 //! A child's process group and signals: all that belongs to Unix, and where it is Linux's own.
 
 pub(in crate::tunnel) use imp::{
-    Mark, SETTLING, default_signals, has_exited, isolate, kill_all, left, may_be_ending, members,
-    send, sweep,
+    Mark, SETTLING, default_signals, has_exited, has_members, isolate, kill_all, left,
+    may_be_ending, members, send, sweep,
 };
 
 /// A signal that ends programs.
@@ -50,6 +50,8 @@ mod imp {
     use nix::unistd::Pid;
 
     use super::{Signal, Whom};
+    #[cfg(not(target_os = "linux"))]
+    use crate::deadline::Deadline;
 
     /// Gives the command a process group of its own.
     pub(in crate::tunnel) fn isolate(command: &mut Command) {
@@ -74,6 +76,11 @@ mod imp {
             Whom::Group => killpg(pid(leader), signal),
             Whom::Leader => kill(pid(leader), signal),
         };
+    }
+
+    /// Whether anybody belongs to the group, one who has ended and was not waited for included.
+    pub(in crate::tunnel) fn has_members(group: u32) -> bool {
+        killpg(Pid::from_raw(group.cast_signed()), None).is_ok()
     }
 
     fn pid(child: &Child) -> Pid {
@@ -115,7 +122,7 @@ mod imp {
 
     /// Elsewhere a process that left the group cannot be found.
     #[cfg(not(target_os = "linux"))]
-    pub(in crate::tunnel) fn sweep(_mark: &Mark, _group: u32) -> usize {
+    pub(in crate::tunnel) fn sweep(_mark: &Mark, _group: u32, _deadline: &Deadline) -> usize {
         0
     }
 }
@@ -126,6 +133,7 @@ mod imp {
 
     pub(in crate::tunnel) use super::blind::{Mark, SETTLING, left, may_be_ending, members};
     use super::{Signal, Whom};
+    use crate::deadline::Deadline;
 
     pub(in crate::tunnel) fn isolate(_command: &mut Command) {}
 
@@ -146,8 +154,12 @@ mod imp {
         command
     }
 
-    pub(in crate::tunnel) fn sweep(_mark: &Mark, _group: u32) -> usize {
+    pub(in crate::tunnel) fn sweep(_mark: &Mark, _group: u32, _deadline: &Deadline) -> usize {
         0
+    }
+
+    pub(in crate::tunnel) fn has_members(_group: u32) -> bool {
+        false
     }
 }
 
@@ -197,6 +209,8 @@ mod linux {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
+    use crate::deadline::Deadline;
+    use crate::tunnel::programs::child::Backoff;
     use crate::tunnel::programs::environment;
 
     /// How long to wait for an end that is surely coming.
@@ -282,9 +296,9 @@ mod linux {
         pages.is_ok_and(|pages| pages.starts_with("0 "))
     }
 
-    /// Kills every process outside `group` that bears the mark, and gives their number: those that left
-    /// the group by `setsid`, as a daemon does.
-    pub(in crate::tunnel) fn sweep(mark: &Mark, group: u32) -> usize {
+    /// Kills every process outside `group` that bears the mark, waits for their end, and gives their number:
+    /// those that left the group by `setsid`, as a daemon does.
+    pub(in crate::tunnel) fn sweep(mark: &Mark, group: u32, deadline: &Deadline) -> usize {
         let mut killed = Vec::new();
         let mut buffer = Vec::new();
         // Again until nothing new is found: one may start another while we look.
@@ -303,6 +317,10 @@ mod linux {
                 break;
             }
         }
+        let mut pause = Backoff::new(Duration::from_millis(1));
+        while !killed.iter().all(|pid| has_ended(*pid)) && !deadline.expired() {
+            pause.sleep(deadline);
+        }
         killed.len()
     }
 
@@ -317,9 +335,8 @@ mod linux {
         let others = mark.processes_since(group);
         let others = others.filter(|pid| pid.cast_unsigned() != group);
         // One that has ended and was not waited for stays in its group, and has no environment.
-        let runs = |pid: &i32| {
-            mark.is_on(*pid, &mut buffer) || (is_in(*pid, group) && !has_no_memory(*pid))
-        };
+        let runs =
+            |pid: &i32| mark.is_on(*pid, &mut buffer) || (is_in(*pid, group) && !has_ended(*pid));
         Some(others.filter(runs).count())
     }
 
@@ -398,10 +415,21 @@ mod linux {
     }
 
     fn is_in(pid: i32, group: u32) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat(pid).is_some_and(|(_, of)| of == group.to_string())
+    }
+
+    /// Whether it has ended, and closed all that it had open. Its status may wait for whoever adopted it.
+    fn has_ended(pid: i32) -> bool {
+        stat(pid).is_none_or(|(state, _)| matches!(&*state, "Z" | "X"))
+    }
+
+    /// Its state and its group; `None` of one that is not there.
+    fn stat(pid: i32) -> Option<(String, String)> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name stands in parentheses and may hold anything; then state, parent, group.
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        after_name.split_whitespace().nth(2) == Some(&group.to_string())
+        let (_, after_name) = stat.rsplit_once(')')?;
+        let mut fields = after_name.split_whitespace();
+        Some((fields.next()?.to_owned(), fields.nth(1)?.to_owned()))
     }
 }
 
