@@ -20,7 +20,7 @@ const MARK: usize = 16;
 /// How much is read at once; the end mark is looked for in this much of the tail.
 const CHUNK: usize = 8 * 1024;
 /// How long the reader may take to meet the end mark. Only what nobody can find and end makes it miss it.
-const FINISH_LIMIT: Duration = Duration::from_secs(1);
+const FINISH_LIMIT: Duration = Duration::from_secs(5);
 /// After which time the mark is written again.
 const AGAIN: Duration = Duration::from_millis(2);
 
