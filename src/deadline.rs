@@ -72,6 +72,28 @@ impl Deadline {
     }
 }
 
+/// Pauses that double from a first one up to 10 ms: early exits are still noticed at once.
+#[cfg(feature = "tunnel")]
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    next: Duration,
+}
+
+#[cfg(feature = "tunnel")]
+impl Backoff {
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    pub(crate) fn new(first: Duration) -> Backoff {
+        Backoff { next: first }
+    }
+
+    /// Sleeps, but not beyond `deadline`.
+    pub(crate) fn sleep(&mut self, deadline: &Deadline) {
+        std::thread::sleep(self.next.min(deadline.remaining()));
+        self.next = (self.next * 2).min(Backoff::LONGEST);
+    }
+}
+
 /// What was left of another wait is no round number: only its milliseconds are told.
 fn readable(limit: Duration) -> Duration {
     let whole = || u64::try_from((limit.as_micros() + 500) / 1000).ok();

@@ -5,18 +5,20 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::tunnel::ends::address::Family;
+use crate::tunnel::check::definition::Table;
+use crate::tunnel::core::family::Family;
+use crate::tunnel::core::glob::Glob;
+use crate::tunnel::core::options::{Options, Sizes};
 use crate::tunnel::error::Error;
+use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::report::Report;
-use crate::tunnel::run::glob::Glob;
-use crate::tunnel::run::options::{Options, Sizes};
-use crate::tunnel::run::plan::Table;
+use crate::tunnel::run;
 use crate::tunnel::suites::Suite;
-use crate::tunnel::{Tunnel, run};
 
 /// Runs a real tunnel program between a test client and a test service. See the [module](super).
 pub struct TunnelHarness {
     tunnel: Box<dyn Tunnel>,
+    suites: Vec<Suite>,
     options: Options,
 }
 
@@ -25,6 +27,7 @@ impl TunnelHarness {
     pub fn new(tunnel: impl Tunnel + 'static) -> TunnelHarness {
         TunnelHarness {
             tunnel: Box::new(tunnel),
+            suites: Vec::new(),
             options: Options::default(),
         }
     }
@@ -33,8 +36,8 @@ impl TunnelHarness {
     /// [`only`](TunnelHarness::only) all those that have such a check.
     #[must_use]
     pub fn suite(mut self, suite: Suite) -> TunnelHarness {
-        if !self.options.suites.contains(&suite) {
-            self.options.suites.push(suite);
+        if !self.suites.contains(&suite) {
+            self.suites.push(suite);
         }
         self
     }
@@ -248,7 +251,7 @@ impl TunnelHarness {
     /// cannot be started, or the file to go on from cannot be used. Whatever goes wrong with a started
     /// program is in the report.
     pub fn run(&self) -> Result<Report, Error> {
-        let suites = match (&self.options.suites[..], &self.options.only[..]) {
+        let suites = match (&self.suites[..], &self.options.only[..]) {
             ([], []) => &[Suite::Connectivity],
             ([], _) => Suite::ALL,
             (suites, _) => suites,
@@ -266,6 +269,7 @@ impl fmt::Debug for TunnelHarness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TunnelHarness")
             .field("tunnel", &self.tunnel.slug())
+            .field("suites", &self.suites)
             .field("options", &self.options)
             .finish()
     }

@@ -130,18 +130,22 @@
 //! - What the program writes goes through one pipe, of which we hold a writing end too: an end mark
 //!   through it ends the reading, whoever else still holds the pipe.
 
+mod check;
+mod core;
 mod ends;
 mod error;
 mod harness;
 mod json;
 mod kinds;
+mod link;
 mod programs;
 mod report;
 mod route;
 mod run;
 mod suites;
 
-pub use ends::address::Family;
+pub use self::core::family::Family;
+pub use self::core::options::Sizes;
 pub use ends::stream::Stream;
 pub use error::{Error, ErrorKind};
 pub use harness::TunnelHarness;
@@ -152,14 +156,12 @@ pub use kinds::http_connect::HttpConnect;
 pub use kinds::proxy_protocol::ProxyProtocol;
 pub use kinds::socks4::{Socks4, Socks4a};
 pub use kinds::socks5::Socks5;
+pub use link::tunnel::{Running, Tunnel};
 pub use programs::setup::{Program, Setup};
 pub use programs::template::Template;
 pub use report::{
     Check, Counts, Ended, Expectation, ExpectationState, Failure, Latency, Measures, Outcome,
     Report, Strictness, SuiteSummary,
 };
-pub use route::{Kind, Route, Running, Target, Tunnel};
-pub use run::options::Sizes;
+pub use route::{Kind, Route, Target};
 pub use suites::Suite;
-
-use ends::conversation::Stop;

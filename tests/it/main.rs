@@ -4,6 +4,7 @@ mod custom;
 mod failures;
 #[cfg(feature = "http")]
 mod http;
+mod layers;
 mod lifecycle;
 mod logging;
 mod parting;

@@ -10,51 +10,12 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::service::Service;
 use crate::deadline::Deadline;
+use crate::tunnel::core::family::Family;
 
 /// The most addresses of one family that are tried with each other.
 const MAX_ADDRESSES: usize = 6;
 /// How long one pair may take to connect; within one machine it is microseconds or never.
 const PAIR_LIMIT: Duration = Duration::from_millis(500);
-
-/// An address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// All combinations of the client's half and the service's half.
-    pub(in crate::tunnel) const COMBINATIONS: [(Family, Family); 4] = [
-        (Family::V4, Family::V4),
-        (Family::V4, Family::V6),
-        (Family::V6, Family::V4),
-        (Family::V6, Family::V6),
-    ];
-
-    pub(in crate::tunnel) fn of(ip: IpAddr) -> Family {
-        match ip {
-            IpAddr::V4(_) => Family::V4,
-            IpAddr::V6(_) => Family::V6,
-        }
-    }
-
-    pub(in crate::tunnel) fn digit(self) -> char {
-        match self {
-            Family::V4 => '4',
-            Family::V6 => '6',
-        }
-    }
-
-    pub(in crate::tunnel) fn name(self) -> &'static str {
-        match self {
-            Family::V4 => "IPv4",
-            Family::V6 => "IPv6",
-        }
-    }
-}
 
 /// Two addresses of one family, the second of which really did connect to the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

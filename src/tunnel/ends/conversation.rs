@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::stream::Stream;
 use crate::deadline::{Deadline, bytes_of};
+use crate::tunnel::core::check_error::Stop;
 use crate::tunnel::report::{Failure, first_difference};
 
 /// What the service says first.
@@ -25,21 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A wait for what need not happen: it leaves most of the check's time for what must.
 fn patient(deadline: &Deadline) -> Deadline {
     Deadline::new(PATIENCE.min(deadline.remaining() / 4), "an end")
-}
-
-/// Why a check did not pass.
-#[derive(Debug)]
-pub(in crate::tunnel) enum Stop {
-    /// The statement does not hold; the check's strictness says what that means.
-    Failed(String, Box<Failure>),
-    /// The program never got ready or did not survive: a failure whatever the strictness.
-    Died(String),
-    /// The check could not be made, which nobody could expect: a failure in any case.
-    NotMade(String),
-    /// The program says in its protocol's own way that it does not do this; how.
-    Unsupported(String),
-    /// It could not be looked at; why.
-    Skipped(String),
 }
 
 /// One end of a connection through the tunnel, after the handshake.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::deadline::Backoff;
 use crate::deadline::Deadline;
-use crate::tunnel::programs::child::Backoff;
 
 /// How often to try for a port that is free on several addresses.
 const BIND_ATTEMPTS: usize = 20;

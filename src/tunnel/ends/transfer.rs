@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::conversation::Conversation;
 use super::data::{BLOCK, Data};
 use crate::deadline::Deadline;
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::report::{Failure, first_difference};
-use crate::tunnel::run::trial::Trial;
-use crate::tunnel::{Stop, Stream};
 
 /// How much of a difference is shown, with as much as is known before it.
 const SHOWN: usize = 64;
@@ -47,13 +47,7 @@ pub(in crate::tunnel) struct Ends {
 pub(in crate::tunnel) type Part<'a> = Box<dyn FnOnce() -> Result<(), Stop> + Send + 'a>;
 
 impl Bounds {
-    /// For a check of so much patience: what hangs is given up as soon as in any other check, what goes
-    /// on may take all its time.
-    pub(in crate::tunnel) fn of(trial: &Trial<'_>, patience: u32) -> Bounds {
-        let whole = trial.deadline("the check to end");
-        Bounds::within(whole, whole.limit() / patience.max(1))
-    }
-
+    /// Each wait takes at most `step`, all together no longer than `whole`.
     pub(in crate::tunnel) fn within(whole: Deadline, step: Duration) -> Bounds {
         Bounds { whole, step }
     }

@@ -3,7 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::tunnel::{Family, Kind, Program, Route, Running, Setup, Stream, Target, Tunnel};
+use crate::tunnel::core::family::Family;
+use crate::tunnel::ends::stream::Stream;
+use crate::tunnel::link::tunnel::{Running, Tunnel};
+use crate::tunnel::programs::setup::{Program, Setup};
+use crate::tunnel::route::{Kind, Route, Target};
 
 /// A program that already runs: the harness starts and ends nothing, and what is checked about that is
 /// skipped. The other kind says what it speaks.

@@ -5,8 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 
+use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::{Program, Route, Setup, Stream, Target, Template, Tunnel};
+use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::programs::setup::{Program, Setup};
+use crate::tunnel::programs::template::Template;
+use crate::tunnel::route::{Route, Target};
 
 type Handshake = dyn Fn(&mut Stream, &Target) -> io::Result<Option<SocketAddr>> + Send + Sync;
 type Preamble = dyn Fn(&mut Stream, SocketAddr, &Route) -> io::Result<()> + Send + Sync;

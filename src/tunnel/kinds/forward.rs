@@ -4,8 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 
+use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::{Kind, Program, Route, Setup, Stream, Target, Template, Tunnel};
+use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::programs::setup::{Program, Setup};
+use crate::tunnel::programs::template::Template;
+use crate::tunnel::route::{Kind, Route, Target};
 
 /// A forwarder: what connects to it is connected to [`Route::service`], with no handshake.
 ///

@@ -4,11 +4,15 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::exchange::read_message;
 use crate::deadline::prose;
 use crate::proto::connect;
+use crate::tunnel::ends::exchange::read_message;
+use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::{Kind, Program, Route, Setup, Stream, Target, Template, Tunnel};
+use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::programs::setup::{Program, Setup};
+use crate::tunnel::programs::template::Template;
+use crate::tunnel::route::{Kind, Route, Target};
 
 /// More than the decoder itself lets through.
 const MOST_HEAD: usize = 64 * 1024;

@@ -2,7 +2,6 @@
 
 pub(in crate::tunnel) mod attached;
 pub(in crate::tunnel) mod custom;
-pub(in crate::tunnel) mod exchange;
 pub(in crate::tunnel) mod forward;
 pub(in crate::tunnel) mod http_connect;
 pub(in crate::tunnel) mod proxy_protocol;
@@ -14,9 +13,9 @@ use std::io;
 use std::process::Command;
 
 use crate::deadline::prose;
-use crate::tunnel::Route;
 use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::programs::template::{Login, Template};
+use crate::tunnel::route::Route;
 
 /// How a kind's programs are started, and what is known of them whatever they speak.
 pub(in crate::tunnel) struct Base {

@@ -4,11 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::exchange::read_message;
 use crate::deadline::prose;
 use crate::proto::proxy_protocol::{self, Header};
+use crate::tunnel::ends::exchange::read_message;
+use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::{Kind, Program, Route, Setup, Stream, Target, Template, Tunnel};
+use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::programs::setup::{Program, Setup};
+use crate::tunnel::programs::template::Template;
+use crate::tunnel::route::{Kind, Route, Target};
 
 /// The longest header: version 2 with all that its length can tell.
 const MOST_HEADER: usize = 16 + u16::MAX as usize;

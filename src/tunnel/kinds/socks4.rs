@@ -4,11 +4,16 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::exchange::read_message;
 use crate::deadline::prose;
 use crate::proto::socks4::{self, Host};
+use crate::tunnel::core::family::Family;
+use crate::tunnel::ends::exchange::read_message;
+use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::{Family, Kind, Program, Route, Setup, Stream, Target, Template, Tunnel};
+use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::programs::setup::{Program, Setup};
+use crate::tunnel::programs::template::Template;
+use crate::tunnel::route::{Kind, Route, Target};
 
 /// The length of every reply.
 const REPLY: usize = 8;

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use super::group::{self, Mark, Signal, Whom};
+use super::group::{Mark, Signal, Whom};
 use super::output::Output;
 use super::port::SPAWNING;
-use crate::deadline::Deadline;
+use crate::deadline::{Backoff, Deadline};
 use crate::process::Maker;
 use crate::tunnel::error::{Error, ErrorKind};
+use crate::tunnel::programs::group;
 
 /// Marks all that a child starts, so that what leaves its process group is found.
 const VARIABLE: &str = "LOOPBACK_TUNNEL_CHILD";
@@ -288,26 +288,6 @@ pub(in crate::tunnel) fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Pauses that double from a first one up to 10 ms: early exits are still noticed at once.
-#[derive(Debug)]
-pub(in crate::tunnel) struct Backoff {
-    next: Duration,
-}
-
-impl Backoff {
-    const LONGEST: Duration = Duration::from_millis(10);
-
-    pub(in crate::tunnel) fn new(first: Duration) -> Backoff {
-        Backoff { next: first }
-    }
-
-    /// Sleeps, but not beyond `deadline`.
-    pub(in crate::tunnel) fn sleep(&mut self, deadline: &Deadline) {
-        thread::sleep(self.next.min(deadline.remaining()));
-        self.next = (self.next * 2).min(Backoff::LONGEST);
-    }
-}
-
 fn to_end(limit: Duration) -> Deadline {
     Deadline::new(limit, "the program to end")
 }
@@ -346,6 +326,8 @@ fn render(command: &Command) -> String {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(20);

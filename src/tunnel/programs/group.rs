@@ -209,8 +209,8 @@ mod linux {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
+    use crate::deadline::Backoff;
     use crate::deadline::Deadline;
-    use crate::tunnel::programs::child::Backoff;
     use crate::tunnel::programs::environment;
 
     /// How long to wait for an end that is surely coming.

@@ -213,7 +213,8 @@ mod linux {
 
         use super::*;
         use crate::deadline::Deadline;
-        use crate::tunnel::programs::port::{Lease, Ports};
+        use crate::tunnel::core::ports::Ports;
+        use crate::tunnel::programs::port::Lease;
 
         #[test]
         fn a_line_of_the_kernels_table_is_read() {

@@ -6,24 +6,21 @@ pub(in crate::tunnel) mod group;
 pub(in crate::tunnel) mod listening;
 pub(in crate::tunnel) mod output;
 pub(in crate::tunnel) mod port;
-pub(in crate::tunnel) mod program;
 pub(in crate::tunnel) mod setup;
 pub(in crate::tunnel) mod template;
 pub(in crate::tunnel) mod usage;
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::deadline::{Deadline, prose};
-use crate::tunnel::ends::conversation::Stop;
-use crate::tunnel::error::{Error, ErrorKind};
+use crate::deadline::Backoff;
+use crate::deadline::Deadline;
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::error::Error;
 use crate::tunnel::report::Ended;
-use crate::tunnel::{Route, Tunnel};
-use child::{Backoff, Child, End, Told};
+use child::{Child, End, Told};
 use group::{Signal, Whom};
-use port::Ports;
 use setup::{Program, Setup};
 
 /// The programs of a tunnel, or none of one that already runs.
@@ -38,34 +35,29 @@ pub(in crate::tunnel) struct Programs {
 }
 
 impl Programs {
-    /// Starts the first program of `tunnel`, if it has any to start. What follows it is started by
-    /// [`Programs::start_rest`].
-    pub(in crate::tunnel) fn start(
-        tunnel: &dyn Tunnel,
-        route: &Route,
-        ports: &Ports,
-    ) -> Result<Programs, Error> {
-        let mut programs = Programs {
+    /// None: the tunnel already runs.
+    pub(in crate::tunnel) fn none() -> Programs {
+        Programs {
             started: Vec::new(),
             waiting: VecDeque::new(),
             listens_on: None,
             setup: None,
-        };
-        if tunnel.running().is_some() {
-            return Ok(programs);
         }
-        let setup = programs.setup.insert(Setup::new(*route, ports.clone()));
-        let fail = |source| {
-            let message = format!("cannot make the command for {}", tunnel.slug());
-            Error::new(ErrorKind::Program, message, Some(source))
-        };
-        let made = tunnel.programs(setup).map_err(fail)?;
-        programs.waiting = made.into();
-        match programs.waiting.pop_front() {
-            Some(first) => programs.spawn(first)?,
-            None => return Err(fail(none_given())),
+    }
+
+    /// Starts the first of `programs`, which `setup` was made for. What follows it is started by
+    /// [`Programs::start_rest`].
+    pub(in crate::tunnel) fn start(
+        setup: Setup,
+        programs: Vec<Program>,
+    ) -> Result<Programs, Error> {
+        let mut all = Programs::none();
+        all.setup = Some(setup);
+        all.waiting = programs.into();
+        if let Some(first) = all.waiting.pop_front() {
+            all.spawn(first)?;
         }
-        Ok(programs)
+        Ok(all)
     }
 
     /// Starts the others, each when the one before it is ready.
@@ -202,12 +194,6 @@ impl Programs {
     }
 }
 
-/// The error of a kind of tunnel that neither gives a program nor tells where one runs.
-fn none_given() -> io::Error {
-    let text = "it gives no program, and tells of none that runs".to_owned();
-    prose(io::ErrorKind::InvalidInput, text)
-}
-
 impl Drop for Programs {
     fn drop(&mut self) {
         while self.started.pop().is_some() {}
@@ -220,7 +206,9 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::tunnel::core::ports::Ports;
     use crate::tunnel::programs::port::Lease;
+    use crate::tunnel::route::Route;
 
     const LIMIT: Duration = Duration::from_secs(20);
 
@@ -231,15 +219,14 @@ mod tests {
     }
 
     fn programs(all: Vec<Program>) -> Programs {
-        let mut programs = Programs {
-            started: Vec::new(),
-            waiting: all.into(),
-            listens_on: None,
-            setup: None,
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let route = Route {
+            listen: any,
+            service: any,
+            client: any.ip(),
+            outgoing: any.ip(),
         };
-        let first = programs.waiting.pop_front().unwrap();
-        programs.spawn(first).unwrap();
-        programs
+        Programs::start(Setup::new(route, Ports::default()), all).unwrap()
     }
 
     fn message(stop: Stop) -> String {

@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::deadline::prose;
+use crate::tunnel::core::ports::Ports;
 
 /// The lowest port that we choose ourselves; below it live well-known services.
 const LOWEST: u16 = 15_000;
@@ -24,15 +25,6 @@ static LEASED: Mutex<Vec<u16>> = Mutex::new(Vec::new());
 
 /// Held for reading while a child is started, and for writing while a port is tried.
 pub(in crate::tunnel) static SPAWNING: RwLock<()> = RwLock::new(());
-
-/// Which ports may be leased, where the user has asked for some.
-#[derive(Debug, Clone, Default)]
-pub(in crate::tunnel) struct Ports {
-    /// Only these; otherwise all outside of the kernel's ephemeral range.
-    pub(in crate::tunnel) range: Option<RangeInclusive<u16>>,
-    /// The place of the first one that is tried; otherwise another one for each process.
-    pub(in crate::tunnel) offset: Option<u16>,
-}
 
 /// A port that is this holder's until dropped.
 #[derive(Debug)]

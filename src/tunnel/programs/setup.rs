@@ -8,10 +8,11 @@ use std::path::{self, Component, Path, PathBuf};
 use std::process::{self, Command};
 use std::{env, fmt};
 
-use super::port::{Lease, Ports};
+use super::port::Lease;
 use crate::deadline::prose;
 use crate::process::Maker;
-use crate::tunnel::Route;
+use crate::tunnel::core::ports::Ports;
+use crate::tunnel::route::Route;
 
 /// How often to try for a name of a folder that nobody has.
 const ATTEMPTS: usize = 20;

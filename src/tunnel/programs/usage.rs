@@ -1,8 +1,6 @@
 //! What a program uses of the machine.
 
 use super::group;
-use crate::tunnel::Stop;
-use crate::tunnel::run::trial::Trial;
 
 /// What all processes of a program's group hold together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +13,6 @@ pub(in crate::tunnel) struct Usage {
 }
 
 impl Usage {
-    /// Of the program under test.
-    pub(in crate::tunnel) fn of_program(trial: &mut Trial<'_>) -> Result<Usage, Stop> {
-        let unknown = || Stop::Skipped("this system does not tell what a process holds".to_owned());
-        Usage::of(trial.pid()).ok_or_else(unknown)
-    }
-
     /// Of the group that `leader` leads. `None` where the system does not tell: elsewhere than on Linux,
     /// or of another user's process.
     pub(in crate::tunnel) fn of(leader: u32) -> Option<Usage> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::Measures;
-use crate::tunnel::Route;
+use crate::tunnel::route::Route;
 
 /// One check and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Check, Counts, Ended, Expectation, Failure, Measures, Outcome, Report, Strictness};
 use super::{Latency, SuiteSummary, window};
-use crate::tunnel::Route;
 use crate::tunnel::json::Value;
+use crate::tunnel::route::Route;
 
 /// The schema's name and its version, which grows when a key changes its meaning or goes.
 const SCHEMA: (&str, u64) = ("loopback-tunnel-report", 1);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::display::dump;
 use super::*;
-use crate::tunnel::Route;
 use crate::tunnel::json::Value;
+use crate::tunnel::route::Route;
 
 fn check(id: &str, outcome: Outcome) -> Check {
     Check {

@@ -4,17 +4,19 @@ use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::glob::Glob;
 use super::journal::Journal;
-use super::options::Options;
-use super::plan::Rule;
-use super::trial::Seen;
 use crate::deadline::Deadline;
+use crate::tunnel::check::context::Seen;
+use crate::tunnel::check::definition::Plan;
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::glob::Glob;
+use crate::tunnel::core::options::Options;
+use crate::tunnel::core::requirement::Rule;
 use crate::tunnel::error::Error;
 use crate::tunnel::report::{
     Check, Ended, Expectation, ExpectationState, Measures, Outcome, Report, Strictness,
 };
-use crate::tunnel::{Route, Stop};
+use crate::tunnel::route::Route;
 
 /// The target of log records.
 const TARGET: &str = "loopback::tunnel";
@@ -225,15 +227,10 @@ impl Page<'_> {
     }
 
     /// Whether each of these checks is to be skipped or not asked for.
-    pub(in crate::tunnel) fn skips_all(&self, rules: &[Rule]) -> bool {
+    pub(in crate::tunnel) fn skips_all(&self, plans: &[Plan]) -> bool {
         let options = self.book.options;
-        let mut ids = rules.iter().map(|rule| self.id(rule));
+        let mut ids = plans.iter().map(|plan| self.id(&plan.rule));
         ids.all(|id| options.skips(&id).is_some() || !options.selects(&id))
-    }
-
-    /// See [`Book::grace`].
-    pub(in crate::tunnel) fn grace(&self) -> Duration {
-        self.book.grace()
     }
 
     /// Where the checks from now on are made.
@@ -241,24 +238,8 @@ impl Page<'_> {
         self.route = Some(route);
     }
 
-    /// Makes one check: gives `body` its deadline and a place for notes, and writes down the outcome.
-    pub(in crate::tunnel) fn check<T>(
-        &mut self,
-        rule: &Rule,
-        waits_for: &'static str,
-        body: impl FnOnce(&Deadline, &mut Vec<String>) -> Result<T, Stop>,
-    ) -> Option<T> {
-        let deadline = Deadline::new(self.book.limit(1), waits_for);
-        let mut seen = Seen::default();
-        let mut value = None;
-        let done = self.may_run();
-        let done = done.and_then(|()| body(&deadline, &mut seen.notes).map(|it| value = Some(it)));
-        self.write(rule, done, seen, deadline.elapsed());
-        value
-    }
-
     /// Whether the run has time for a check.
-    fn may_run(&mut self) -> Result<(), Stop> {
+    pub(in crate::tunnel) fn may_run(&mut self) -> Result<(), Stop> {
         if !self.book.run.expired() {
             return Ok(());
         }
@@ -266,32 +247,20 @@ impl Page<'_> {
         Err(Stop::NotMade(not_run(&self.book.run)))
     }
 
-    /// Writes down those of `rules` that were not reached, and why.
-    pub(in crate::tunnel) fn skip_rest(&mut self, rules: &[&Rule]) {
-        let Some(Broken {
-            name,
-            message,
-            told,
-        }) = &self.broken
-        else {
+    /// Writes down that a check was not reached, as one before it failed; nothing if none did.
+    pub(in crate::tunnel) fn skip(&mut self, rule: &Rule) {
+        let Some(broken) = &self.broken else {
             return;
         };
-        // What is not looked at because of something that the report does not tell must not look well.
-        let reason = match told {
-            true => format!("not reached, as {name} failed"),
-            false => format!("not reached, as {name} failed: {message}"),
+        let name = &broken.name;
+        let stop = match broken.told {
+            true => Stop::Skipped(format!("not reached, as {name} failed")),
+            // What is not looked at because of something that the report does not tell must not look well.
+            false => Stop::NotMade(format!("not reached, as {name} failed: {}", broken.message)),
         };
-        let told = *told;
-        for rule in rules {
-            let id = self.id(rule);
-            if !self.checks.iter().any(|check| check.id == id) {
-                let stop = match told {
-                    true => Stop::Skipped(reason.clone()),
-                    false => Stop::NotMade(reason.clone()),
-                };
-                self.write(rule, Err(stop), Seen::default(), Duration::ZERO);
-            }
-        }
+        let before = self.broken.take();
+        self.write(rule, Err(stop), Seen::default(), Duration::ZERO);
+        self.broken = before;
     }
 
     /// Writes down what became of a check: by its strictness, and by what the run was told of it.

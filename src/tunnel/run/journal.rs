@@ -7,9 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::glob::Glob;
-use super::options::Options;
 use crate::deadline::prose;
+use crate::tunnel::core::glob::Glob;
+use crate::tunnel::core::options::Options;
 use crate::tunnel::error::{Error, ErrorKind};
 use crate::tunnel::json::Value;
 use crate::tunnel::report::{Check, read_check, write_check};

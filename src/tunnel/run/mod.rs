@@ -1,12 +1,7 @@
 //! The run: which checks are made, on which processes, and what runs side by side.
 
 pub(in crate::tunnel) mod book;
-pub(in crate::tunnel) mod glob;
 pub(in crate::tunnel) mod journal;
-pub(in crate::tunnel) mod options;
-pub(in crate::tunnel) mod plan;
-pub(in crate::tunnel) mod sequence;
-pub(in crate::tunnel) mod trial;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,17 +11,19 @@ use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::server::failure::panic_message;
-use crate::tunnel::ends::address::{Addresses, Family};
+use crate::tunnel::check::context::{Kept, Seen, Trial};
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::family::Family;
+use crate::tunnel::core::options::Options;
+use crate::tunnel::core::requirement::Rule;
+use crate::tunnel::ends::address::Addresses;
 use crate::tunnel::ends::random::Random;
 use crate::tunnel::error::{Error, ErrorKind};
-use crate::tunnel::programs::program::{Program, Site};
+use crate::tunnel::link::program::{Program, Site};
+use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::report::{Ended, Report, Strictness};
-use crate::tunnel::{Stop, Tunnel};
 use book::{Book, LAST_GRACE, Page};
-use options::Options;
-use plan::{Plan, Routes, Rule, Steps, Table};
-use sequence::Sequence;
-use trial::{Seen, Trial};
 
 /// How long finding addresses may take.
 const ADDRESSES_LIMIT: Duration = Duration::from_secs(10);
@@ -104,7 +101,8 @@ struct Task<'a> {
 enum Work<'a> {
     /// And whether it stands on an ordinary connection.
     Plan(Site<'a>, &'static Plan, bool),
-    Sequence(Site<'a>, &'static Sequence),
+    /// Those that concern the tunnel.
+    Sequence(Site<'a>, Vec<Plan>),
     /// It cannot be run; why.
     LeaveOut(String),
 }
@@ -112,7 +110,7 @@ enum Work<'a> {
 impl Task<'_> {
     /// Its name in the journal: that of the check, or of the checks that stand on each other.
     fn name(&self) -> String {
-        match self.work {
+        match &self.work {
             Work::Plan(_, plan, _) => format!("{}/{}", self.group, plan.rule.name),
             _ => self.group.clone(),
         }
@@ -203,8 +201,8 @@ fn works<'a>(
     group: &str,
     site: Result<Site<'a>, String>,
 ) -> Vec<Work<'a>> {
-    let asked_for = |rule: &Rule| options.selects(&format!("{group}/{}", rule.name));
-    if !table.rules().iter().any(asked_for) {
+    let asked_for = |plan: &&Plan| options.selects(&format!("{group}/{}", plan.rule.name));
+    if !table.plans().iter().any(|plan| asked_for(&plan)) {
         return Vec::new();
     }
     let site = match site {
@@ -212,10 +210,14 @@ fn works<'a>(
         Err(reason) => return vec![Work::LeaveOut(reason)],
     };
     match &table.steps {
-        Steps::Sequence(sequence) => vec![Work::Sequence(site, sequence)],
+        Steps::Sequence(plans) => {
+            let concerns = |plan: &&Plan| (plan.concerns)(site.tunnel);
+            let plans = plans.iter().filter(concerns).copied().collect();
+            vec![Work::Sequence(site, plans)]
+        }
         Steps::Plans(plans) | Steps::Standing(plans) => {
             let stands = matches!(table.steps, Steps::Standing(_));
-            let plans = plans.iter().filter(|plan| asked_for(&plan.rule));
+            let plans = plans.iter().filter(asked_for);
             plans.map(|plan| Work::Plan(site, plan, stands)).collect()
         }
     }
@@ -309,17 +311,12 @@ impl<'a> Lane<'a> {
                 page.make_again();
                 page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
             }
-            (Work::Sequence(_, sequence), None) if page.skips_all(sequence.rules) => {
-                for rule in sequence.rules {
-                    page.write(rule, Ok(()), Seen::default(), Duration::ZERO);
+            (Work::Sequence(_, plans), None) if page.skips_all(plans) => {
+                for plan in plans {
+                    page.write(&plan.rule, Ok(()), Seen::default(), Duration::ZERO);
                 }
             }
-            (Work::Sequence(site, sequence), None) => {
-                if let Err(error) = (sequence.run)(site, &mut page) {
-                    page.leave_out(Stop::failed(error.to_string()));
-                    self.book.keep_error(task.place, error);
-                }
-            }
+            (Work::Sequence(site, plans), None) => self.sequence(task, site, plans, &mut page),
             (Work::Plan(site, plan, _), None) => self.plan(task, site, plan, &mut page),
         }
     }
@@ -355,23 +352,13 @@ impl<'a> Lane<'a> {
             }
         };
         page.set_route(program.line().route);
-        let options = self.book.options;
-        let deadline = Deadline::new(self.book.limit(plan.patience), "the check to end");
-        let mut trial = Trial {
-            program,
-            deadline,
-            opening: self.book.limit(1),
-            random: Random::for_check(options.seed, &task.name(), task.round),
-            seen: Seen::default(),
-            sizes: options.sizes,
-            grace: self.book.grace(),
-        };
+        let mut trial = self.trial(task, &task.name(), program, plan.patience);
         let done = catch_unwind(AssertUnwindSafe(|| plan.make(&mut trial)));
         let done = done.unwrap_or_else(|payload| {
             let message = format!("the check panicked: {}", panic_message(payload));
             Err(Stop::NotMade(message))
         });
-        let elapsed = deadline.elapsed();
+        let elapsed = trial.deadline.elapsed();
         let Trial {
             mut program, seen, ..
         } = trial;
@@ -395,6 +382,57 @@ impl<'a> Lane<'a> {
             });
         } else {
             program.child().stop(LAST_GRACE);
+        }
+    }
+
+    /// Makes checks that stand on each other, on a process that is theirs.
+    fn sequence(&self, task: &Task<'a>, site: &Site<'a>, plans: &[Plan], page: &mut Page<'_>) {
+        let program = match site.start() {
+            Ok(program) => program,
+            Err(error) => {
+                page.leave_out(Stop::failed(error.to_string()));
+                return self.book.keep_error(task.place, error);
+            }
+        };
+        page.set_route(program.line().route);
+        let mut trial = self.trial(task, &task.group, program, 1);
+        let mut reached = true;
+        for plan in plans {
+            if !reached && !plan.regardless {
+                page.skip(&plan.rule);
+                continue;
+            }
+            if plan.regardless && page.is_broken() {
+                trial.program.child().settle();
+            }
+            let id = format!("{}/{}", task.group, plan.rule.name);
+            let random = Random::for_check(self.book.options.seed, &id, task.round);
+            trial.begin(self.book.limit(plan.patience), random, self.book.grace());
+            let done = page.may_run().and_then(|()| plan.make(&mut trial));
+            let seen = std::mem::take(&mut trial.seen);
+            // What could not be looked at holds up nothing.
+            let stops = matches!(
+                done,
+                Err(Stop::Failed(..) | Stop::Died(_) | Stop::NotMade(_))
+            );
+            reached &= !stops || plan.apart;
+            page.write(&plan.rule, done, seen, trial.deadline.elapsed());
+        }
+        page.explain(&trial.program.explain(self.book.grace()));
+    }
+
+    /// What the check `id` works with, which may take `patience` times the usual.
+    fn trial(&self, task: &Task<'_>, id: &str, program: Program<'a>, patience: u32) -> Trial<'a> {
+        let options = self.book.options;
+        Trial {
+            program,
+            deadline: Deadline::new(self.book.limit(patience), "the check to end"),
+            opening: self.book.limit(1),
+            random: Random::for_check(options.seed, id, task.round),
+            seen: Seen::default(),
+            sizes: options.sizes,
+            grace: self.book.grace(),
+            kept: Kept::default(),
         }
     }
 

@@ -9,8 +9,10 @@ use std::process::{self, Command};
 use std::{env, thread};
 
 use super::*;
+use crate::tunnel::core::glob::Glob;
+use crate::tunnel::kinds::forward::Forward;
 use crate::tunnel::report::{Check, Outcome};
-use crate::tunnel::{Forward, Route};
+use crate::tunnel::route::Route;
 
 /// What makes this program a forwarder: where it listens and where it connects to.
 const ROUTE: &str = "LOOPBACK_TEST_FORWARDER";
@@ -295,7 +297,7 @@ fn a_program_that_does_not_start_is_told_once_and_its_checks_are_not_reached() {
     let plans = &[GOOD, ALSO];
     let tunnel = Forward::spawn(|_| Command::new("false"));
     let options = Options {
-        only: vec![glob::Glob::new("toy/44/*good")],
+        only: vec![Glob::new("toy/44/*good")],
         ..options()
     };
     let report = run(&tunnel, &options, &[table(plans)]).unwrap();

@@ -6,14 +6,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::probe::{self, Answer, Close, Side, coarse, coarse_since};
+use super::probe::{Answer, Close, Side, coarse, coarse_since};
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::conversation::End;
-use crate::tunnel::programs::child::{self, End as ProgramEnd};
+use crate::tunnel::programs::child;
+use crate::tunnel::programs::child::End as ProgramEnd;
 use crate::tunnel::programs::group::{Signal, Whom};
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
-use crate::tunnel::{Stop, Target};
+use crate::tunnel::route::Target;
+use crate::tunnel::suites::probe;
 
 /// The suite.
 pub(in crate::tunnel) const TABLE: Table = Table {

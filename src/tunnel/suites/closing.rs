@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::probe::{self, Close, Side, carry};
-use crate::tunnel::Stop;
+use super::probe::{Close, Side, carry};
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::conversation::End;
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
+use crate::tunnel::suites::probe;
 
 /// The suite.
 pub(in crate::tunnel) const TABLE: Table = Table {

@@ -1,12 +1,12 @@
 //! Several connections open at once, and many in a row.
 
-use crate::tunnel::Stop;
-use crate::tunnel::ends::crowd;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::crowd;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
 use crate::tunnel::ends::data::Data;
 use crate::tunnel::ends::random::Random;
-use crate::tunnel::ends::transfer::{Bounds, Load};
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
+use crate::tunnel::ends::transfer::Load;
 
 /// What each end of a connection sends.
 const BYTES: u64 = 1000;
@@ -41,7 +41,7 @@ pub(in crate::tunnel) const TABLE: Table = Table {
 };
 
 fn at_once(trial: &mut Trial<'_>, size: usize) -> Result<(), Stop> {
-    let bounds = Bounds::of(trial, 1);
+    let bounds = trial.bounds(1);
     let seed = trial.random().next();
     crowd::run(trial, bounds, size, |index, crowd| {
         let mut random = Random::new(seed ^ index as u64);

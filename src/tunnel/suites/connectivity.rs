@@ -3,244 +3,209 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::ExitStatus;
 
-use crate::tunnel::ends::address::Family;
+use crate::tunnel::check::context::{Kept, Trial};
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::family::Family;
 use crate::tunnel::ends::conversation::Conversation;
 use crate::tunnel::ends::service::Service;
-use crate::tunnel::error::Error;
+use crate::tunnel::ends::stream::Stream;
+use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::programs::Programs;
 use crate::tunnel::programs::child::End;
-use crate::tunnel::programs::program::{Program, Site};
-use crate::tunnel::report::Strictness;
-use crate::tunnel::run::book::Page;
-use crate::tunnel::run::plan::{Routes, Rule, Steps, Table};
-use crate::tunnel::run::sequence::Sequence;
-use crate::tunnel::{Route, Stop, Stream, Target, Tunnel};
+use crate::tunnel::route::{Route, Target};
 
 /// The suite.
 pub(in crate::tunnel) const TABLE: Table = Table {
     name: "connectivity",
     routes: Routes::Each,
     applies: |_| Ok(()),
-    steps: Steps::Sequence(Sequence {
-        rules: &[
-            START,
-            HANDSHAKE,
-            ACCEPT,
-            SOURCE,
-            SERVICE_TO_CLIENT,
-            CLIENT_TO_SERVICE,
-            CLIENT_HALF_CLOSE,
-            END,
-            SERVICE_HALF_CLOSE,
-            NAME_LITERAL,
-            NAME,
-            STOP,
-            PORT_CLOSED,
-        ],
-        run,
-    }),
+    steps: Steps::Sequence(&[
+        Plan::must(
+            "start",
+            "the program listens where it was told to, and a client can connect",
+            "harness",
+            start,
+        ),
+        Plan::must(
+            "handshake",
+            "the program answers the handshake as its protocol says",
+            "the protocol of the tunnel",
+            handshake,
+        ),
+        Plan::must(
+            "accept",
+            "the program connects to the service, with the service's address family",
+            "harness",
+            accept,
+        ),
+        Plan::must(
+            "source",
+            "the program connects from the address that it was bound to or tells",
+            "harness",
+            source,
+        )
+        .apart(),
+        Plan::must(
+            "service-to-client",
+            "what the service says first arrives at the client, and nothing else",
+            "RFC 9293, section 2.2",
+            |trial| {
+                let deadline = trial.deadline("the service's words");
+                trial.kept.both().greet_client(&deadline)
+            },
+        ),
+        Plan::must(
+            "client-to-service",
+            "what the client says arrives at the service, and nothing else",
+            "RFC 9293, section 2.2",
+            |trial| {
+                let deadline = trial.deadline("the client's words");
+                trial.kept.both().greet_service(&deadline)
+            },
+        ),
+        Plan::must(
+            "client-half-close",
+            "what the client sent before it closed its sending half arrives whole",
+            "RFC 9293, section 3.6",
+            |trial| {
+                let deadline = trial.deadline("the client's last words");
+                let Trial { kept, seen, .. } = trial;
+                kept.both().client_half_close(&deadline, &mut seen.notes)
+            },
+        ),
+        Plan::must(
+            "end",
+            "after the close both ends read nothing more, and the service sees the end",
+            "RFC 9293, section 3.6",
+            end,
+        ),
+        Plan::must(
+            "service-half-close",
+            "what the service sent before it closed its sending half arrives whole",
+            "RFC 9293, section 3.6",
+            service_half_close,
+        ),
+        Plan::must(
+            "name-literal",
+            "a destination given as a name that is an address in text form is reached",
+            "harness",
+            name_literal,
+        )
+        .only_for(|tunnel| tunnel.takes_names()),
+        Plan::must(
+            "name",
+            "the destination localhost is reached by name",
+            "harness",
+            name,
+        )
+        .only_for(|tunnel| tunnel.takes_names()),
+        Plan::must(
+            "stop",
+            "the program runs until TERM, and TERM ends it",
+            "harness",
+            stop,
+        )
+        .regardless(),
+        Plan::must(
+            "port-closed",
+            "when the program has ended, nothing answers at its port",
+            "harness",
+            |trial| {
+                own(trial.program.child())?;
+                trial.port_closed()
+            },
+        )
+        .regardless(),
+    ]),
 };
 
-const START: Rule = must(
-    "start",
-    "the program listens where it was told to, and a client can connect",
-    "harness",
-);
-const HANDSHAKE: Rule = must(
-    "handshake",
-    "the program answers the handshake as its protocol says",
-    "the protocol of the tunnel",
-);
-const ACCEPT: Rule = must(
-    "accept",
-    "the program connects to the service, with the service's address family",
-    "harness",
-);
-const SOURCE: Rule = must(
-    "source",
-    "the program connects from the address that it was bound to or tells",
-    "harness",
-);
-const SERVICE_TO_CLIENT: Rule = must(
-    "service-to-client",
-    "what the service says first arrives at the client, and nothing else",
-    "RFC 9293, section 2.2",
-);
-const CLIENT_TO_SERVICE: Rule = must(
-    "client-to-service",
-    "what the client says arrives at the service, and nothing else",
-    "RFC 9293, section 2.2",
-);
-const CLIENT_HALF_CLOSE: Rule = must(
-    "client-half-close",
-    "what the client sent before it closed its sending half arrives whole",
-    "RFC 9293, section 3.6",
-);
-const END: Rule = must(
-    "end",
-    "after the close both ends read nothing more, and the service sees the end",
-    "RFC 9293, section 3.6",
-);
-const SERVICE_HALF_CLOSE: Rule = must(
-    "service-half-close",
-    "what the service sent before it closed its sending half arrives whole",
-    "RFC 9293, section 3.6",
-);
-const NAME_LITERAL: Rule = must(
-    "name-literal",
-    "a destination given as a name that is an address in text form is reached",
-    "harness",
-);
-const NAME: Rule = must(
-    "name",
-    "the destination localhost is reached by name",
-    "harness",
-);
-const STOP: Rule = must(
-    "stop",
-    "the program runs until TERM, and TERM ends it",
-    "harness",
-);
-const PORT_CLOSED: Rule = must(
-    "port-closed",
-    "when the program has ended, nothing answers at its port",
-    "harness",
-);
-
-const fn must(name: &'static str, statement: &'static str, source: &'static str) -> Rule {
-    Rule::new(Strictness::Must, name, statement, source)
-}
-
-/// Runs the suite on one combination. An error means that not a single check was made.
-fn run(site: &Site<'_>, page: &mut Page<'_>) -> Result<(), Error> {
-    let mut program = site.start()?;
-    page.set_route(program.line().route);
-    judge(&mut program, page);
+fn start(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let deadline = trial.deadline("the program to listen");
+    trial.program.child().start_rest(&deadline)?;
+    let client = trial.program.first_connection(&deadline)?;
+    let note = match trial.program.child().is_foreign() {
+        true => "it already ran".to_owned(),
+        false => format!("ready after {:.1?}", trial.program.child().age()),
+    };
+    trial.note(note);
+    trial.kept.client = Some(client);
+    trial.kept.listened = true;
     Ok(())
 }
 
-/// Runs all checks on a started program, and ends it.
-fn judge(program: &mut Program<'_>, page: &mut Page<'_>) {
-    let line = program.line();
-    let connected = page.check(&START, "the program to listen", |deadline, notes| {
-        program.child().start_rest(deadline)?;
-        let stream = program.first_connection(deadline)?;
-        notes.push(match program.child().is_foreign() {
-            true => "it already ran".to_owned(),
-            false => format!("ready after {:.1?}", program.child().age()),
-        });
-        Ok(stream)
-    });
-    let listened = connected.is_some();
-    if let Some(stream) = connected {
-        // `None` says which check was the last one, and that is in the report.
-        let _ = talk(program, page, stream);
-    }
-    page.skip_rest(&running(line.tunnel));
-    if page.is_broken() {
-        program.child().settle();
-    }
-    let grace = page.grace();
-    page.check(&STOP, "the program to end", |_, notes| {
-        own(program.child())?;
-        judge_ends(&program.child().stop(grace), listened, notes)
-    });
-    page.check(&PORT_CLOSED, "the port to close", |deadline, _| {
-        own(program.child())?;
-        line.port_closed(deadline)
-    });
-    // The same end once more, or the stop itself if there was no time left for the check.
-    page.explain(&program.explain(grace));
-}
-
-/// What is checked on a running program of this kind, so that what was not reached can be told.
-fn running(tunnel: &dyn Tunnel) -> Vec<&'static Rule> {
-    let mut rules = vec![
-        &START,
-        &HANDSHAKE,
-        &ACCEPT,
-        &SOURCE,
-        &SERVICE_TO_CLIENT,
-        &CLIENT_TO_SERVICE,
-        &CLIENT_HALF_CLOSE,
-        &END,
-        &SERVICE_HALF_CLOSE,
-    ];
-    if tunnel.takes_names() {
-        rules.extend([&NAME_LITERAL, &NAME]);
-    }
-    rules
-}
-
-/// All that needs a running program; ends at the first check after which the next make no sense.
-fn talk(program: &mut Program<'_>, page: &mut Page<'_>, mut stream: Stream) -> Option<()> {
-    let line = program.line();
+fn handshake(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let deadline = trial.deadline("the handshake");
+    let line = trial.line();
     let target = Target::Address(line.route.service);
-    let mut told = None;
-    let shaken = page.check(&HANDSHAKE, "the handshake", |deadline, _| {
-        told = line.handshake(&mut stream, &target, deadline)?;
-        match stream.sent().is_empty() && stream.received().is_empty() {
-            true => Err(Stop::Skipped("this kind has no handshake".to_owned())),
-            false => Ok(()),
-        }
-    });
-    if shaken.is_none() && page.is_broken() {
-        return None;
-    }
-    let accepted = page.check(&ACCEPT, "the program to connect", |deadline, _| {
-        let (mut service, peer) = program.accept(&stream, deadline)?;
-        right_family(&line.route, peer)?;
-        line.preamble(&mut service, &stream)?;
-        Ok((service, peer))
-    });
-    let (service, peer) = accepted?;
-    page.check(&SOURCE, "nothing", |_, notes| {
-        source(line.tunnel, &line.route, peer, told, notes)
-    });
-
-    let mut both = Conversation::new(stream, service);
-    page.check(&SERVICE_TO_CLIENT, "the service's words", |deadline, _| {
-        both.greet_client(deadline)
-    })?;
-    page.check(&CLIENT_TO_SERVICE, "the client's words", |deadline, _| {
-        both.greet_service(deadline)
-    })?;
-    page.check(
-        &CLIENT_HALF_CLOSE,
-        "the client's last words",
-        |deadline, notes| both.client_half_close(deadline, notes),
-    )?;
-    page.check(&END, "the end", |deadline, notes| both.end(deadline, notes))?;
-    page.check(
-        &SERVICE_HALF_CLOSE,
-        "the service's last words",
-        |deadline, notes| {
-            let mut both = program.open(None, deadline)?;
-            both.greet_client(deadline)?;
-            both.greet_service(deadline)?;
-            both.service_half_close(deadline, notes)?;
-            both.end(deadline, notes)
-        },
-    )?;
-    match line.tunnel.takes_names() {
-        true => by_name(program, page),
-        false => Some(()),
+    let client = client(&mut trial.kept);
+    let says = line.handshake(client, &target, &deadline)?;
+    let silent = client.sent().is_empty() && client.received().is_empty();
+    trial.kept.says = says;
+    match silent {
+        true => Err(Stop::Skipped("this kind has no handshake".to_owned())),
+        false => Ok(()),
     }
 }
 
-fn by_name(program: &mut Program<'_>, page: &mut Page<'_>) -> Option<()> {
-    let line = program.line();
-    let address = line.route.service;
-    page.check(&NAME_LITERAL, "a connection by name", |deadline, _| {
-        let target = Target::Name(address.ip().to_string(), address.port());
-        program.open_to(&target, deadline)?.whole(deadline)
-    })?;
-    page.check(&NAME, "a connection by name", |deadline, _| {
-        let localhost = localhost(line.tunnel, &line.route)?;
-        let target = Target::Name("localhost".to_owned(), localhost.port());
-        let both = program.open(Some((&target, &localhost)), deadline)?;
-        both.whole(deadline)
-    })
+fn accept(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let deadline = trial.deadline("the program to connect");
+    let line = trial.line();
+    let client = client(&mut trial.kept);
+    let (mut service, peer) = trial.program.accept(client, &deadline)?;
+    right_family(&line.route, peer)?;
+    line.preamble(&mut service, client)?;
+    trial.kept.peer = Some(peer);
+    let client = trial.kept.client.take();
+    trial.kept.both = client.map(|client| Conversation::new(client, service));
+    Ok(())
+}
+
+fn source(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let (tunnel, route) = (trial.tunnel(), trial.route());
+    let peer = trial.kept.peer.expect("the program has connected");
+    let says = trial.kept.says;
+    judge_source(tunnel, &route, peer, says, &mut trial.seen.notes)
+}
+
+fn end(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let deadline = trial.deadline("the end");
+    let both = trial.kept.both.take().expect("both ends are open");
+    both.end(&deadline, &mut trial.seen.notes)
+}
+
+fn service_half_close(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let deadline = trial.deadline("the service's last words");
+    let mut both = trial.program.open(None, &deadline)?;
+    both.greet_client(&deadline)?;
+    both.greet_service(&deadline)?;
+    both.service_half_close(&deadline, &mut trial.seen.notes)?;
+    both.end(&deadline, &mut trial.seen.notes)
+}
+
+fn name_literal(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let deadline = trial.deadline("a connection by name");
+    let address = trial.route().service;
+    let target = Target::Name(address.ip().to_string(), address.port());
+    trial.program.open_to(&target, &deadline)?.whole(&deadline)
+}
+
+fn name(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    let deadline = trial.deadline("a connection by name");
+    let localhost = localhost(trial.tunnel(), &trial.route())?;
+    let target = Target::Name("localhost".to_owned(), localhost.port());
+    let both = trial.program.open(Some((&target, &localhost)), &deadline)?;
+    both.whole(&deadline)
+}
+
+fn stop(trial: &mut Trial<'_>) -> Result<(), Stop> {
+    own(trial.program.child())?;
+    let ends = trial.stop();
+    judge_ends(&ends, trial.kept.listened, &mut trial.seen.notes)
+}
+
+fn client(kept: &mut Kept) -> &mut Stream {
+    kept.client.as_mut().expect("the client has connected")
 }
 
 fn right_family(route: &Route, peer: SocketAddr) -> Result<(), Stop> {
@@ -256,7 +221,7 @@ fn right_family(route: &Route, peer: SocketAddr) -> Result<(), Stop> {
 }
 
 /// Compares where the connection came from with what is known about that.
-fn source(
+fn judge_source(
     tunnel: &dyn Tunnel,
     route: &Route,
     peer: SocketAddr,

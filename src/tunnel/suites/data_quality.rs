@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use crate::tunnel::Stop;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::data::Data;
-use crate::tunnel::ends::transfer::{Bounds, Ends, Load, Transfer};
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
+use crate::tunnel::ends::transfer::{Ends, Load, Transfer};
 
 /// How much more time than others the checks may take in all.
 const PATIENCE: u32 = 6;
@@ -59,7 +59,7 @@ fn carry(trial: &mut Trial<'_>, up: bool, down: bool) -> Result<(), Stop> {
     };
     let ends = Ends::of(trial.connect()?).plain();
     let begun = Instant::now();
-    transfer.clone().carry(&ends, Bounds::of(trial, PATIENCE))?;
+    transfer.clone().carry(&ends, trial.bounds(PATIENCE))?;
     trial.throughput(transfer.bytes(), begun);
     trial.carried(transfer.bytes());
     for (name, load) in [("sha256-up", transfer.up), ("sha256-down", transfer.down)] {

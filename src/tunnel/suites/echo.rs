@@ -1,13 +1,13 @@
 //! What the client sends comes back: bytes of every value, pieces of every length.
 
 use crate::deadline::bytes_of;
-use crate::tunnel::Stop;
-use crate::tunnel::ends::crowd;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::crowd;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::data::Data;
 use crate::tunnel::ends::transfer::{Bounds, Ends, Load, Part, repeat};
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
 
 /// How much more time than others the checks may take in all.
 const PATIENCE: u32 = 3;
@@ -83,7 +83,7 @@ fn values(trial: &mut Trial<'_>) -> Result<(), Stop> {
 fn lengths(trial: &mut Trial<'_>) -> Result<(), Stop> {
     let ends = Ends::of(trial.connect()?);
     let mut data = Data::new(trial.random());
-    let bounds = Bounds::of(trial, PATIENCE);
+    let bounds = trial.bounds(PATIENCE);
     for &length in LENGTHS {
         let load = Load::new(data.clone(), length as u64);
         there_and_back(&ends, load, bounds)
@@ -101,7 +101,7 @@ fn stream(trial: &mut Trial<'_>) -> Result<(), Stop> {
     };
     let ends = Ends::of(trial.connect()?);
     let load = Load::new(Data::new(trial.random()), bytes);
-    there_and_back(&ends, load, Bounds::of(trial, PATIENCE))?;
+    there_and_back(&ends, load, trial.bounds(PATIENCE))?;
     trial.carried(2 * bytes);
     Ok(())
 }

@@ -5,13 +5,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::probe::{Answer, Close, Side, reset};
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::conversation::{End, is_reset};
 use crate::tunnel::ends::random::Random;
+use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::programs::group::{Signal, Whom};
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
-use crate::tunnel::{Stop, Stream, Target};
+use crate::tunnel::route::Target;
 
 /// The suite.
 pub(in crate::tunnel) const TABLE: Table = Table {

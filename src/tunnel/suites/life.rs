@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::connectivity;
 use super::probe::Close;
 use crate::deadline::Deadline;
-use crate::tunnel::Stop;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::conversation::Conversation;
 use crate::tunnel::programs::child::End;
 use crate::tunnel::programs::group::{Signal, Whom};
 use crate::tunnel::report::Strictness;
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
 
 /// The suite.
 pub(in crate::tunnel) const TABLE: Table = Table {

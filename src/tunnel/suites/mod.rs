@@ -20,8 +20,8 @@ mod statements;
 pub(in crate::tunnel) mod turnover;
 pub(in crate::tunnel) mod udp;
 
-use crate::tunnel::Kind;
-use crate::tunnel::run::plan::Table;
+use crate::tunnel::check::definition::Table;
+use crate::tunnel::route::Kind;
 
 /// A group of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

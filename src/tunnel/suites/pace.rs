@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::deadline::Backoff;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::crowd;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::conversation::Conversation;
-use crate::tunnel::ends::crowd;
 use crate::tunnel::ends::data::{BLOCK, Data};
-use crate::tunnel::ends::transfer::{Bounds, Ends, Load, Part};
-use crate::tunnel::programs::child::Backoff;
-use crate::tunnel::programs::usage::Usage;
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
-use crate::tunnel::{Stop, Stream};
+use crate::tunnel::ends::stream::Stream;
+use crate::tunnel::ends::transfer::{Ends, Load, Part};
 
 /// How much more time than others the checks may take in all.
 const PATIENCE: u32 = 6;
@@ -80,7 +80,7 @@ fn slow_reader(trial: &mut Trial<'_>) -> Result<(), Stop> {
     };
     let ends = little(trial.connect()?)?;
     let mut load = Load::new(Data::new(trial.random()), bytes);
-    let bounds = Bounds::of(trial, PATIENCE);
+    let bounds = trial.bounds(PATIENCE);
     let Ends {
         mut client,
         mut service,
@@ -115,7 +115,7 @@ fn memory(trial: &mut Trial<'_>) -> Result<(), Stop> {
     // The program has now begun with this connection, whatever it needs for that.
     both.client.send(b"x")?;
     both.service.expect("the client's first byte", b"x")?;
-    let before = Usage::of_program(trial)?.resident;
+    let before = trial.usage()?.resident;
     let ends = little(both)?;
     let load = Load::new(Data::new(trial.random()), bytes);
     let taken = AtomicU64::new(0);
@@ -168,13 +168,13 @@ fn watch(trial: &mut Trial<'_>, taken: &AtomicU64, over: &AtomicBool) -> Result<
     let stalled = trial.unhurried(STALLED);
     while !over.load(Ordering::SeqCst) && since.elapsed() < stalled && !deadline.expired() {
         pause.sleep(&deadline);
-        peak = peak.max(Usage::of_program(trial)?.resident);
+        peak = peak.max(trial.usage()?.resident);
         let now = taken.load(Ordering::SeqCst);
         if now != last {
             (last, since) = (now, Instant::now());
         }
     }
-    Ok(peak.max(Usage::of_program(trial)?.resident))
+    Ok(peak.max(trial.usage()?.resident))
 }
 
 fn slow_writer(trial: &mut Trial<'_>) -> Result<(), Stop> {
@@ -204,7 +204,7 @@ fn byte_by_byte(trial: &mut Trial<'_>) -> Result<(), Stop> {
         Sizes::Full => 20_000,
     };
     let ends = Ends::of(trial.connect()?);
-    let bounds = Bounds::of(trial, PATIENCE);
+    let bounds = trial.bounds(PATIENCE);
     let [up, down] = [(); 2].map(|()| Load::new(Data::new(trial.random()), bytes));
     // What sends is cut into bytes, what receives is not.
     let there = ends.try_clone()?;
@@ -241,7 +241,7 @@ fn idle(trial: &mut Trial<'_>) -> Result<(), Stop> {
         Sizes::Full => Duration::from_secs(30),
     };
     let mut both = trial.connect()?;
-    let bounds = Bounds::of(trial, PATIENCE);
+    let bounds = trial.bounds(PATIENCE);
     let before = bounds.next("the words before it was idle");
     both.greet_client(&before)?;
     both.greet_service(&before)?;

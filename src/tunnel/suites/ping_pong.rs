@@ -3,12 +3,13 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::data::Data;
+use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::ends::transfer::{Bounds, Ends, Part, repeat};
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
-use crate::tunnel::{Stop, Stream};
 
 /// The length of a message.
 const MESSAGE: usize = 500;
@@ -37,7 +38,7 @@ fn play(trial: &mut Trial<'_>) -> Result<(), Stop> {
     };
     let messages = Data::new(trial.random()).take(rounds * MESSAGE);
     let ends = Ends::of(trial.connect()?).plain();
-    let waits = rally(&ends, &messages, Bounds::of(trial, PATIENCE))?;
+    let waits = rally(&ends, &messages, trial.bounds(PATIENCE))?;
     trial.carried(2 * messages.len() as u64);
     trial.latencies(waits);
     Ok(())

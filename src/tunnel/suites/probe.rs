@@ -6,10 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::core::check_error::Stop;
 use crate::tunnel::ends::conversation::{Conversation, End, is_reset};
+use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::report::{Failure, first_difference};
-use crate::tunnel::run::trial::Trial;
-use crate::tunnel::{Stop, Stream, Target};
+use crate::tunnel::route::Target;
 
 /// How much is read and written at once.
 const PIECE: usize = 64 * 1024;

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::tunnel::Stop;
-use crate::tunnel::ends::crowd;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::crowd;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::data::Data;
 use crate::tunnel::ends::random::Random;
-use crate::tunnel::ends::transfer::{Bounds, Load, Transfer};
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
+use crate::tunnel::ends::transfer::{Load, Transfer};
 
 /// How much more time than others the check may take in all.
 const PATIENCE: u32 = 18;
@@ -60,7 +60,7 @@ impl Measure {
 
 fn punish(trial: &mut Trial<'_>) -> Result<(), Stop> {
     let measure = Measure::of(trial.sizes());
-    let bounds = Bounds::of(trial, PATIENCE);
+    let bounds = trial.bounds(PATIENCE);
     let transfers = transfers(&measure, trial.random());
     let total = transfers.iter().map(Transfer::bytes).sum();
     let next = AtomicUsize::new(0);

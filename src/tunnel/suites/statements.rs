@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::tunnel::run::glob::Glob;
-use crate::tunnel::{Kind, Suite};
+use crate::tunnel::core::glob::Glob;
+use crate::tunnel::route::Kind;
+use crate::tunnel::suites::Suite;
 
 /// How a statement is shown.
 enum Shown {
@@ -491,7 +492,7 @@ fn ids() -> BTreeSet<String> {
     let of = |kind: Kind| Suite::ALL.iter().flat_map(move |suite| suite.tables(kind));
     let tables = kinds.into_iter().flat_map(of);
     let ids = tables.flat_map(|table| {
-        let rules = table.rules().into_iter();
+        let rules = table.plans().iter().map(|plan| plan.rule);
         rules.map(|rule| format!("{}/{}", table.name, rule.name))
     });
     ids.collect()

@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::deadline::Backoff;
 use crate::deadline::Deadline;
-use crate::tunnel::Stop;
-use crate::tunnel::ends::crowd;
-use crate::tunnel::ends::transfer::Bounds;
-use crate::tunnel::programs::child::Backoff;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::crowd;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::programs::usage::Usage;
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
 
 /// How much more time than others the checks may take in all.
 const PATIENCE: u32 = 12;
@@ -88,7 +87,7 @@ fn descriptors(trial: &mut Trial<'_>) -> Result<(), Stop> {
 
 /// Makes short connections in a row; how long each took.
 fn turn_over(trial: &mut Trial<'_>, times: usize) -> Result<Vec<Duration>, Stop> {
-    let bounds = Bounds::of(trial, PATIENCE);
+    let bounds = trial.bounds(PATIENCE);
     let one = |trial: &mut Trial<'_>| {
         let deadline = bounds.next("a short connection");
         let begun = Instant::now();
@@ -110,12 +109,12 @@ fn settled(trial: &mut Trial<'_>, before: usize) -> Result<Usage, Stop> {
     let limit = CLOSING.min(trial.deadline("descriptors").remaining() / 2);
     let deadline = Deadline::new(limit, "the program to close its connections");
     let mut pause = Backoff::new(Duration::from_millis(1));
-    let mut last = Usage::of_program(trial)?;
+    let mut last = trial.usage()?;
     // It has closed all when nothing changes any more, if nobody knows how much that is.
     let mut same = 0;
     while last.descriptors > before && !deadline.expired() && (before > 0 || same < 10) {
         pause.sleep(&deadline);
-        let next = Usage::of_program(trial)?;
+        let next = trial.usage()?;
         same = if next == last { same + 1 } else { 0 };
         last = next;
     }

@@ -12,12 +12,15 @@ use crate::deadline::Deadline;
 use crate::proto::decode::Decoded;
 use crate::proto::socks5::udp::{decode, encode};
 use crate::proto::socks5::{self, Bound, Host, UDP_ASSOCIATE};
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::crowd;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::family::Family;
 use crate::tunnel::ends::conversation::End;
-use crate::tunnel::ends::crowd;
+use crate::tunnel::ends::socks5::request;
 use crate::tunnel::report::Failure;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
-use crate::tunnel::{Family, Kind, Stop};
+use crate::tunnel::route::Kind;
 
 /// More than the largest datagram.
 const BUFFER: usize = 65_536;
@@ -433,7 +436,7 @@ fn associate(trial: &Trial<'_>, control: &mut End) -> Result<Bound, Stop> {
         Family::V6 => [0; 16].into(),
     };
     let credentials = trial.tunnel().credentials();
-    let done = crate::tunnel::kinds::socks5::request(
+    let done = request(
         control.stream(),
         credentials,
         UDP_ASSOCIATE,

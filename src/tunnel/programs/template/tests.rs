@@ -2,8 +2,8 @@ use std::ffi::OsStr;
 use std::fs;
 
 use super::*;
-use crate::tunnel::Route;
-use crate::tunnel::programs::port::Ports;
+use crate::tunnel::core::ports::Ports;
+use crate::tunnel::route::Route;
 
 fn setup(listen: &str) -> Setup {
     let route = Route {

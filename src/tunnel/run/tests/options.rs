@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicU32;
 
 use super::*;
+use crate::tunnel::core::glob::Glob;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::report::ExpectationState;
-use crate::tunnel::run::glob::Glob;
-use crate::tunnel::run::options::Sizes;
 
 fn pattern(text: &str, reason: &str) -> (Glob, String) {
     (Glob::new(text), reason.to_owned())

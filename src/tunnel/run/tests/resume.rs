@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 
 use super::*;
-use crate::tunnel::run::glob::Glob;
+use crate::tunnel::core::glob::Glob;
 
 /// A file that goes with the test.
 struct File(PathBuf);

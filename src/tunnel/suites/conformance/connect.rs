@@ -7,15 +7,17 @@ use std::time::Duration;
 use data_encoding::BASE64;
 
 use super::{
-    Refusing, Stop, Wire, credentials, impossible_name, localhost, not_reached, other_behind_colon,
-    service_of, statements, takes_names,
+    Refusing, credentials, impossible_name, localhost, not_reached, other_behind_colon, service_of,
+    statements, takes_names,
 };
 use crate::proto::connect::{self, Response};
-use crate::tunnel::ends::address::Family;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Routes, Steps, Table};
+use crate::tunnel::check::wire::Wire;
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::family::Family;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::conversation::{End, is_reset};
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::plan::{Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
 
 /// The most interim responses before the one that counts.
 const MOST_INTERIM: usize = 8;

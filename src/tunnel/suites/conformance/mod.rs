@@ -34,19 +34,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::check::wire::Wire;
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::family::Family;
 use crate::tunnel::ends::address::connect_from;
 use crate::tunnel::ends::conversation::End;
 use crate::tunnel::ends::service::Service;
-use crate::tunnel::run::plan::{Plan, Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
-use crate::tunnel::{Family, Kind, Stop};
-use cut::{Wire, statements};
-
-/// The longest time between a failure and the close of its connection (RFC 1928 section 6); a rule of
-/// the harness for the other protocols.
-const CLOSE_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
-/// The longest time between the client's end in the middle of a handshake and the program's.
-const HALF_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+use crate::tunnel::route::Kind;
+use cut::statements;
 
 /// The tables for what the tunnel speaks.
 pub(in crate::tunnel) fn tables(kind: Kind) -> &'static [&'static Table] {

@@ -1,8 +1,10 @@
 //! haproxy's PROXY protocol, at the end where the header arrives.
 
-use super::{Stop, Wire, statements};
-use crate::tunnel::run::plan::{Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
+use super::statements;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Routes, Steps, Table};
+use crate::tunnel::check::wire::Wire;
+use crate::tunnel::core::check_error::Stop;
 
 /// How often a connection is made to compare the headers of several.
 const SEVERAL: usize = 3;

@@ -2,12 +2,12 @@
 
 use std::net::{SocketAddr, SocketAddrV4};
 
-use super::{
-    CLOSE_LIMIT, Refusing, Stop, Wire, come, impossible_name, localhost, not_reached, statements,
-};
+use super::{Refusing, come, impossible_name, localhost, not_reached, statements};
 use crate::proto::socks4::{self, BIND, CONNECT, Host, Reply};
-use crate::tunnel::run::plan::{Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Routes, Steps, Table};
+use crate::tunnel::check::wire::{CLOSE_LIMIT, Wire};
+use crate::tunnel::core::check_error::Stop;
 
 /// The suite's table: what SOCKS4 and 4a have in common, and more statements that are checked in pieces too.
 macro_rules! table {

@@ -2,7 +2,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::*;
-use crate::tunnel::Socks5;
+use crate::tunnel::kinds::socks5::Socks5;
 use crate::tunnel::programs::group::Signal;
 
 /// A route with IPv4 on both sides.
@@ -46,7 +46,7 @@ fn the_source_is_judged_by_what_is_known_of_it() {
     let (peer, wrong) = (addr("127.0.0.4:700"), addr("127.0.0.1:700"));
     let judge = |tunnel: &dyn Tunnel, peer, told: Option<&str>| {
         let mut notes = Vec::new();
-        let done = source(tunnel, &route(), peer, told.map(addr), &mut notes);
+        let done = judge_source(tunnel, &route(), peer, told.map(addr), &mut notes);
         assert_eq!(notes, [format!("came from {}", peer.ip())]);
         done.map_err(message)
     };

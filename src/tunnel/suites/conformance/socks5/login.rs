@@ -1,9 +1,11 @@
 //! User and password (RFC 1929).
 
-use super::super::{CLOSE_LIMIT, Wire, credentials, not_reached, other_behind_colon};
-use super::{Stop, granted, method, own_host, request};
+use super::super::{credentials, not_reached, other_behind_colon};
+use super::{granted, method, own_host, request};
 use crate::proto::socks5::{self, CONNECT, USER_PASSWORD};
-use crate::tunnel::run::trial::Trial;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::wire::{CLOSE_LIMIT, Wire};
+use crate::tunnel::core::check_error::Stop;
 
 /// Statement 15.
 pub(super) fn right(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {

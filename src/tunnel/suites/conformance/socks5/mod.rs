@@ -4,10 +4,12 @@ mod login;
 mod negotiation;
 mod request;
 
-use super::{Stop, Wire, statements};
+use super::statements;
 use crate::proto::socks5::{self, Host, Reply};
-use crate::tunnel::run::plan::{Routes, Steps, Table};
-use crate::tunnel::run::trial::Trial;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::definition::{Routes, Steps, Table};
+use crate::tunnel::check::wire::Wire;
+use crate::tunnel::core::check_error::Stop;
 
 /// The suite for SOCKS5.
 pub(super) const TABLE: Table = Table {

@@ -1,9 +1,11 @@
 //! The choice of a method (RFC 1928 section 3).
 
-use super::super::{CLOSE_LIMIT, Wire, credentials};
-use super::{Stop, method, no_credentials, own_method};
+use super::super::credentials;
+use super::{method, no_credentials, own_method};
 use crate::proto::socks5::{NO_AUTHENTICATION, NO_METHOD, USER_PASSWORD};
-use crate::tunnel::run::trial::Trial;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::wire::{CLOSE_LIMIT, Wire};
+use crate::tunnel::core::check_error::Stop;
 
 /// Statement 1.
 pub(super) fn no_auth(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {

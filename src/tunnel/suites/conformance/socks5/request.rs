@@ -5,14 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::super::{
-    CLOSE_LIMIT, Refusing, Wire, come, impossible_name, localhost, not_reached, service_of,
-    takes_names,
+    Refusing, come, impossible_name, localhost, not_reached, service_of, takes_names,
 };
-use super::{Stop, granted, open, opened, opening, own_host, reply, request};
+use super::{granted, open, opened, opening, own_host, reply, request};
 use crate::proto::socks5::{self, BIND, CONNECT, Host, Reply};
-use crate::tunnel::ends::address::{Family, connect_from};
-use crate::tunnel::run::options::Sizes;
-use crate::tunnel::run::trial::Trial;
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::wire::{CLOSE_LIMIT, Wire};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::family::Family;
+use crate::tunnel::core::options::Sizes;
+use crate::tunnel::ends::address::connect_from;
 use crate::tunnel::suites::probe;
 
 /// How long a program may take for its second reply before it is tried whether it has lost the request;

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::glob::Glob;
-use crate::tunnel::ends::address::Family;
-use crate::tunnel::programs::port::Ports;
-use crate::tunnel::suites::Suite;
+use crate::tunnel::core::family::Family;
+use crate::tunnel::core::glob::Glob;
+use crate::tunnel::core::ports::Ports;
 
 /// How long one check may take unless set.
 const CHECK_DEADLINE: Duration = Duration::from_secs(10);
@@ -31,7 +30,6 @@ pub enum Sizes {
 /// What a run is told; each has a method of [`TunnelHarness`](crate::tunnel::TunnelHarness).
 #[derive(Debug, Clone)]
 pub(in crate::tunnel) struct Options {
-    pub(in crate::tunnel) suites: Vec<Suite>,
     pub(in crate::tunnel) families: Vec<(Family, Family)>,
     pub(in crate::tunnel) interfaces: bool,
     pub(in crate::tunnel) ports: Ports,
@@ -55,7 +53,6 @@ impl Default for Options {
     fn default() -> Options {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         Options {
-            suites: Vec::new(),
             families: Family::COMBINATIONS.to_vec(),
             interfaces: false,
             ports: Ports::default(),

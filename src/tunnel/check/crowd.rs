@@ -8,11 +8,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::transfer::{Bounds, Ends};
 use crate::deadline::Deadline;
-use crate::tunnel::programs::program::Line;
-use crate::tunnel::run::trial::Trial;
-use crate::tunnel::{Kind, Stop, Stream, Target};
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::ends::stream::Stream;
+use crate::tunnel::ends::transfer::{Bounds, Ends};
+use crate::tunnel::link::program::Line;
+use crate::tunnel::route::{Kind, Target};
 
 /// How soon a wait looks whether it is still worth it: then after twice that, and so on.
 const LOOK: Duration = Duration::from_millis(10);

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use crate::deadline::bytes_of;
 use crate::proto::decode::Decoded;
-use crate::tunnel::Stream;
+use crate::tunnel::ends::stream::Stream;
 
 /// The most bytes read at once; a longer message takes several reads.
 const CHUNK: usize = 512;

@@ -3,16 +3,21 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::options::Sizes;
 use crate::deadline::Deadline;
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::conversation::{Conversation, End};
 use crate::tunnel::ends::random::Random;
 use crate::tunnel::ends::service::Service;
+use crate::tunnel::ends::stream::Stream;
+use crate::tunnel::ends::transfer::Bounds;
+use crate::tunnel::link::program::{Line, Program};
+use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::programs::child::{End as ProgramEnd, Told};
 use crate::tunnel::programs::group::{Signal, Whom};
-use crate::tunnel::programs::program::{Line, Program};
+use crate::tunnel::programs::usage::Usage;
 use crate::tunnel::report::{Latency, Measures};
-use crate::tunnel::{Route, Stop, Tunnel};
+use crate::tunnel::route::Route;
 
 /// How many times as long as a connection something may take that a program need not do at once.
 const UNHURRIED: u32 = 20;
@@ -30,6 +35,35 @@ pub(in crate::tunnel) struct Trial<'a> {
     pub(in crate::tunnel) seen: Seen,
     pub(in crate::tunnel) sizes: Sizes,
     pub(in crate::tunnel) grace: Duration,
+    pub(in crate::tunnel) kept: Kept,
+}
+
+/// What the checks of a sequence leave to each other.
+#[derive(Debug, Default)]
+pub(in crate::tunnel) struct Kept {
+    /// Whether the program has listened.
+    pub(in crate::tunnel) listened: bool,
+    /// The client's end, until there are both.
+    pub(in crate::tunnel) client: Option<Stream>,
+    /// Where the program says that it connects from.
+    pub(in crate::tunnel) says: Option<SocketAddr>,
+    /// Where it has connected from.
+    pub(in crate::tunnel) peer: Option<SocketAddr>,
+    /// Both ends.
+    pub(in crate::tunnel) both: Option<Conversation>,
+}
+
+impl Kept {
+    /// What a check before this one has left.
+    ///
+    /// # Panics
+    ///
+    /// If it has not: each check of a sequence stands on those before it.
+    pub(in crate::tunnel) fn both(&mut self) -> &mut Conversation {
+        self.both
+            .as_mut()
+            .expect("a check before this one has connected")
+    }
 }
 
 /// What a trial leaves behind.
@@ -61,6 +95,15 @@ impl<'a> Trial<'a> {
         self.program.line()
     }
 
+    /// Begins the next check of a sequence.
+    pub(in crate::tunnel) fn begin(&mut self, limit: Duration, random: Random, grace: Duration) {
+        self.deadline = Deadline::new(limit, "the check to end");
+        self.opening = limit;
+        self.random = random;
+        self.seen = Seen::default();
+        self.grace = grace;
+    }
+
     /// The end of this check, for a wait for `what`. Every stream of this trial ends with it anyway.
     pub(in crate::tunnel) fn deadline(&self, what: &'static str) -> Deadline {
         self.deadline.waiting_for(what)
@@ -69,6 +112,19 @@ impl<'a> Trial<'a> {
     /// The end of what needs no more than one ordinary connection.
     fn opening(&self, what: &'static str) -> Deadline {
         Deadline::new(self.opening.min(self.deadline.remaining()), what)
+    }
+
+    /// Of a check that may take `patience` times the usual: what hangs is given up as soon as in any other
+    /// check, what goes on may take all its time.
+    pub(in crate::tunnel) fn bounds(&self, patience: u32) -> Bounds {
+        let whole = self.deadline("the check to end");
+        Bounds::within(whole, whole.limit() / patience.max(1))
+    }
+
+    /// What the program holds of the machine now.
+    pub(in crate::tunnel) fn usage(&mut self) -> Result<Usage, Stop> {
+        let unknown = || Stop::Skipped("this system does not tell what a process holds".to_owned());
+        Usage::of(self.pid()).ok_or_else(unknown)
     }
 
     /// How much to do.

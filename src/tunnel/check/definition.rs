@@ -24,11 +24,12 @@
 //! The body tells what it saw: `Ok` if the statement holds, otherwise a [`Stop`]. What becomes of that
 //! (failed or deviating, expected, skipped by an option) is the frame's to say.
 
-use super::sequence::Sequence;
-use super::trial::Trial;
-use crate::tunnel::report::{Failure, Strictness};
-use crate::tunnel::suites::conformance::cut::Wire;
-use crate::tunnel::{Stop, Tunnel};
+use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::wire::Wire;
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::requirement::Rule;
+use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::report::Strictness;
 
 /// A suite.
 #[derive(Debug)]
@@ -58,19 +59,10 @@ pub(in crate::tunnel) enum Steps {
     /// The same, where none of them says anything of a program through which an ordinary connection does
     /// not work: that is tried first, and told once.
     Standing(&'static [Plan]),
-    /// Checks that stand on each other, on one process from its start to its end.
-    Sequence(Sequence),
-}
-
-/// What a check states.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::tunnel) struct Rule {
-    /// The last part of the id; may have several: `rfc1928/6/refused`.
-    pub(in crate::tunnel) name: &'static str,
-    pub(in crate::tunnel) statement: &'static str,
-    /// `RFC 1928, section 6`, or `harness`.
-    pub(in crate::tunnel) source: &'static str,
-    pub(in crate::tunnel) strictness: Strictness,
+    /// Checks that are made one after the other on one process, from its start to its end, which are
+    /// checks too. Each stands on those before it, unless it is [`regardless`](Plan::regardless) of them
+    /// or they are [`apart`](Plan::apart).
+    Sequence(&'static [Plan]),
 }
 
 /// A check that stands on its own.
@@ -83,6 +75,12 @@ pub(in crate::tunnel) struct Plan {
     pub(in crate::tunnel) alone: bool,
     /// See [`Plan::patience`].
     pub(in crate::tunnel) patience: u32,
+    /// See [`Plan::apart`].
+    pub(in crate::tunnel) apart: bool,
+    /// See [`Plan::regardless`].
+    pub(in crate::tunnel) regardless: bool,
+    /// See [`Plan::only_for`].
+    pub(in crate::tunnel) concerns: fn(&dyn Tunnel) -> bool,
     run: Run,
 }
 
@@ -97,22 +95,6 @@ enum Run {
     Body(Body),
     /// Data in place of a closure around each of two hundred bodies, which would all be compiled.
     By(fn(&mut Trial<'_>, Once) -> Result<(), Stop>, Once),
-}
-
-impl Rule {
-    pub(in crate::tunnel) const fn new(
-        strictness: Strictness,
-        name: &'static str,
-        statement: &'static str,
-        source: &'static str,
-    ) -> Rule {
-        Rule {
-            name,
-            statement,
-            source,
-            strictness,
-        }
-    }
 }
 
 impl Plan {
@@ -162,13 +144,10 @@ impl Plan {
         source: &'static str,
         run: Body,
     ) -> Plan {
-        Plan {
-            rule: Rule::new(strictness, name, statement, source),
-            own: false,
-            alone: false,
-            patience: 1,
-            run: Run::Body(run),
-        }
+        Plan::of(
+            Rule::new(strictness, name, statement, source),
+            Run::Body(run),
+        )
     }
 
     /// A check of a statement in one `way` of several.
@@ -177,12 +156,19 @@ impl Plan {
         way: fn(&mut Trial<'_>, Once) -> Result<(), Stop>,
         once: Once,
     ) -> Plan {
+        Plan::of(rule, Run::By(way, once))
+    }
+
+    const fn of(rule: Rule, run: Run) -> Plan {
         Plan {
             rule,
             own: false,
             alone: false,
             patience: 1,
-            run: Run::By(way, once),
+            apart: false,
+            regardless: false,
+            concerns: |_| true,
+            run,
         }
     }
 
@@ -207,6 +193,24 @@ impl Plan {
         self
     }
 
+    /// What follows it in a sequence does not stand on it.
+    pub(in crate::tunnel) const fn apart(mut self) -> Plan {
+        self.apart = true;
+        self
+    }
+
+    /// It is made in a sequence whatever became of the checks before it.
+    pub(in crate::tunnel) const fn regardless(mut self) -> Plan {
+        self.regardless = true;
+        self
+    }
+
+    /// It is about nothing, and not in the report, with tunnels of which this is not true.
+    pub(in crate::tunnel) const fn only_for(mut self, concerns: fn(&dyn Tunnel) -> bool) -> Plan {
+        self.concerns = concerns;
+        self
+    }
+
     /// It may take that many times the deadline of a check.
     pub(in crate::tunnel) const fn patience(mut self, times: u32) -> Plan {
         self.patience = times;
@@ -215,25 +219,10 @@ impl Plan {
 }
 
 impl Table {
-    /// The statements of its checks.
-    pub(in crate::tunnel) fn rules(&self) -> Vec<Rule> {
-        match &self.steps {
-            Steps::Plans(plans) | Steps::Standing(plans) => {
-                plans.iter().map(|plan| plan.rule).collect()
-            }
-            Steps::Sequence(sequence) => sequence.rules.to_vec(),
+    /// Its checks.
+    pub(in crate::tunnel) fn plans(&self) -> &'static [Plan] {
+        match self.steps {
+            Steps::Plans(plans) | Steps::Standing(plans) | Steps::Sequence(plans) => plans,
         }
-    }
-}
-
-impl Stop {
-    /// The statement does not hold.
-    pub(in crate::tunnel) fn failed(message: impl Into<String>) -> Stop {
-        Stop::Failed(message.into(), Box::default())
-    }
-
-    /// The same with what was sent, expected and received.
-    pub(in crate::tunnel) fn with(message: impl Into<String>, failure: Failure) -> Stop {
-        Stop::Failed(message.into(), Box::new(failure))
     }
 }

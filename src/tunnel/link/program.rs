@@ -4,18 +4,23 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::Programs;
-use super::child::Backoff;
-use super::listening;
-use super::port::{Lease, Ports};
-use crate::deadline::Deadline;
+use crate::deadline::Backoff;
+use crate::deadline::{Deadline, prose};
+use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::options::Options;
+use crate::tunnel::core::ports::Ports;
 use crate::tunnel::ends::address::{Pair, connect_from};
 use crate::tunnel::ends::conversation::Conversation;
 use crate::tunnel::ends::service::Service;
+use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::error::{Error, ErrorKind};
+use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::programs::Programs;
+use crate::tunnel::programs::listening;
+use crate::tunnel::programs::port::Lease;
+use crate::tunnel::programs::setup::Setup;
 use crate::tunnel::report::{Ended, Failure};
-use crate::tunnel::run::options::Options;
-use crate::tunnel::{Route, Stop, Stream, Target, Tunnel};
+use crate::tunnel::route::{Route, Target};
 
 /// How often waiting for a connection looks whether there is still somebody to make it.
 const LOOK: Duration = Duration::from_millis(10);
@@ -86,7 +91,7 @@ impl<'a> Site<'a> {
         let ports = self.options.ports.clone();
         Ok(Program {
             line,
-            child: Programs::start(self.tunnel, &route, &ports)?,
+            child: start(self.tunnel, &route, &ports)?,
             ports,
             service,
             first: None,
@@ -140,7 +145,7 @@ impl<'a> Program<'a> {
     /// Starts it again where it was, once it has ended.
     pub(in crate::tunnel) fn start_again(&mut self) -> Result<(), Error> {
         self.first = None;
-        self.child = Programs::start(self.line.tunnel, &self.line.route, &self.ports)?;
+        self.child = start(self.line.tunnel, &self.line.route, &self.ports)?;
         Ok(())
     }
 
@@ -356,6 +361,24 @@ impl Line<'_> {
     }
 }
 
+/// Starts the first program of `tunnel`, if it has any to start.
+fn start(tunnel: &dyn Tunnel, route: &Route, ports: &Ports) -> Result<Programs, Error> {
+    if tunnel.running().is_some() {
+        return Ok(Programs::none());
+    }
+    let fail = |source| {
+        let message = format!("cannot make the command for {}", tunnel.slug());
+        Error::new(ErrorKind::Program, message, Some(source))
+    };
+    let mut setup = Setup::new(*route, ports.clone());
+    let programs = tunnel.programs(&mut setup).map_err(fail)?;
+    if programs.is_empty() {
+        let text = "it gives no program, and tells of none that runs".to_owned();
+        return Err(fail(prose(io::ErrorKind::InvalidInput, text)));
+    }
+    Programs::start(setup, programs)
+}
+
 /// Whether a failed connect may succeed once the program listens.
 fn may_come_later(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
@@ -370,7 +393,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::tunnel::Forward;
+    use crate::tunnel::kinds::forward::Forward;
 
     /// IPv4 on both sides.
     fn line(tunnel: &dyn Tunnel) -> (Line<'_>, Service) {
@@ -404,7 +427,7 @@ mod tests {
     fn nobody_who_could_connect_ends_the_wait_at_once() {
         let tunnel = Forward::template("sleep 1000");
         let (line, service) = line(&tunnel);
-        let mut child = Programs::start(&tunnel, &line.route, &Ports::default()).unwrap();
+        let mut child = start(&tunnel, &line.route, &Ports::default()).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let deadline = Deadline::new(Duration::from_secs(30), "the program to connect");

@@ -1,0 +1,132 @@
+//! The harness is made of layers that import downwards only, so that it has no circle.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folders and files of `src/tunnel`, lowest first. Each may import what stands before it.
+const LAYERS: [&str; 13] = [
+    "json", "error", "route", "report", "core", "ends", "programs", "link", "kinds", "check",
+    "suites", "run", "harness",
+];
+
+/// Who knows nothing of whom, though it stands before it.
+const STRANGERS: [(&str, &str); 3] = [
+    // What talks through a program and what runs it meet in `link`.
+    ("programs", "ends"),
+    // Checks know a kind of tunnel by its trait only.
+    ("check", "kinds"),
+    ("suites", "kinds"),
+];
+
+#[test]
+fn the_harness_imports_downwards_only() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tunnel");
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for path in sources(&root) {
+        let within = path.strip_prefix(&root).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        if within == Path::new("mod.rs") || is_test(within) {
+            continue;
+        }
+        seen += 1;
+        wrong.extend(wrong_imports(within, &text));
+    }
+    assert!(seen > 50, "only {seen} files in {}", root.display());
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_import_upwards_is_found_with_its_rule() {
+    let found = |path: &str, text: &str| wrong_imports(Path::new(path), text).join("\n");
+    assert_eq!(
+        found(
+            "ends/stream.rs",
+            "use crate::tunnel::run::book::Book;\nuse crate::tunnel::core::family::Family;\n"
+        ),
+        "src/tunnel/ends/stream.rs imports crate::tunnel::run, and `ends` may import only `json`, `error`, `route`, `report`, `core`"
+    );
+    assert_eq!(
+        found(
+            "suites/echo.rs",
+            "    let socks5 = crate::tunnel::kinds::socks5::Socks5::new();"
+        ),
+        "src/tunnel/suites/echo.rs imports crate::tunnel::kinds, and `suites` may import only `json`, `error`, `route`, `report`, `core`, `ends`, `programs`, `link`, `check`"
+    );
+    assert_eq!(
+        found("run/mod.rs", "use crate::tunnel::{Tunnel, Stop};"),
+        "src/tunnel/run/mod.rs imports crate::tunnel::{Tunnel, Stop}, not from where it is defined"
+    );
+    // Docs may speak of what stands above, and tests may use it.
+    let fine = "/// See [`crate::tunnel::run`].\n#[cfg(test)]\nmod tests {\n    use crate::tunnel::run;\n}\n";
+    assert_eq!(found("core/glob.rs", fine), "");
+}
+
+fn wrong_imports(path: &Path, text: &str) -> Vec<String> {
+    let first = path.components().next().unwrap().as_os_str();
+    let layer = Path::new(first).file_stem().unwrap().to_str().unwrap();
+    let Some(rank) = LAYERS.iter().position(|one| *one == layer) else {
+        return vec![format!(
+            "src/tunnel/{} is in no layer of this test",
+            path.display()
+        )];
+    };
+    let may = |other: &str| {
+        let strangers = STRANGERS.contains(&(layer, other));
+        LAYERS[..=rank].contains(&other) && !strangers
+    };
+    let mut wrong = Vec::new();
+    for line in code(text) {
+        for after in line.split("crate::tunnel::").skip(1) {
+            let name: String = after
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            let file = path.display();
+            if !LAYERS.contains(&&*name) {
+                let all = after.trim_end_matches(';');
+                wrong.push(format!(
+                    "src/tunnel/{file} imports crate::tunnel::{all}, not from where it is defined"
+                ));
+            } else if !may(&name) {
+                let below = LAYERS[..rank].iter().filter(|other| may(other));
+                let below: Vec<String> = below.map(|other| format!("`{other}`")).collect();
+                wrong.push(format!(
+                    "src/tunnel/{file} imports crate::tunnel::{name}, and `{layer}` may import only {}",
+                    below.join(", ")
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// The lines that are neither comments nor texts, up to the tests at the end.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let before = text
+        .lines()
+        .take_while(|line| !line.starts_with("mod tests"));
+    before.filter(|line| !line.trim_start().starts_with(['/', '"']))
+}
+
+fn is_test(within: &Path) -> bool {
+    let names = within.iter().filter_map(|name| name.to_str());
+    // `statements.rs` is compiled for tests only.
+    names
+        .into_iter()
+        .any(|name| matches!(name, "tests" | "tests.rs" | "statements.rs"))
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(sources(&path)),
+            false => found.push(path),
+        }
+    }
+    found.retain(|path| path.extension().is_some_and(|end| end == "rs"));
+    found.sort();
+    found
+}
