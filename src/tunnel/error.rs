@@ -24,11 +24,7 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    pub(in crate::tunnel) fn new(
-        kind: ErrorKind,
-        message: String,
-        source: Option<io::Error>,
-    ) -> Error {
+    pub(crate) fn new(kind: ErrorKind, message: String, source: Option<io::Error>) -> Error {
         Error {
             kind,
             message,

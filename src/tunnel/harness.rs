@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::tunnel::check::definition::Table;
+use crate::tunnel::check::definition::SuiteDef;
 use crate::tunnel::core::family::Family;
 use crate::tunnel::core::glob::Glob;
 use crate::tunnel::core::options::{Options, Sizes};
@@ -256,12 +256,12 @@ impl TunnelHarness {
             ([], _) => Suite::ALL,
             (suites, _) => suites,
         };
-        let tables: Vec<&'static Table> = suites
+        let defs: Vec<&'static SuiteDef> = suites
             .iter()
-            .flat_map(|suite| suite.tables(self.tunnel.kind()))
+            .flat_map(|suite| suite.suites(self.tunnel.kind()))
             .copied()
             .collect();
-        run::run(&*self.tunnel, &self.options, &tables)
+        run::run(&*self.tunnel, &self.options, &defs)
     }
 }
 

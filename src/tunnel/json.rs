@@ -7,7 +7,7 @@ const DEPTH: usize = 32;
 
 /// A JSON value. Numbers are whole and not negative: nothing else is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::tunnel) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Number(u64),
@@ -17,17 +17,17 @@ pub(in crate::tunnel) enum Value {
 }
 
 impl Value {
-    pub(in crate::tunnel) fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    pub(crate) fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
         let members = members.into_iter();
         Value::Object(members.map(|(name, v)| (name.to_owned(), v)).collect())
     }
 
-    pub(in crate::tunnel) fn list<T: Into<Value>>(items: impl IntoIterator<Item = T>) -> Value {
+    pub(crate) fn list<T: Into<Value>>(items: impl IntoIterator<Item = T>) -> Value {
         Value::List(items.into_iter().map(Into::into).collect())
     }
 
     /// Reads one value that is the whole of `text`. The error says at which byte what was expected.
-    pub(in crate::tunnel) fn parse(text: &str) -> Result<Value, String> {
+    pub(crate) fn parse(text: &str) -> Result<Value, String> {
         let mut reader = Reader { text, at: 0 };
         let value = reader.value(DEPTH)?;
         reader.space();
@@ -38,28 +38,28 @@ impl Value {
     }
 
     /// The member of an object; `None` of anything else too.
-    pub(in crate::tunnel) fn get(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         match self {
             Value::Object(members) => members.iter().find(|(n, _)| n == name).map(|(_, v)| v),
             _ => None,
         }
     }
 
-    pub(in crate::tunnel) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Value::Text(text) => Some(text),
             _ => None,
         }
     }
 
-    pub(in crate::tunnel) fn number(&self) -> Option<u64> {
+    pub(crate) fn number(&self) -> Option<u64> {
         match self {
             Value::Number(number) => Some(*number),
             _ => None,
         }
     }
 
-    pub(in crate::tunnel) fn items(&self) -> Option<&[Value]> {
+    pub(crate) fn items(&self) -> Option<&[Value]> {
         match self {
             Value::List(items) => Some(items),
             _ => None,

@@ -102,20 +102,23 @@
 //!
 //! # Implementation notes
 //!
-//! - The rooms: `kinds` know how a tunnel is asked for a connection, `programs` start and end what runs,
-//!   `ends` are the test's client and service and what they say, `suites` hold the checks, `run` makes
-//!   and judges them, `report` tells of them.
-//! - Where to change what. A check: a line in the table of its suite, `suites/<name>.rs`; of a protocol in
+//! - The layers, each of which imports only those before it (`tests/it/layers.rs` keeps it so): `report`, with
+//!   `route`, `error` and `json`, is what a run says; `core` is what all know: requirements, how a check fails,
+//!   options, families; `ends` are the test's client and service and what they say to each other; `programs`
+//!   start and end what runs, and know nothing of `ends`; `link` is a tunnel, started, and the ways through
+//!   it; `kinds` are the tunnels that are ready-made; `check` is what checks are made of; `suites` hold them,
+//!   and know a kind by its trait only; `run` makes and judges them; `harness` is the builder.
+//! - Where to change what. A check: a line in its suite, `suites/<name>.rs`; of a protocol in
 //!   `suites/conformance`, with the statement that it shows in `suites/statements.rs`. A suite: a file,
-//!   told in `suites/mod.rs`. A kind: a file in `kinds`, what it speaks in `src/proto`, a [`Kind`], and its
-//!   table in `suites/conformance/mod.rs`. An option: a method in `harness.rs` and a field in
-//!   `run/options.rs`; if checks come out otherwise by it, a member of the header in `run/journal.rs`. A
+//!   named in `suites/mod.rs`. A kind: a file in `kinds`, what it speaks in `src/proto`, a [`Kind`], and its
+//!   suite in `suites/conformance/mod.rs`. An option: a method in `harness.rs` and a field in
+//!   `core/options.rs`; if checks come out otherwise by it, a member of the header in `run/journal.rs`. A
 //!   placeholder: a line in `programs/template.rs`. A key of the JSON: `report/json.rs`, and the tables
 //!   above. What a verdict rests on: a mutation of `examples/mutant_proxy`, and its row in
 //!   `tests/it/tunnel/mutant/table`; what real programs do is in `tests/programs/recipes`.
-//! - A suite is a table of plans (`plan`); their bodies work with a `trial` and only tell what they saw.
-//!   The frame (`run`, `book`) starts programs, makes checks side by side, and judges by strictness and
-//!   the run's options.
+//! - A suite is a list of definitions (`check::definition`). Their bodies work with a context
+//!   (`check::context`) and return what they saw; `run` starts programs, makes checks side by side, and judges
+//!   by strictness and the run's options (`run::recorder`).
 //! - Checks of a group share a process in turn, one process a thread, never at the same time: with a
 //!   forwarder all connections come to the same service, where nothing tells them apart.
 //! - The program's port is chosen outside the kernel's ephemeral range, so that nobody's `bind` to

@@ -55,7 +55,7 @@ pub enum Target {
 
 impl Target {
     /// As reports have it: an address and a name that reads like one are told apart.
-    pub(in crate::tunnel) fn told(&self) -> String {
+    pub(crate) fn to_report(&self) -> String {
         match self {
             Target::Name(..) => format!("{self} by name"),
             _ => self.to_string(),
@@ -113,7 +113,7 @@ mod tests {
         for (target, text) in due {
             assert_eq!(target.to_string(), text);
         }
-        assert_eq!(name("::1").told(), "[::1]:80 by name");
-        assert_eq!(address("[::1]:80").told(), "[::1]:80");
+        assert_eq!(name("::1").to_report(), "[::1]:80 by name");
+        assert_eq!(address("[::1]:80").to_report(), "[::1]:80");
     }
 }

@@ -1,50 +1,50 @@
 //! What a suite is made of: the inner interface that every suite is written against.
 //!
-//! A suite is a [`Table`] in a file of its own, and most are a list of [`Plan`]s:
+//! A suite is a [`SuiteDef`] in a file of its own, and most are a list of [`CheckDef`]s:
 //!
 //! ```text
-//! pub(in crate::tunnel) const TABLE: Table = Table {
+//! pub(crate) const SUITE: SuiteDef = SuiteDef {
 //!     name: "echo",
 //!     routes: Routes::Each,
 //!     applies: |_| Ok(()),
-//!     steps: Steps::Plans(&[
-//!         Plan::must("whole", "what the client sends comes back", "harness", whole),
-//!         Plan::harness("late", "…", late).own().alone().patience(3),
+//!     checks: Checks::Independent(&[
+//!         CheckDef::must("whole", "what the client sends comes back", "harness", whole),
+//!         CheckDef::harness("late", "…", late).fresh_process().exclusive().timeout_factor(3),
 //!     ]),
 //! };
 //!
-//! fn whole(trial: &mut Trial<'_>) -> Result<(), Stop> {
-//!     let data = trial.random().bytes(1000);
-//!     let mut both = trial.connect()?;
+//! fn whole(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+//!     let data = context.random().bytes(1000);
+//!     let mut both = context.connect()?;
 //!     both.client.send(&data)?;
 //!     both.service.expect("the client's bytes", &data)
 //! }
 //! ```
 //!
-//! The body tells what it saw: `Ok` if the statement holds, otherwise a [`Stop`]. What becomes of that
+//! The body tells what it saw: `Ok` if the statement holds, otherwise a [`CheckError`]. What becomes of that
 //! (failed or deviating, expected, skipped by an option) is the frame's to say.
 
-use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::wire::Wire;
-use crate::tunnel::core::check_error::Stop;
-use crate::tunnel::core::requirement::Rule;
+use crate::tunnel::core::check_error::CheckError;
+use crate::tunnel::core::requirement::Requirement;
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::report::Strictness;
 
 /// A suite.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Table {
+pub(crate) struct SuiteDef {
     /// The first part of its checks' ids.
-    pub(in crate::tunnel) name: &'static str,
-    pub(in crate::tunnel) routes: Routes,
+    pub(crate) name: &'static str,
+    pub(crate) routes: Routes,
     /// Whether it makes sense for this kind of tunnel; otherwise why not, and it is skipped so.
-    pub(in crate::tunnel) applies: fn(&dyn Tunnel) -> Result<(), String>,
-    pub(in crate::tunnel) steps: Steps,
+    pub(crate) applies: fn(&dyn Tunnel) -> Result<(), String>,
+    pub(crate) checks: Checks,
 }
 
 /// On which combinations of address families a suite is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tunnel) enum Routes {
+pub(crate) enum Routes {
     /// On each. The families are the second part of the ids then: `echo/46/whole`.
     Each,
     /// On the first that this machine has, for the families change nothing: `socks5/rfc1928/6/refused`.
@@ -53,176 +53,181 @@ pub(in crate::tunnel) enum Routes {
 
 /// The checks of a suite.
 #[derive(Debug)]
-pub(in crate::tunnel) enum Steps {
-    /// Checks that stand on their own. They run side by side.
-    Plans(&'static [Plan]),
+pub(crate) enum Checks {
+    /// Checks that require nothing of each other. They run side by side.
+    Independent(&'static [CheckDef]),
     /// The same, where none of them says anything of a program through which an ordinary connection does
     /// not work: that is tried first, and told once.
-    Standing(&'static [Plan]),
+    RequireConnection(&'static [CheckDef]),
     /// Checks that are made one after the other on one process, from its start to its end, which are
-    /// checks too. Each stands on those before it, unless it is [`regardless`](Plan::regardless) of them
-    /// or they are [`apart`](Plan::apart).
-    Sequence(&'static [Plan]),
+    /// checks too. Each requires those before it, but for those that are
+    /// [`not_required`](CheckDef::not_required), and unless it is made [`always`](CheckDef::always).
+    Sequence(&'static [CheckDef]),
 }
 
-/// A check that stands on its own.
+/// A check as its suite defines it.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::tunnel) struct Plan {
-    pub(in crate::tunnel) rule: Rule,
-    /// See [`Plan::own`].
-    pub(in crate::tunnel) own: bool,
-    /// See [`Plan::alone`].
-    pub(in crate::tunnel) alone: bool,
-    /// See [`Plan::patience`].
-    pub(in crate::tunnel) patience: u32,
-    /// See [`Plan::apart`].
-    pub(in crate::tunnel) apart: bool,
-    /// See [`Plan::regardless`].
-    pub(in crate::tunnel) regardless: bool,
-    /// See [`Plan::only_for`].
-    pub(in crate::tunnel) concerns: fn(&dyn Tunnel) -> bool,
+pub(crate) struct CheckDef {
+    pub(crate) requirement: Requirement,
+    /// See [`CheckDef::fresh_process`].
+    pub(crate) fresh_process: bool,
+    /// See [`CheckDef::exclusive`].
+    pub(crate) exclusive: bool,
+    /// See [`CheckDef::timeout_factor`].
+    pub(crate) timeout_factor: u32,
+    /// See [`CheckDef::not_required`].
+    pub(crate) not_required: bool,
+    /// See [`CheckDef::always`].
+    pub(crate) always: bool,
+    /// See [`CheckDef::only_for`].
+    pub(crate) concerns: fn(&dyn Tunnel) -> bool,
     run: Run,
 }
 
 /// What a plan does.
-pub(in crate::tunnel) type Body = fn(&mut Trial<'_>) -> Result<(), Stop>;
+pub(crate) type Body = fn(&mut CheckContext<'_>) -> Result<(), CheckError>;
 
 /// What a plan does on a connection that a way of its suite opens for it.
-pub(in crate::tunnel) type Once = fn(&mut Trial<'_>, &mut Wire) -> Result<(), Stop>;
+pub(crate) type Once = fn(&mut CheckContext<'_>, &mut Wire) -> Result<(), CheckError>;
 
 #[derive(Debug, Clone, Copy)]
 enum Run {
     Body(Body),
     /// Data in place of a closure around each of two hundred bodies, which would all be compiled.
-    By(fn(&mut Trial<'_>, Once) -> Result<(), Stop>, Once),
+    By(
+        fn(&mut CheckContext<'_>, Once) -> Result<(), CheckError>,
+        Once,
+    ),
 }
 
-impl Plan {
+impl CheckDef {
     /// A check that fails when its statement does not hold.
-    pub(in crate::tunnel) const fn must(
+    pub(crate) const fn must(
         name: &'static str,
         statement: &'static str,
         source: &'static str,
         run: Body,
-    ) -> Plan {
-        Plan::new(Strictness::Must, name, statement, source, run)
+    ) -> CheckDef {
+        CheckDef::new(Strictness::Must, name, statement, source, run)
     }
 
     /// A check that deviates when its statement does not hold.
-    pub(in crate::tunnel) const fn should(
+    pub(crate) const fn should(
         name: &'static str,
         statement: &'static str,
         source: &'static str,
         run: Body,
-    ) -> Plan {
-        Plan::new(Strictness::Should, name, statement, source, run)
+    ) -> CheckDef {
+        CheckDef::new(Strictness::Should, name, statement, source, run)
     }
 
     /// A check of what is the program's choice.
-    pub(in crate::tunnel) const fn may(
+    pub(crate) const fn may(
         name: &'static str,
         statement: &'static str,
         source: &'static str,
         run: Body,
-    ) -> Plan {
-        Plan::new(Strictness::May, name, statement, source, run)
+    ) -> CheckDef {
+        CheckDef::new(Strictness::May, name, statement, source, run)
     }
 
     /// A check of what stands in no standard.
-    pub(in crate::tunnel) const fn harness(
+    pub(crate) const fn harness(
         name: &'static str,
         statement: &'static str,
         run: Body,
-    ) -> Plan {
-        Plan::new(Strictness::Harness, name, statement, "harness", run)
+    ) -> CheckDef {
+        CheckDef::new(Strictness::Harness, name, statement, "harness", run)
     }
 
-    pub(in crate::tunnel) const fn new(
+    pub(crate) const fn new(
         strictness: Strictness,
         name: &'static str,
         statement: &'static str,
         source: &'static str,
         run: Body,
-    ) -> Plan {
-        Plan::of(
-            Rule::new(strictness, name, statement, source),
+    ) -> CheckDef {
+        CheckDef::of(
+            Requirement::new(strictness, name, statement, source),
             Run::Body(run),
         )
     }
 
     /// A check of a statement in one `way` of several.
-    pub(in crate::tunnel) const fn by(
-        rule: Rule,
-        way: fn(&mut Trial<'_>, Once) -> Result<(), Stop>,
+    pub(crate) const fn by(
+        requirement: Requirement,
+        way: fn(&mut CheckContext<'_>, Once) -> Result<(), CheckError>,
         once: Once,
-    ) -> Plan {
-        Plan::of(rule, Run::By(way, once))
+    ) -> CheckDef {
+        CheckDef::of(requirement, Run::By(way, once))
     }
 
-    const fn of(rule: Rule, run: Run) -> Plan {
-        Plan {
-            rule,
-            own: false,
-            alone: false,
-            patience: 1,
-            apart: false,
-            regardless: false,
+    const fn of(requirement: Requirement, run: Run) -> CheckDef {
+        CheckDef {
+            requirement,
+            fresh_process: false,
+            exclusive: false,
+            timeout_factor: 1,
+            not_required: false,
+            always: false,
             concerns: |_| true,
             run,
         }
     }
 
     /// Makes the check.
-    pub(in crate::tunnel) fn make(&self, trial: &mut Trial<'_>) -> Result<(), Stop> {
+    pub(crate) fn make(&self, context: &mut CheckContext<'_>) -> Result<(), CheckError> {
         match self.run {
-            Run::Body(body) => body(trial),
-            Run::By(way, once) => way(trial, once),
+            Run::Body(body) => body(context),
+            Run::By(way, once) => way(context, once),
         }
     }
 
     /// It gets a process of its own, started for it and ended after it: for what may disturb another
     /// check, or must not be disturbed. Others share a process, one after the other.
-    pub(in crate::tunnel) const fn own(mut self) -> Plan {
-        self.own = true;
+    pub(crate) const fn fresh_process(mut self) -> CheckDef {
+        self.fresh_process = true;
         self
     }
 
     /// Nothing else runs at the same time: for measurements.
-    pub(in crate::tunnel) const fn alone(mut self) -> Plan {
-        self.alone = true;
+    pub(crate) const fn exclusive(mut self) -> CheckDef {
+        self.exclusive = true;
         self
     }
 
-    /// What follows it in a sequence does not stand on it.
-    pub(in crate::tunnel) const fn apart(mut self) -> Plan {
-        self.apart = true;
+    /// What follows it in a sequence does not require it.
+    pub(crate) const fn not_required(mut self) -> CheckDef {
+        self.not_required = true;
         self
     }
 
-    /// It is made in a sequence whatever became of the checks before it.
-    pub(in crate::tunnel) const fn regardless(mut self) -> Plan {
-        self.regardless = true;
+    /// It is made in a sequence whatever became of those before it.
+    pub(crate) const fn always(mut self) -> CheckDef {
+        self.always = true;
         self
     }
 
     /// It is about nothing, and not in the report, with tunnels of which this is not true.
-    pub(in crate::tunnel) const fn only_for(mut self, concerns: fn(&dyn Tunnel) -> bool) -> Plan {
+    pub(crate) const fn only_for(mut self, concerns: fn(&dyn Tunnel) -> bool) -> CheckDef {
         self.concerns = concerns;
         self
     }
 
     /// It may take that many times the deadline of a check.
-    pub(in crate::tunnel) const fn patience(mut self, times: u32) -> Plan {
-        self.patience = times;
+    pub(crate) const fn timeout_factor(mut self, times: u32) -> CheckDef {
+        self.timeout_factor = times;
         self
     }
 }
 
-impl Table {
+impl SuiteDef {
     /// Its checks.
-    pub(in crate::tunnel) fn plans(&self) -> &'static [Plan] {
-        match self.steps {
-            Steps::Plans(plans) | Steps::Standing(plans) | Steps::Sequence(plans) => plans,
+    pub(crate) fn defs(&self) -> &'static [CheckDef] {
+        match self.checks {
+            Checks::Independent(defs)
+            | Checks::RequireConnection(defs)
+            | Checks::Sequence(defs) => defs,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What checks are made of: their definition, and what their bodies work with.
 
-pub(in crate::tunnel) mod context;
-pub(in crate::tunnel) mod crowd;
-pub(in crate::tunnel) mod definition;
-pub(in crate::tunnel) mod wire;
+pub(crate) mod connection_group;
+pub(crate) mod context;
+pub(crate) mod definition;
+pub(crate) mod wire;

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use crate::deadline::{Deadline, bytes_of};
 use crate::proto::decode::Decoded;
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::core::check_error::Stop;
-use crate::tunnel::ends::conversation::{End, is_reset};
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::core::check_error::CheckError;
+use crate::tunnel::ends::conversation::{Endpoint, is_reset};
 use crate::tunnel::ends::service::Service;
 
 /// The longest time between a failure and the close of its connection (RFC 1928 section 6); a rule of
 /// the harness for the other protocols.
-pub(in crate::tunnel) const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// The longest time between the client's end in the middle of a handshake and the program's.
-pub(in crate::tunnel) const HALF_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const HALF_LIMIT: Duration = Duration::from_secs(2);
 
 /// Between two pieces, so that a program reads them one by one. On a loaded machine it may find both at
 /// once; then a check sees less, and never something wrong.
@@ -30,7 +30,7 @@ const DOWN: &[u8] = b"\xffdown\x00\n";
 
 /// How the client's bytes are cut.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::tunnel) enum Cut {
+pub(crate) enum Cut {
     Whole,
     Bytes,
     /// In two, after so many bytes of the connection.
@@ -38,8 +38,8 @@ pub(in crate::tunnel) enum Cut {
 }
 
 /// A connection to the program on which a check speaks the protocol itself.
-pub(in crate::tunnel) struct Wire {
-    pub(in crate::tunnel) end: End,
+pub(crate) struct Wire {
+    pub(crate) end: Endpoint,
     cut: Cut,
     /// Where each message ended, in bytes of the connection.
     ends: Vec<usize>,
@@ -47,19 +47,19 @@ pub(in crate::tunnel) struct Wire {
 
 impl Wire {
     /// Speaks on `end`, to which nothing was said yet.
-    pub(in crate::tunnel) fn new(end: End, cut: Cut) -> Wire {
+    pub(crate) fn new(end: Endpoint, cut: Cut) -> Wire {
         let ends = Vec::new();
         Wire { end, cut, ends }
     }
 
     /// Where each message ended that was sent, in bytes of the connection.
-    pub(in crate::tunnel) fn into_message_ends(self) -> Vec<usize> {
+    pub(crate) fn into_message_ends(self) -> Vec<usize> {
         self.ends
     }
 
     /// Sends one message, cut. A program may close as soon as it has seen what is wrong: then the rest is
     /// not sent, and what it has said is judged.
-    pub(in crate::tunnel) fn send(&mut self, message: &[u8]) -> Result<(), Stop> {
+    pub(crate) fn send(&mut self, message: &[u8]) -> Result<(), CheckError> {
         let begin = self.ends.last().copied().unwrap_or_default();
         self.ends.push(begin + message.len());
         let pieces: Vec<&[u8]> = match self.cut {
@@ -84,22 +84,22 @@ impl Wire {
     }
 
     /// Whether anything comes within `limit`, an end included.
-    pub(in crate::tunnel) fn has_more_within(&mut self, limit: Duration) -> bool {
+    pub(crate) fn has_more_within(&mut self, limit: Duration) -> bool {
         self.end.stream().has_more_within(limit)
     }
 
     /// The client has sent all.
-    pub(in crate::tunnel) fn half_close(&mut self) {
+    pub(crate) fn half_close(&mut self) {
         // The program may have closed already.
         let _ = self.end.stream().shutdown_write();
     }
 
     /// The program's next message; `None` if it closes in place of it.
-    pub(in crate::tunnel) fn message<T, E: Display>(
+    pub(crate) fn message<T, E: Display>(
         &mut self,
         what: &'static str,
         decode: impl Fn(&[u8]) -> Result<Decoded<T>, E>,
-    ) -> Result<Option<T>, Stop> {
+    ) -> Result<Option<T>, CheckError> {
         let mut input = Vec::new();
         let mut has_ended = false;
         loop {
@@ -123,22 +123,22 @@ impl Wire {
     }
 
     /// As [`Wire::message`], where the program must answer.
-    pub(in crate::tunnel) fn answer<T, E: Display>(
+    pub(crate) fn answer<T, E: Display>(
         &mut self,
         what: &'static str,
         decode: impl Fn(&[u8]) -> Result<Decoded<T>, E>,
-    ) -> Result<T, Stop> {
+    ) -> Result<T, CheckError> {
         let message = self.message(what, decode)?;
         message.ok_or_else(|| self.failed(format!("the program closes in place of {what}")))
     }
 
     /// All that comes before the program closes, which it must do.
-    pub(in crate::tunnel) fn rest(&mut self) -> Result<Vec<u8>, Stop> {
+    pub(crate) fn rest(&mut self) -> Result<Vec<u8>, CheckError> {
         self.rest_within(CLOSE_LIMIT)
     }
 
     /// As [`Wire::rest`], within `limit`.
-    pub(in crate::tunnel) fn rest_within(&mut self, limit: Duration) -> Result<Vec<u8>, Stop> {
+    pub(crate) fn rest_within(&mut self, limit: Duration) -> Result<Vec<u8>, CheckError> {
         self.limit(limit);
         let came = self
             .end
@@ -151,15 +151,16 @@ impl Wire {
 
     /// The client has sent all, in the middle of a handshake: the program closes within the limit for
     /// that. What it says is its own business.
-    pub(in crate::tunnel) fn ends_half(&mut self, trial: &mut Trial<'_>) -> Result<(), Stop> {
+    pub(crate) fn ends_half(&mut self, context: &mut CheckContext<'_>) -> Result<(), CheckError> {
         self.half_close();
         // How busy the machine is shows by this one.
-        trial.still_works()?;
-        self.rest_within(trial.unhurried(HALF_LIMIT)).map(drop)
+        context.still_works()?;
+        self.rest_within(context.scaled_timeout(HALF_LIMIT))
+            .map(drop)
     }
 
     /// The program closes within `limit`, and says nothing more.
-    pub(in crate::tunnel) fn closes(&mut self, limit: Duration) -> Result<(), Stop> {
+    pub(crate) fn closes(&mut self, limit: Duration) -> Result<(), CheckError> {
         self.limit(limit);
         let came = self.end.take_up_to("the connection to be closed", 1)?;
         match came.is_empty() {
@@ -170,17 +171,17 @@ impl Wire {
 
     /// The program has connected to the service, and carries both ways; first what was sent `early`.
     /// Gives where it has connected from.
-    pub(in crate::tunnel) fn carries(
+    pub(crate) fn carries(
         &mut self,
-        trial: &mut Trial<'_>,
+        context: &mut CheckContext<'_>,
         service: Option<&Service>,
         early: &[u8],
-    ) -> Result<SocketAddr, Stop> {
+    ) -> Result<SocketAddr, CheckError> {
         let (mut far, peer) = match service {
-            Some(service) => trial.accept_at(service, &mut self.end)?,
-            None => trial.accept(&mut self.end)?,
+            Some(service) => context.accept_at(service, &mut self.end)?,
+            None => context.accept(&mut self.end)?,
         };
-        trial.preamble(&mut far, &mut self.end)?;
+        context.preamble(&mut far, &mut self.end)?;
         far.expect("the data sent with the handshake", early)?;
         self.end.send(UP)?;
         far.expect("the client's data", UP)?;
@@ -190,7 +191,7 @@ impl Wire {
     }
 
     /// Both ways between the client and who has connected after BIND.
-    pub(in crate::tunnel) fn carries_back(&mut self, far: &mut End) -> Result<(), Stop> {
+    pub(crate) fn carries_back(&mut self, far: &mut Endpoint) -> Result<(), CheckError> {
         far.send(b"from outside")?;
         self.end
             .expect("what has come from outside", b"from outside")?;
@@ -199,7 +200,7 @@ impl Wire {
     }
 
     /// A failure with what was sent and received here.
-    pub(in crate::tunnel) fn failed(&self, message: impl Into<String>) -> Stop {
+    pub(crate) fn failed(&self, message: impl Into<String>) -> CheckError {
         self.end.failed(message)
     }
 

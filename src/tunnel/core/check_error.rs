@@ -4,7 +4,7 @@ use crate::tunnel::report::Failure;
 
 /// Why a check did not pass.
 #[derive(Debug)]
-pub(in crate::tunnel) enum Stop {
+pub(crate) enum CheckError {
     /// The statement does not hold; the check's strictness says what that means.
     Failed(String, Box<Failure>),
     /// The program never got ready or did not survive: a failure whatever the strictness.
@@ -17,14 +17,14 @@ pub(in crate::tunnel) enum Stop {
     Skipped(String),
 }
 
-impl Stop {
+impl CheckError {
     /// The statement does not hold.
-    pub(in crate::tunnel) fn failed(message: impl Into<String>) -> Stop {
-        Stop::Failed(message.into(), Box::default())
+    pub(crate) fn failed(message: impl Into<String>) -> CheckError {
+        CheckError::Failed(message.into(), Box::default())
     }
 
     /// The same with what was sent, expected and received.
-    pub(in crate::tunnel) fn with(message: impl Into<String>, failure: Failure) -> Stop {
-        Stop::Failed(message.into(), Box::new(failure))
+    pub(crate) fn with(message: impl Into<String>, failure: Failure) -> CheckError {
+        CheckError::Failed(message.into(), Box::new(failure))
     }
 }

@@ -13,28 +13,28 @@ pub enum Family {
 
 impl Family {
     /// All combinations of the client's half and the service's half.
-    pub(in crate::tunnel) const COMBINATIONS: [(Family, Family); 4] = [
+    pub(crate) const COMBINATIONS: [(Family, Family); 4] = [
         (Family::V4, Family::V4),
         (Family::V4, Family::V6),
         (Family::V6, Family::V4),
         (Family::V6, Family::V6),
     ];
 
-    pub(in crate::tunnel) fn of(ip: IpAddr) -> Family {
+    pub(crate) fn of(ip: IpAddr) -> Family {
         match ip {
             IpAddr::V4(_) => Family::V4,
             IpAddr::V6(_) => Family::V6,
         }
     }
 
-    pub(in crate::tunnel) fn digit(self) -> char {
+    pub(crate) fn digit(self) -> char {
         match self {
             Family::V4 => '4',
             Family::V6 => '6',
         }
     }
 
-    pub(in crate::tunnel) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Family::V4 => "IPv4",
             Family::V6 => "IPv6",

@@ -3,19 +3,19 @@
 /// A pattern in which `*` stands for any characters, none too, and `?` for any single one. It matches
 /// an id as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::tunnel) struct Glob(String);
+pub(crate) struct Glob(String);
 
 impl Glob {
-    pub(in crate::tunnel) fn new(pattern: impl Into<String>) -> Glob {
+    pub(crate) fn new(pattern: impl Into<String>) -> Glob {
         Glob(pattern.into())
     }
 
-    pub(in crate::tunnel) fn pattern(&self) -> &str {
+    pub(crate) fn pattern(&self) -> &str {
         &self.0
     }
 
     /// Takes at most as many steps as the product of both lengths.
-    pub(in crate::tunnel) fn matches(&self, id: &str) -> bool {
+    pub(crate) fn matches(&self, id: &str) -> bool {
         let (pattern, id) = (self.0.as_bytes(), id.as_bytes());
         let (mut p, mut i) = (0, 0);
         // Where to go on if what follows the last star does not match: the star takes one more.

@@ -1,8 +1,8 @@
 //! What every layer above it knows: requirements, how a check fails, options, families, patterns, ports.
 
-pub(in crate::tunnel) mod check_error;
-pub(in crate::tunnel) mod family;
-pub(in crate::tunnel) mod glob;
-pub(in crate::tunnel) mod options;
-pub(in crate::tunnel) mod ports;
-pub(in crate::tunnel) mod requirement;
+pub(crate) mod check_error;
+pub(crate) mod family;
+pub(crate) mod glob;
+pub(crate) mod options;
+pub(crate) mod ports;
+pub(crate) mod requirement;

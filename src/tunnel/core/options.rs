@@ -29,24 +29,24 @@ pub enum Sizes {
 
 /// What a run is told; each has a method of [`TunnelHarness`](crate::tunnel::TunnelHarness).
 #[derive(Debug, Clone)]
-pub(in crate::tunnel) struct Options {
-    pub(in crate::tunnel) families: Vec<(Family, Family)>,
-    pub(in crate::tunnel) interfaces: bool,
-    pub(in crate::tunnel) ports: Ports,
-    pub(in crate::tunnel) only: Vec<Glob>,
-    pub(in crate::tunnel) skip: Vec<(Glob, String)>,
-    pub(in crate::tunnel) expect: Vec<(Glob, String)>,
-    pub(in crate::tunnel) strict: bool,
-    pub(in crate::tunnel) sizes: Sizes,
-    pub(in crate::tunnel) seed: u64,
-    pub(in crate::tunnel) jobs: usize,
-    pub(in crate::tunnel) repeat: u32,
-    pub(in crate::tunnel) fail_fast: bool,
-    pub(in crate::tunnel) segment_size: Option<usize>,
-    pub(in crate::tunnel) check_deadline: Duration,
-    pub(in crate::tunnel) stop_deadline: Duration,
-    pub(in crate::tunnel) deadline: Duration,
-    pub(in crate::tunnel) resume: Option<PathBuf>,
+pub(crate) struct Options {
+    pub(crate) families: Vec<(Family, Family)>,
+    pub(crate) interfaces: bool,
+    pub(crate) ports: Ports,
+    pub(crate) only: Vec<Glob>,
+    pub(crate) skip: Vec<(Glob, String)>,
+    pub(crate) expect: Vec<(Glob, String)>,
+    pub(crate) strict: bool,
+    pub(crate) sizes: Sizes,
+    pub(crate) seed: u64,
+    pub(crate) jobs: usize,
+    pub(crate) repeat: u32,
+    pub(crate) fail_fast: bool,
+    pub(crate) segment_size: Option<usize>,
+    pub(crate) check_deadline: Duration,
+    pub(crate) stop_deadline: Duration,
+    pub(crate) deadline: Duration,
+    pub(crate) resume: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -76,17 +76,17 @@ impl Default for Options {
 
 impl Options {
     /// Whether the check is asked for.
-    pub(in crate::tunnel) fn selects(&self, id: &str) -> bool {
+    pub(crate) fn selects(&self, id: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|glob| glob.matches(id))
     }
 
     /// Why the check is to be skipped, if it is.
-    pub(in crate::tunnel) fn skips(&self, id: &str) -> Option<&str> {
+    pub(crate) fn skips(&self, id: &str) -> Option<&str> {
         reason(&self.skip, id)
     }
 
     /// Why the check is expected to deviate, if it is.
-    pub(in crate::tunnel) fn expects(&self, id: &str) -> Option<&str> {
+    pub(crate) fn expects(&self, id: &str) -> Option<&str> {
         reason(&self.expect, id)
     }
 }

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 /// Which ports may be leased, where the user has asked for some.
 #[derive(Debug, Clone, Default)]
-pub(in crate::tunnel) struct Ports {
+pub(crate) struct Ports {
     /// Only these; otherwise all outside of the kernel's ephemeral range.
-    pub(in crate::tunnel) range: Option<RangeInclusive<u16>>,
+    pub(crate) range: Option<RangeInclusive<u16>>,
     /// The place of the first one that is tried; otherwise another one for each process.
-    pub(in crate::tunnel) offset: Option<u16>,
+    pub(crate) offset: Option<u16>,
 }

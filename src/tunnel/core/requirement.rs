@@ -4,23 +4,23 @@ use crate::tunnel::report::Strictness;
 
 /// What a check states.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::tunnel) struct Rule {
+pub(crate) struct Requirement {
     /// The last part of the id; may have several: `rfc1928/6/refused`.
-    pub(in crate::tunnel) name: &'static str,
-    pub(in crate::tunnel) statement: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) statement: &'static str,
     /// `RFC 1928, section 6`, or `harness`.
-    pub(in crate::tunnel) source: &'static str,
-    pub(in crate::tunnel) strictness: Strictness,
+    pub(crate) source: &'static str,
+    pub(crate) strictness: Strictness,
 }
 
-impl Rule {
-    pub(in crate::tunnel) const fn new(
+impl Requirement {
+    pub(crate) const fn new(
         strictness: Strictness,
         name: &'static str,
         statement: &'static str,
         source: &'static str,
-    ) -> Rule {
-        Rule {
+    ) -> Requirement {
+        Requirement {
             name,
             statement,
             source,

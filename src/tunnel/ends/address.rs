@@ -19,21 +19,21 @@ const PAIR_LIMIT: Duration = Duration::from_millis(500);
 
 /// Two addresses of one family, the second of which really did connect to the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tunnel) struct Pair {
-    pub(in crate::tunnel) server: IpAddr,
-    pub(in crate::tunnel) client: IpAddr,
+pub(crate) struct Pair {
+    pub(crate) server: IpAddr,
+    pub(crate) client: IpAddr,
 }
 
 /// The pairs that can connect, in order of preference.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Addresses {
+pub(crate) struct Addresses {
     pairs: Vec<Pair>,
 }
 
 impl Addresses {
     /// Finds the pairs among this machine's loopback addresses, and with `interfaces` among the
     /// addresses of its network interfaces too. Bounded by `deadline`.
-    pub(in crate::tunnel) fn find(interfaces: bool, deadline: &Deadline) -> Addresses {
+    pub(crate) fn find(interfaces: bool, deadline: &Deadline) -> Addresses {
         let candidates = candidates(interfaces);
         let mut pairs = Vec::new();
         for &server in &candidates {
@@ -49,23 +49,19 @@ impl Addresses {
         Addresses { pairs }
     }
 
-    pub(in crate::tunnel) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
     /// Picks one pair for the client's half and one for the service's half, with as many different
     /// addresses as there are: an address that is mixed up shows only if it differs.
-    pub(in crate::tunnel) fn pick(&self, listen: Family, service: Family) -> Option<(Pair, Pair)> {
+    pub(crate) fn pick(&self, listen: Family, service: Family) -> Option<(Pair, Pair)> {
         let fronts = self.pairs.iter().copied().filter(in_family(listen));
         self.best(fronts, service)
     }
 
     /// As [`Addresses::pick`], where the client's half is with a `server` that is given.
-    pub(in crate::tunnel) fn pick_at(
-        &self,
-        server: IpAddr,
-        service: Family,
-    ) -> Option<(Pair, Pair)> {
+    pub(crate) fn pick_at(&self, server: IpAddr, service: Family) -> Option<(Pair, Pair)> {
         let mut fronts = self
             .pairs
             .iter()
@@ -110,7 +106,7 @@ fn source_to(server: IpAddr) -> io::Result<IpAddr> {
 }
 
 /// Connects to `server` from `client` with an ephemeral port, within `limit`.
-pub(in crate::tunnel) fn connect_from(
+pub(crate) fn connect_from(
     client: IpAddr,
     server: SocketAddr,
     limit: Duration,

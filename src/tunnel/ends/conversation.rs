@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::stream::Stream;
 use crate::deadline::{Deadline, bytes_of};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::report::{Failure, first_difference};
 
 /// What the service says first.
@@ -30,7 +30,7 @@ fn patient(deadline: &Deadline) -> Deadline {
 
 /// One end of a connection through the tunnel, after the handshake.
 #[derive(Debug)]
-pub(in crate::tunnel) struct End {
+pub(crate) struct Endpoint {
     stream: Stream,
     who: &'static str,
     /// All that must have come, from the connection's beginning.
@@ -56,57 +56,57 @@ enum HalfClose {
 
 /// The client's and the service's end of one connection.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Conversation {
-    pub(in crate::tunnel) client: End,
-    pub(in crate::tunnel) service: End,
+pub(crate) struct Conversation {
+    pub(crate) client: Endpoint,
+    pub(crate) service: Endpoint,
 }
 
 impl Conversation {
-    pub(in crate::tunnel) fn new(mut client: Stream, service: Stream) -> Conversation {
+    pub(crate) fn new(mut client: Stream, service: Stream) -> Conversation {
         client.forget();
         Conversation {
-            client: End::new(client, "the client"),
-            service: End::new(service, "the service"),
+            client: Endpoint::new(client, "the client"),
+            service: Endpoint::new(service, "the service"),
         }
     }
 
     /// The service speaks.
-    pub(in crate::tunnel) fn greet_client(&mut self, deadline: &Deadline) -> Result<(), Stop> {
+    pub(crate) fn greet_client(&mut self, deadline: &Deadline) -> Result<(), CheckError> {
         self.service.say(HELLO_CLIENT, &mut self.client, deadline)?;
         self.client.receive(deadline)
     }
 
     /// The client speaks.
-    pub(in crate::tunnel) fn greet_service(&mut self, deadline: &Deadline) -> Result<(), Stop> {
+    pub(crate) fn greet_service(&mut self, deadline: &Deadline) -> Result<(), CheckError> {
         self.client
             .say(HELLO_SERVICE, &mut self.service, deadline)?;
         self.service.receive(deadline)
     }
 
     /// The client says that it has sent all, then the service answers and closes too.
-    pub(in crate::tunnel) fn client_half_close(
+    pub(crate) fn client_half_close(
         &mut self,
         deadline: &Deadline,
         notes: &mut Vec<String>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CheckError> {
         half_close(&mut self.client, &mut self.service, deadline, notes)
     }
 
     /// The service says that it has sent all, then the client answers and closes too.
-    pub(in crate::tunnel) fn service_half_close(
+    pub(crate) fn service_half_close(
         &mut self,
         deadline: &Deadline,
         notes: &mut Vec<String>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CheckError> {
         half_close(&mut self.service, &mut self.client, deadline, notes)
     }
 
     /// Nothing more may come to either end, and closing the client must close the service's side.
-    pub(in crate::tunnel) fn end(
+    pub(crate) fn end(
         mut self,
         deadline: &Deadline,
         notes: &mut Vec<String>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CheckError> {
         let patient = patient(deadline);
         if !self.client.receive_end(&patient)? {
             notes.push("the client sees no end until it closes the connection".to_owned());
@@ -115,14 +115,14 @@ impl Conversation {
     }
 
     /// A short conversation: both greetings, then the client closes.
-    pub(in crate::tunnel) fn whole(mut self, deadline: &Deadline) -> Result<(), Stop> {
+    pub(crate) fn whole(mut self, deadline: &Deadline) -> Result<(), CheckError> {
         self.greet_client(deadline)?;
         self.greet_service(deadline)?;
         self.close(deadline)
     }
 
     /// The client goes, which the service must see.
-    fn close(self, deadline: &Deadline) -> Result<(), Stop> {
+    fn close(self, deadline: &Deadline) -> Result<(), CheckError> {
         let Conversation {
             client,
             mut service,
@@ -141,11 +141,11 @@ impl Conversation {
 /// `near` sends its last words and closes its sending half; they must arrive at `far` whole. Then
 /// `far` answers: whether that still arrives is the program's way, but it must not be something else.
 fn half_close(
-    near: &mut End,
-    far: &mut End,
+    near: &mut Endpoint,
+    far: &mut Endpoint,
     deadline: &Deadline,
     notes: &mut Vec<String>,
-) -> Result<(), Stop> {
+) -> Result<(), CheckError> {
     near.say(LAST, far, deadline)?;
     near.stream.shutdown_write().map_err(|error| {
         near.differs(format!(
@@ -180,9 +180,9 @@ fn half_close(
 }
 
 /// For checks that say what they send and expect. All waits end with the check.
-impl End {
-    pub(in crate::tunnel) fn new(stream: Stream, who: &'static str) -> End {
-        End {
+impl Endpoint {
+    pub(crate) fn new(stream: Stream, who: &'static str) -> Endpoint {
+        Endpoint {
             stream,
             who,
             expected: Vec::new(),
@@ -192,20 +192,20 @@ impl End {
     }
 
     /// `the client` or `the service`.
-    pub(in crate::tunnel) fn who(&self) -> &'static str {
+    pub(crate) fn who(&self) -> &'static str {
         self.who
     }
 
     /// The stream itself: for bulk data, half-closes and resets.
-    pub(in crate::tunnel) fn stream(&mut self) -> &mut Stream {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
-    pub(in crate::tunnel) fn into_stream(self) -> Stream {
+    pub(crate) fn into_stream(self) -> Stream {
         self.stream
     }
 
-    pub(in crate::tunnel) fn send(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), CheckError> {
         let sent = self.stream.write_all(bytes);
         sent.map_err(|error| {
             let message = format!(
@@ -218,11 +218,7 @@ impl End {
     }
 
     /// The next bytes must be these. No more are read.
-    pub(in crate::tunnel) fn expect(
-        &mut self,
-        what: &'static str,
-        expected: &[u8],
-    ) -> Result<(), Stop> {
+    pub(crate) fn expect(&mut self, what: &'static str, expected: &[u8]) -> Result<(), CheckError> {
         let came = self.take_up_to(what, expected.len())?;
         if came == expected {
             return Ok(());
@@ -243,11 +239,11 @@ impl End {
     }
 
     /// The next `length` bytes, whatever they are.
-    pub(in crate::tunnel) fn take(
+    pub(crate) fn take(
         &mut self,
         what: &'static str,
         length: usize,
-    ) -> Result<Vec<u8>, Stop> {
+    ) -> Result<Vec<u8>, CheckError> {
         let came = self.take_up_to(what, length)?;
         if came.len() == length {
             return Ok(came);
@@ -261,11 +257,11 @@ impl End {
     }
 
     /// The next `length` bytes, or fewer if the end comes first.
-    pub(in crate::tunnel) fn take_up_to(
+    pub(crate) fn take_up_to(
         &mut self,
         what: &'static str,
         length: usize,
-    ) -> Result<Vec<u8>, Stop> {
+    ) -> Result<Vec<u8>, CheckError> {
         let mut came = Vec::new();
         self.stream.wait_for(what);
         while came.len() < length && self.closed.is_none() {
@@ -286,7 +282,7 @@ impl End {
     }
 
     /// Nothing more comes before the other side closes, by an end or a reset.
-    pub(in crate::tunnel) fn expect_end(&mut self) -> Result<(), Stop> {
+    pub(crate) fn expect_end(&mut self) -> Result<(), CheckError> {
         let came = self.take_up_to("the connection to be closed", MOST_EXTRA)?;
         match came.len() {
             0 => Ok(()),
@@ -299,11 +295,11 @@ impl End {
     }
 
     /// A failure with what was sent and received on this connection.
-    pub(in crate::tunnel) fn failed(&self, message: impl Into<String>) -> Stop {
+    pub(crate) fn failed(&self, message: impl Into<String>) -> CheckError {
         self.shows(message.into(), None, self.stream.received())
     }
 
-    fn shows(&self, message: String, expected: Option<&[u8]>, received: &[u8]) -> Stop {
+    fn shows(&self, message: String, expected: Option<&[u8]>, received: &[u8]) -> CheckError {
         // Of very many bytes those where they begin to differ; the message tells where that is.
         let at = expected.map_or(0, |expected| first_difference(expected, received));
         let from = at.saturating_sub(KEPT / 2);
@@ -317,13 +313,18 @@ impl End {
             received: Some(part(received)),
             ..Failure::default()
         };
-        Stop::with(message, failure)
+        CheckError::with(message, failure)
     }
 }
 
 /// For conversations, which account for every byte.
-impl End {
-    fn say(&mut self, bytes: &[u8], to: &mut End, deadline: &Deadline) -> Result<(), Stop> {
+impl Endpoint {
+    fn say(
+        &mut self,
+        bytes: &[u8],
+        to: &mut Endpoint,
+        deadline: &Deadline,
+    ) -> Result<(), CheckError> {
         to.expected.extend_from_slice(bytes);
         self.stream.set_deadline(*deadline);
         self.stream.write_all(bytes).map_err(|error| {
@@ -337,7 +338,7 @@ impl End {
     }
 
     /// Waits until all that was sent has come, and checks that it is that and nothing else.
-    fn receive(&mut self, deadline: &Deadline) -> Result<(), Stop> {
+    fn receive(&mut self, deadline: &Deadline) -> Result<(), CheckError> {
         while self.received.len() < self.expected.len() && self.matches() && self.closed.is_none() {
             if !self.read(self.due(), deadline)? {
                 let message = deadline.error(self.so_far()).to_string();
@@ -349,7 +350,7 @@ impl End {
 
     /// Waits until the other side has closed; `false` if it has not at the deadline. Nothing beyond
     /// what was sent may come.
-    fn receive_end(&mut self, deadline: &Deadline) -> Result<bool, Stop> {
+    fn receive_end(&mut self, deadline: &Deadline) -> Result<bool, CheckError> {
         while self.closed.is_none() {
             if !self.read(MOST_EXTRA, deadline)? {
                 self.compare()?;
@@ -363,7 +364,7 @@ impl End {
     }
 
     /// Waits for the late reply or the end; whether the reply came.
-    fn receive_late(&mut self, deadline: &Deadline) -> Result<bool, Stop> {
+    fn receive_late(&mut self, deadline: &Deadline) -> Result<bool, CheckError> {
         let before = self.expected.len();
         self.expected.extend_from_slice(LATE);
         while self.received.len() < self.expected.len() && self.matches() && self.closed.is_none() {
@@ -387,7 +388,7 @@ impl End {
     }
 
     /// Reads once, at most `most` bytes; `false` at the deadline.
-    fn read(&mut self, most: usize, deadline: &Deadline) -> Result<bool, Stop> {
+    fn read(&mut self, most: usize, deadline: &Deadline) -> Result<bool, CheckError> {
         self.stream.set_deadline(*deadline);
         let mut buffer = [0; MOST_EXTRA];
         match self.stream.read(&mut buffer[..most.min(MOST_EXTRA)]) {
@@ -406,7 +407,7 @@ impl End {
         self.expected.starts_with(&self.received)
     }
 
-    fn compare(&self) -> Result<(), Stop> {
+    fn compare(&self) -> Result<(), CheckError> {
         if self.received == self.expected {
             return Ok(());
         }
@@ -433,7 +434,7 @@ impl End {
         }
     }
 
-    fn differs(&self, message: String) -> Stop {
+    fn differs(&self, message: String) -> CheckError {
         let sent = self.stream.sent();
         let failure = Failure {
             sent: (!sent.is_empty()).then(|| sent.to_vec()),
@@ -441,12 +442,12 @@ impl End {
             received: Some(self.received.clone()),
             ..Failure::default()
         };
-        Stop::with(message, failure)
+        CheckError::with(message, failure)
     }
 }
 
 /// Whether an error says that the other side has gone.
-pub(in crate::tunnel) fn is_reset(error: &io::Error) -> bool {
+pub(crate) fn is_reset(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     matches!(
         error.kind(),

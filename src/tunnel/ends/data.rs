@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::random::Random;
 
 /// How much is sent, read and compared at once.
-pub(in crate::tunnel) const BLOCK: usize = 128 * 1024;
+pub(crate) const BLOCK: usize = 128 * 1024;
 /// Blocks are pieces of this much random data.
 const POOL: usize = 4 * BLOCK;
 
@@ -17,7 +17,7 @@ static RANDOM: LazyLock<Vec<u8>> = LazyLock::new(|| Random::new(0).bytes(POOL));
 /// what a program repeats, skips or puts elsewhere differs, also by its own buffers' sizes; and sending
 /// and comparing cost little more than copying.
 #[derive(Debug, Clone)]
-pub(in crate::tunnel) struct Data {
+pub(crate) struct Data {
     places: Random,
     /// The current block's place in the pool, and how much of it is used up.
     place: usize,
@@ -25,7 +25,7 @@ pub(in crate::tunnel) struct Data {
 }
 
 impl Data {
-    pub(in crate::tunnel) fn new(random: &mut Random) -> Data {
+    pub(crate) fn new(random: &mut Random) -> Data {
         Data {
             places: Random::new(random.next()),
             place: 0,
@@ -34,7 +34,7 @@ impl Data {
     }
 
     /// The next bytes: at least one, at most `most` of them.
-    pub(in crate::tunnel) fn peek(&mut self, most: u64) -> &[u8] {
+    pub(crate) fn peek(&mut self, most: u64) -> &[u8] {
         if self.used == BLOCK {
             self.place = self.places.below((POOL - BLOCK) as u64) as usize;
             self.used = 0;
@@ -45,12 +45,12 @@ impl Data {
     }
 
     /// Goes on behind the next `length` bytes, no more than [`Data::peek`] has given.
-    pub(in crate::tunnel) fn advance(&mut self, length: usize) {
+    pub(crate) fn advance(&mut self, length: usize) {
         self.used += length;
     }
 
     /// The next `length` bytes, all at once: for little.
-    pub(in crate::tunnel) fn take(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn take(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             let piece = self.peek((length - bytes.len()) as u64);
@@ -62,7 +62,7 @@ impl Data {
     }
 
     /// The SHA-256 (FIPS 180-4) of the next `length` bytes, in hex.
-    pub(in crate::tunnel) fn sha256(mut self, length: u64) -> String {
+    pub(crate) fn sha256(mut self, length: u64) -> String {
         let mut hash = hmac_sha256::Hash::new();
         let mut left = length;
         while left > 0 {

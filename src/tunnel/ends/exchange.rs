@@ -10,7 +10,7 @@ use crate::tunnel::ends::stream::Stream;
 const CHUNK: usize = 512;
 
 /// Reads the message that `decode` knows, of at most `most` bytes; `what` names it in errors.
-pub(in crate::tunnel) fn read_message<T, E>(
+pub(crate) fn read_message<T, E>(
     stream: &mut Stream,
     what: &str,
     most: usize,
@@ -42,12 +42,12 @@ where
 }
 
 /// The error of a read, with what was being read.
-pub(in crate::tunnel) fn named(what: &str, error: &io::Error) -> io::Error {
+pub(crate) fn named(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// The error of a stream that ends in the middle of a message.
-pub(in crate::tunnel) fn cut_short(what: &str, came: usize) -> io::Error {
+pub(crate) fn cut_short(what: &str, came: usize) -> io::Error {
     let message = match came {
         0 => format!("the program closed in place of {what}"),
         _ => format!("the program closed after {} of {what}", bytes_of(came)),

@@ -1,11 +1,11 @@
 //! Both ends of a tunnel: the client, the service, and what goes from one to the other.
 
-pub(in crate::tunnel) mod address;
-pub(in crate::tunnel) mod conversation;
-pub(in crate::tunnel) mod data;
-pub(in crate::tunnel) mod exchange;
-pub(in crate::tunnel) mod random;
-pub(in crate::tunnel) mod service;
-pub(in crate::tunnel) mod socks5;
-pub(in crate::tunnel) mod stream;
-pub(in crate::tunnel) mod transfer;
+pub(crate) mod address;
+pub(crate) mod conversation;
+pub(crate) mod data;
+pub(crate) mod exchange;
+pub(crate) mod random;
+pub(crate) mod service;
+pub(crate) mod socks5;
+pub(crate) mod stream;
+pub(crate) mod transfer;

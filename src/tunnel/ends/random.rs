@@ -3,17 +3,17 @@
 /// SplitMix64: a counter whose steps are scattered by multiplying and shifting. Good enough to tell
 /// mixed-up bytes apart; no use for secrets.
 #[derive(Debug, Clone)]
-pub(in crate::tunnel) struct Random {
+pub(crate) struct Random {
     state: u64,
 }
 
 impl Random {
-    pub(in crate::tunnel) fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random { state: seed }
     }
 
     /// One for each check: the same whatever else is run, and on however many threads.
-    pub(in crate::tunnel) fn for_check(seed: u64, id: &str, round: u32) -> Random {
+    pub(crate) fn for_check(seed: u64, id: &str, round: u32) -> Random {
         let mut random = Random::new(seed ^ u64::from(round).rotate_left(32));
         for byte in id.bytes() {
             random.state = random.next() ^ u64::from(byte);
@@ -21,7 +21,7 @@ impl Random {
         random
     }
 
-    pub(in crate::tunnel) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         // An odd step reaches every state before any comes again.
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,19 +30,19 @@ impl Random {
     }
 
     /// A number below `limit`; 0 if that is 0.
-    pub(in crate::tunnel) fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         // The high half of a product: as even as 64 bits allow for the limits of tests.
         ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
 
-    pub(in crate::tunnel) fn fill(&mut self, bytes: &mut [u8]) {
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             let length = chunk.len();
             chunk.copy_from_slice(&self.next().to_le_bytes()[..length]);
         }
     }
 
-    pub(in crate::tunnel) fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.fill(&mut bytes);
         bytes

@@ -20,7 +20,7 @@ const BACKLOG: i32 = 128;
 
 /// Listens on one port of one or several addresses and accepts within a deadline.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Service {
+pub(crate) struct Service {
     listeners: Vec<TcpListener>,
     /// Instead of listeners while it refuses: they keep its port.
     refusing: Vec<Socket>,
@@ -30,12 +30,12 @@ pub(in crate::tunnel) struct Service {
 
 impl Service {
     /// Binds to this one address and port.
-    pub(in crate::tunnel) fn bind_at(address: SocketAddr) -> io::Result<Service> {
+    pub(crate) fn bind_at(address: SocketAddr) -> io::Result<Service> {
         Service::try_bind(&[address.ip()], address.port())
     }
 
     /// Binds to a free port, the same on each of `ips`.
-    pub(in crate::tunnel) fn bind(ips: &[IpAddr]) -> io::Result<Service> {
+    pub(crate) fn bind(ips: &[IpAddr]) -> io::Result<Service> {
         let mut last = io::Error::from(io::ErrorKind::InvalidInput);
         for _ in 0..BIND_ATTEMPTS {
             match Service::try_bind(ips, 0) {
@@ -67,7 +67,7 @@ impl Service {
     }
 
     /// Refuses connections from now on, and keeps its port. Whoever waits is turned away.
-    pub(in crate::tunnel) fn refuse(&mut self) -> io::Result<()> {
+    pub(crate) fn refuse(&mut self) -> io::Result<()> {
         for listener in std::mem::take(&mut self.listeners) {
             let address = listener.local_addr()?;
             // Only one of the two can have the port: for a moment nobody has it.
@@ -78,7 +78,7 @@ impl Service {
     }
 
     /// Listens again after [`Service::refuse`].
-    pub(in crate::tunnel) fn listen_again(&mut self) -> io::Result<()> {
+    pub(crate) fn listen_again(&mut self) -> io::Result<()> {
         let poll = self.poll.get_mut().unwrap_or_else(PoisonError::into_inner);
         for socket in std::mem::take(&mut self.refusing) {
             socket.listen(BACKLOG)?;
@@ -91,33 +91,30 @@ impl Service {
     }
 
     /// The address that was asked for first, and the port.
-    pub(in crate::tunnel) fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// All addresses, with the port.
-    pub(in crate::tunnel) fn addrs(&self) -> Vec<SocketAddr> {
+    pub(crate) fn addrs(&self) -> Vec<SocketAddr> {
         let addrs = self.listeners.iter().map(TcpListener::local_addr);
         addrs.filter_map(io::Result::ok).collect()
     }
 
     /// The port, the same on each address.
-    pub(in crate::tunnel) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.addr.port()
     }
 
     /// Whether nobody waits to be accepted. Whoever does is turned away.
-    pub(in crate::tunnel) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.listeners
             .iter()
             .all(|listener| listener.accept().is_err())
     }
 
     /// Accepts one connection; a [`io::ErrorKind::TimedOut`] error at the deadline.
-    pub(in crate::tunnel) fn accept(
-        &self,
-        deadline: &Deadline,
-    ) -> io::Result<(TcpStream, SocketAddr)> {
+    pub(crate) fn accept(&self, deadline: &Deadline) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
             for listener in &self.listeners {
                 match listener.accept() {

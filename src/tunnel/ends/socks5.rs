@@ -9,7 +9,7 @@ use crate::tunnel::ends::stream::Stream;
 /// Makes a request on a fresh connection: greeting, authentication, `command` with `host` and `port`,
 /// first reply. For CONNECT this is the handshake. UDP ASSOCIATE tells where the relay for datagrams
 /// is, for as long as the connection lasts (RFC 1928 section 7).
-pub(in crate::tunnel) fn request(
+pub(crate) fn request(
     stream: &mut Stream,
     credentials: Option<(&[u8], &[u8])>,
     command: u8,

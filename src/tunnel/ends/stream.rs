@@ -38,7 +38,7 @@ struct Memory {
 }
 
 impl Stream {
-    pub(in crate::tunnel) fn new(tcp: TcpStream, deadline: Deadline) -> Stream {
+    pub(crate) fn new(tcp: TcpStream, deadline: Deadline) -> Stream {
         Stream {
             tcp,
             deadline,
@@ -51,41 +51,41 @@ impl Stream {
     }
 
     /// Sends no more than that many bytes at once, and so in one segment.
-    pub(in crate::tunnel) fn in_segments(mut self, size: Option<usize>) -> Stream {
+    pub(crate) fn in_segments(mut self, size: Option<usize>) -> Stream {
         self.segment_size = size;
         self
     }
 
     /// Leaves it to the system when what has come is acknowledged, as any program does: for
     /// measurements.
-    pub(in crate::tunnel) fn plain(mut self) -> Stream {
+    pub(crate) fn plain(mut self) -> Stream {
         self.acknowledges = false;
         self
     }
 
     /// The same connection once more, for the other direction on another thread. It remembers what it
     /// carries itself.
-    pub(in crate::tunnel) fn try_clone(&self) -> io::Result<Stream> {
+    pub(crate) fn try_clone(&self) -> io::Result<Stream> {
         let mut other = Stream::new(self.tcp.try_clone()?, self.deadline);
         other.acknowledges = self.acknowledges;
         Ok(other.in_segments(self.segment_size))
     }
 
     /// Ends both directions, also for whoever reads or writes on another thread.
-    pub(in crate::tunnel) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         // It has ended by itself if this fails.
         let _ = self.tcp.shutdown(Shutdown::Both);
     }
 
     /// Makes the system keep little of what is sent and not yet taken, or has come and is not read.
-    pub(in crate::tunnel) fn keep_little(&self, bytes: usize) -> io::Result<()> {
+    pub(crate) fn keep_little(&self, bytes: usize) -> io::Result<()> {
         let socket = socket2::SockRef::from(&self.tcp);
         socket.set_send_buffer_size(bytes)?;
         socket.set_recv_buffer_size(bytes)
     }
 
     /// Closes it with a reset in place of an end.
-    pub(in crate::tunnel) fn reset(self) -> io::Result<()> {
+    pub(crate) fn reset(self) -> io::Result<()> {
         socket2::SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO))
     }
 
@@ -113,42 +113,42 @@ impl Stream {
     }
 
     /// Says what is waited for until the same deadline.
-    pub(in crate::tunnel) fn wait_for(&mut self, what: &'static str) {
+    pub(crate) fn wait_for(&mut self, what: &'static str) {
         self.deadline = self.deadline.waiting_for(what);
     }
 
-    pub(in crate::tunnel) fn deadline(&self) -> Deadline {
+    pub(crate) fn deadline(&self) -> Deadline {
         self.deadline
     }
 
     /// Begins another wait.
-    pub(in crate::tunnel) fn set_deadline(&mut self, deadline: Deadline) {
+    pub(crate) fn set_deadline(&mut self, deadline: Deadline) {
         self.deadline = deadline;
     }
 
     /// Says that nothing more will be sent.
-    pub(in crate::tunnel) fn shutdown_write(&self) -> io::Result<()> {
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         self.tcp.shutdown(Shutdown::Write)
     }
 
     /// The first bytes sent.
-    pub(in crate::tunnel) fn sent(&self) -> &[u8] {
+    pub(crate) fn sent(&self) -> &[u8] {
         &self.sent.bytes
     }
 
     /// The first bytes received.
-    pub(in crate::tunnel) fn received(&self) -> &[u8] {
+    pub(crate) fn received(&self) -> &[u8] {
         &self.received.bytes
     }
 
     /// Forgets what it carried: the handshake is over.
-    pub(in crate::tunnel) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.sent = Memory::default();
         self.received = Memory::default();
     }
 
     /// Whether the other side has closed or reset it and nothing is left to read. Does not wait.
-    pub(in crate::tunnel) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         let mut byte = [0];
         let peeked = self
             .tcp
@@ -163,7 +163,7 @@ impl Stream {
     }
 
     /// Whether anything comes within `limit`, an end included. It is left there.
-    pub(in crate::tunnel) fn has_more_within(&mut self, limit: Duration) -> bool {
+    pub(crate) fn has_more_within(&mut self, limit: Duration) -> bool {
         let limit = limit.min(self.deadline.remaining());
         let deadline = Deadline::new(limit, "anything");
         loop {
@@ -273,13 +273,13 @@ fn tick(left: Duration) -> Duration {
 }
 
 #[cfg(test)]
-pub(in crate::tunnel) mod tests {
+pub(crate) mod tests {
     use std::net::TcpListener;
 
     use super::*;
 
     /// One end, and the other as a plain socket.
-    pub(in crate::tunnel) fn pair() -> (Stream, TcpStream) {
+    pub(crate) fn pair() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (far, _) = listener.accept().unwrap();

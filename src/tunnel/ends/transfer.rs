@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::conversation::Conversation;
 use super::data::{BLOCK, Data};
 use crate::deadline::Deadline;
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::report::{Failure, first_difference};
 
@@ -17,49 +17,49 @@ const SHOWN: usize = 64;
 
 /// How long waits may take: each, and all together.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::tunnel) struct Bounds {
+pub(crate) struct Bounds {
     whole: Deadline,
     step: Duration,
 }
 
 /// One direction of a transfer.
 #[derive(Debug, Clone)]
-pub(in crate::tunnel) struct Load {
-    pub(in crate::tunnel) data: Data,
-    pub(in crate::tunnel) bytes: u64,
+pub(crate) struct Load {
+    pub(crate) data: Data,
+    pub(crate) bytes: u64,
 }
 
 /// What is to be carried over a connection, each way.
 #[derive(Debug, Clone, Default)]
-pub(in crate::tunnel) struct Transfer {
-    pub(in crate::tunnel) up: Option<Load>,
-    pub(in crate::tunnel) down: Option<Load>,
+pub(crate) struct Transfer {
+    pub(crate) up: Option<Load>,
+    pub(crate) down: Option<Load>,
 }
 
 /// Both ends of a connection.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Ends {
-    pub(in crate::tunnel) client: Stream,
-    pub(in crate::tunnel) service: Stream,
+pub(crate) struct Ends {
+    pub(crate) client: Stream,
+    pub(crate) service: Stream,
 }
 
 /// What is done at once with others.
-pub(in crate::tunnel) type Part<'a> = Box<dyn FnOnce() -> Result<(), Stop> + Send + 'a>;
+pub(crate) type Part<'a> = Box<dyn FnOnce() -> Result<(), CheckError> + Send + 'a>;
 
 impl Bounds {
     /// Each wait takes at most `step`, all together no longer than `whole`.
-    pub(in crate::tunnel) fn within(whole: Deadline, step: Duration) -> Bounds {
+    pub(crate) fn within(whole: Deadline, step: Duration) -> Bounds {
         Bounds { whole, step }
     }
 
     /// For the next wait.
-    pub(in crate::tunnel) fn next(&self, what: &'static str) -> Deadline {
+    pub(crate) fn next(&self, what: &'static str) -> Deadline {
         Deadline::new(self.step.min(self.whole.remaining()), what)
     }
 }
 
 impl Ends {
-    pub(in crate::tunnel) fn of(both: Conversation) -> Ends {
+    pub(crate) fn of(both: Conversation) -> Ends {
         Ends {
             client: both.client.into_stream(),
             service: both.service.into_stream(),
@@ -67,7 +67,7 @@ impl Ends {
     }
 
     /// As it is used by any program: for measurements.
-    pub(in crate::tunnel) fn plain(self) -> Ends {
+    pub(crate) fn plain(self) -> Ends {
         Ends {
             client: self.client.plain(),
             service: self.service.plain(),
@@ -75,8 +75,9 @@ impl Ends {
     }
 
     /// The same connection, for another thread.
-    pub(in crate::tunnel) fn try_clone(&self) -> Result<Ends, Stop> {
-        let failed = |error| Stop::Skipped(format!("cannot use a socket on two threads: {error}"));
+    pub(crate) fn try_clone(&self) -> Result<Ends, CheckError> {
+        let failed =
+            |error| CheckError::Skipped(format!("cannot use a socket on two threads: {error}"));
         Ok(Ends {
             client: self.client.try_clone().map_err(failed)?,
             service: self.service.try_clone().map_err(failed)?,
@@ -84,20 +85,20 @@ impl Ends {
     }
 
     /// Ends the connection, also for whoever reads or writes on another thread.
-    pub(in crate::tunnel) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.client.cut();
         self.service.cut();
     }
 
     /// Does all parts at once, the last one on this thread. The first failure cuts the connection, so that nobody waits for what
     /// cannot come any more; failures after it come from that and are not told.
-    pub(in crate::tunnel) fn together(&self, mut parts: Vec<Part<'_>>) -> Result<(), Stop> {
+    pub(crate) fn together(&self, mut parts: Vec<Part<'_>>) -> Result<(), CheckError> {
         let own = parts.pop();
         let first = Mutex::new(None);
         let run = |part: Part<'_>| {
-            if let Err(stop) = part() {
+            if let Err(error) = part() {
                 let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                first.get_or_insert(stop);
+                first.get_or_insert(error);
                 self.cut();
             }
         };
@@ -113,13 +114,13 @@ impl Ends {
 }
 
 impl Transfer {
-    pub(in crate::tunnel) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let loads = [&self.up, &self.down].into_iter().flatten();
         loads.map(|load| load.bytes).sum()
     }
 
     /// Carries all of it, both ways at once. The connection stays open.
-    pub(in crate::tunnel) fn carry(self, ends: &Ends, bounds: Bounds) -> Result<(), Stop> {
+    pub(crate) fn carry(self, ends: &Ends, bounds: Bounds) -> Result<(), CheckError> {
         let mut parts: Vec<Part<'_>> = Vec::new();
         for (load, is_up) in [(self.up, true), (self.down, false)] {
             let Some(load) = load else { continue };
@@ -138,16 +139,16 @@ impl Transfer {
 }
 
 impl Load {
-    pub(in crate::tunnel) fn new(data: Data, bytes: u64) -> Load {
+    pub(crate) fn new(data: Data, bytes: u64) -> Load {
         Load { data, bytes }
     }
 
-    pub(in crate::tunnel) fn send(
+    pub(crate) fn send(
         mut self,
         to: &mut Stream,
         who: &str,
         bounds: Bounds,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CheckError> {
         let mut sent = 0;
         while sent < self.bytes {
             to.set_deadline(bounds.next("the data to be taken"));
@@ -155,7 +156,7 @@ impl Load {
                 .write(self.data.peek(self.bytes - sent))
                 .map_err(|error| {
                     let of = self.bytes;
-                    Stop::failed(format!(
+                    CheckError::failed(format!(
                         "{who} cannot send beyond {sent} of {of} bytes: {error}"
                     ))
                 })?;
@@ -166,12 +167,12 @@ impl Load {
     }
 
     /// Reads no more than what is due.
-    pub(in crate::tunnel) fn receive(
+    pub(crate) fn receive(
         mut self,
         from: &mut Stream,
         who: &str,
         bounds: Bounds,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CheckError> {
         let mut buffer = vec![0; BLOCK];
         let mut came = 0;
         while came < self.bytes {
@@ -181,14 +182,14 @@ impl Load {
     }
 
     /// Reads once, at most as much as the buffer holds; how much. `came` has come before.
-    pub(in crate::tunnel) fn receive_some(
+    pub(crate) fn receive_some(
         &mut self,
         from: &mut Stream,
         who: &str,
         bounds: Bounds,
         came: u64,
         buffer: &mut [u8],
-    ) -> Result<u64, Stop> {
+    ) -> Result<u64, CheckError> {
         let most = buffer.len() as u64;
         let due = self.data.peek(most.min(self.bytes - came));
         from.set_deadline(bounds.next("the data"));
@@ -202,16 +203,12 @@ impl Load {
             Err(error) => error.to_string(),
         };
         let message = format!("{who} has {came} of {} bytes; {why}", self.bytes);
-        Err(Stop::failed(message))
+        Err(CheckError::failed(message))
     }
 }
 
 /// Sends `bytes` bytes back as they come.
-pub(in crate::tunnel) fn repeat(
-    service: &mut Stream,
-    bytes: u64,
-    bounds: Bounds,
-) -> Result<(), Stop> {
+pub(crate) fn repeat(service: &mut Stream, bytes: u64, bounds: Bounds) -> Result<(), CheckError> {
     let mut buffer = vec![0; BLOCK];
     let mut came = 0;
     while came < bytes {
@@ -224,7 +221,7 @@ pub(in crate::tunnel) fn repeat(
                 came += read as u64;
                 let sent = service.write_all(&buffer[..read]);
                 sent.map_err(|error| {
-                    Stop::failed(format!(
+                    CheckError::failed(format!(
                         "the service cannot send {read} bytes back: {error}"
                     ))
                 })?;
@@ -232,14 +229,14 @@ pub(in crate::tunnel) fn repeat(
             }
             Err(error) => error.to_string(),
         };
-        return Err(Stop::failed(format!(
+        return Err(CheckError::failed(format!(
             "the service has {came} of {bytes} bytes; {why}"
         )));
     }
     Ok(())
 }
 
-fn differs(who: &str, before: u64, due: &[u8], came: &[u8]) -> Stop {
+fn differs(who: &str, before: u64, due: &[u8], came: &[u8]) -> CheckError {
     let at = first_difference(due, came);
     let from = at.saturating_sub(SHOWN / 4);
     let shown = |bytes: &[u8]| bytes[from..bytes.len().min(from + SHOWN)].to_vec();
@@ -252,7 +249,7 @@ fn differs(who: &str, before: u64, due: &[u8], came: &[u8]) -> Stop {
         received: Some(shown(came)),
         ..Failure::default()
     };
-    Stop::with(message, failure)
+    CheckError::with(message, failure)
 }
 
 #[cfg(test)]
@@ -285,10 +282,10 @@ mod tests {
         far.write_all(came).unwrap();
         // It stays open where the reader is to wait.
         let far = (step < LIMIT).then_some(far);
-        let stop = load(1000).receive(&mut near, "the service", bounds(step));
+        let error = load(1000).receive(&mut near, "the service", bounds(step));
         drop(far);
-        match stop.unwrap_err() {
-            Stop::Failed(message, failure) => (message, *failure),
+        match error.unwrap_err() {
+            CheckError::Failed(message, failure) => (message, *failure),
             other => panic!("{other:?}"),
         }
     }
@@ -331,12 +328,12 @@ mod tests {
             Box::new(move || {
                 let read = reader.read(&mut [0]);
                 assert_eq!(read.unwrap(), 0, "the connection was cut");
-                Err(Stop::failed("second"))
+                Err(CheckError::failed("second"))
             }),
-            Box::new(|| Err(Stop::failed("first"))),
+            Box::new(|| Err(CheckError::failed("first"))),
         ];
         match ends.together(parts).unwrap_err() {
-            Stop::Failed(message, _) => assert_eq!(message, "first"),
+            CheckError::Failed(message, _) => assert_eq!(message, "first"),
             other => panic!("{other:?}"),
         }
     }

@@ -1,12 +1,12 @@
 //! What the ready-made kinds of tunnel have in common.
 
-pub(in crate::tunnel) mod attached;
-pub(in crate::tunnel) mod custom;
-pub(in crate::tunnel) mod forward;
-pub(in crate::tunnel) mod http_connect;
-pub(in crate::tunnel) mod proxy_protocol;
-pub(in crate::tunnel) mod socks4;
-pub(in crate::tunnel) mod socks5;
+pub(crate) mod attached;
+pub(crate) mod custom;
+pub(crate) mod forward;
+pub(crate) mod http_connect;
+pub(crate) mod proxy_protocol;
+pub(crate) mod socks4;
+pub(crate) mod socks5;
 
 use std::fmt;
 use std::io;
@@ -18,16 +18,16 @@ use crate::tunnel::programs::template::{Login, Template};
 use crate::tunnel::route::Route;
 
 /// How a kind's programs are started, and what is known of them whatever they speak.
-pub(in crate::tunnel) struct Base {
+pub(crate) struct Base {
     start: Start,
-    pub(in crate::tunnel) slug: String,
-    pub(in crate::tunnel) user: Option<Vec<u8>>,
-    pub(in crate::tunnel) password: Option<Vec<u8>>,
-    pub(in crate::tunnel) binds_outgoing: bool,
+    pub(crate) slug: String,
+    pub(crate) user: Option<Vec<u8>>,
+    pub(crate) password: Option<Vec<u8>>,
+    pub(crate) binds_outgoing: bool,
 }
 
 /// Where the programs come from.
-pub(in crate::tunnel) enum Start {
+pub(crate) enum Start {
     /// Nowhere: for [`Attached`](crate::tunnel::Attached).
     Nothing,
     Closure(Box<dyn Fn(&Route) -> Command + Send + Sync>),
@@ -35,7 +35,7 @@ pub(in crate::tunnel) enum Start {
 }
 
 impl Base {
-    pub(in crate::tunnel) fn new(start: Start, slug: &str) -> Base {
+    pub(crate) fn new(start: Start, slug: &str) -> Base {
         Base {
             start,
             slug: slug.to_owned(),
@@ -45,7 +45,7 @@ impl Base {
         }
     }
 
-    pub(in crate::tunnel) fn command(&self, route: &Route) -> io::Result<Command> {
+    pub(crate) fn command(&self, route: &Route) -> io::Result<Command> {
         match &self.start {
             Start::Closure(command) => Ok(command(route)),
             Start::Template(_) => Err(unsupported("a template is made by `programs`")),
@@ -55,7 +55,7 @@ impl Base {
         }
     }
 
-    pub(in crate::tunnel) fn programs(&self, setup: &mut Setup) -> io::Result<Vec<Program>> {
+    pub(crate) fn programs(&self, setup: &mut Setup) -> io::Result<Vec<Program>> {
         let login = Login {
             user: self.user.as_deref(),
             password: self.password.as_deref(),
@@ -67,15 +67,11 @@ impl Base {
     }
 
     /// User and password, if both are set.
-    pub(in crate::tunnel) fn credentials(&self) -> Option<(&[u8], &[u8])> {
+    pub(crate) fn credentials(&self) -> Option<(&[u8], &[u8])> {
         self.user.as_deref().zip(self.password.as_deref())
     }
 
-    pub(in crate::tunnel) fn log_in(
-        &mut self,
-        user: impl Into<Vec<u8>>,
-        password: impl Into<Vec<u8>>,
-    ) {
+    pub(crate) fn log_in(&mut self, user: impl Into<Vec<u8>>, password: impl Into<Vec<u8>>) {
         self.user = Some(user.into());
         self.password = Some(password.into());
     }
@@ -185,4 +181,4 @@ macro_rules! by_base {
     };
 }
 
-pub(in crate::tunnel) use {by_base, kind};
+pub(crate) use {by_base, kind};

@@ -62,7 +62,7 @@ impl Tunnel for Socks4 {
         let Target::Address(SocketAddr::V4(address)) = target else {
             let text = format!(
                 "SOCKS4 cannot ask for {}: it has only IPv4 addresses",
-                target.told()
+                target.to_report()
             );
             return Err(prose(io::ErrorKind::Unsupported, text));
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::deadline::Backoff;
 use crate::deadline::{Deadline, prose};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Options;
 use crate::tunnel::core::ports::Ports;
 use crate::tunnel::ends::address::{Pair, connect_from};
@@ -27,16 +27,16 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Where a program can be started: one combination of address families.
 #[derive(Clone, Copy)]
-pub(in crate::tunnel) struct Site<'a> {
-    pub(in crate::tunnel) tunnel: &'a dyn Tunnel,
-    pub(in crate::tunnel) options: &'a Options,
-    pub(in crate::tunnel) front: Pair,
-    pub(in crate::tunnel) back: Pair,
+pub(crate) struct LaunchSpec<'a> {
+    pub(crate) tunnel: &'a dyn Tunnel,
+    pub(crate) options: &'a Options,
+    pub(crate) front: Pair,
+    pub(crate) back: Pair,
 }
 
 /// A started program, its port and the service behind it. Dropping it ends the program.
-pub(in crate::tunnel) struct Program<'a> {
-    line: Line<'a>,
+pub(crate) struct StartedProgram<'a> {
+    connector: Connector<'a>,
     child: Programs,
     service: Service,
     ports: Ports,
@@ -48,16 +48,16 @@ pub(in crate::tunnel) struct Program<'a> {
 
 /// The way to and through a program. A copy of it can be used on any thread.
 #[derive(Clone, Copy)]
-pub(in crate::tunnel) struct Line<'a> {
-    pub(in crate::tunnel) tunnel: &'a dyn Tunnel,
-    pub(in crate::tunnel) route: Route,
+pub(crate) struct Connector<'a> {
+    pub(crate) tunnel: &'a dyn Tunnel,
+    pub(crate) route: Route,
     /// See [`TunnelHarness::segment_size`](crate::tunnel::TunnelHarness::segment_size).
-    pub(in crate::tunnel) segment_size: Option<usize>,
+    pub(crate) segment_size: Option<usize>,
 }
 
-impl<'a> Site<'a> {
+impl<'a> LaunchSpec<'a> {
     /// Starts the program; it need not listen yet.
-    pub(in crate::tunnel) fn start(&self) -> Result<Program<'a>, Error> {
+    pub(crate) fn start(&self) -> Result<StartedProgram<'a>, Error> {
         let no_port = |what: &str, ip: IpAddr| {
             let message = format!("no port for {what} on {ip}");
             move |error| Error::new(ErrorKind::Port, message, Some(error))
@@ -83,14 +83,14 @@ impl<'a> Site<'a> {
             client: self.front.client,
             outgoing: self.back.client,
         };
-        let line = Line {
+        let connector = Connector {
             tunnel: self.tunnel,
             route,
             segment_size: self.options.segment_size,
         };
         let ports = self.options.ports.clone();
-        Ok(Program {
-            line,
+        Ok(StartedProgram {
+            connector,
             child: start(self.tunnel, &route, &ports)?,
             ports,
             service,
@@ -101,25 +101,25 @@ impl<'a> Site<'a> {
     }
 }
 
-impl<'a> Program<'a> {
-    pub(in crate::tunnel) fn line(&self) -> Line<'a> {
-        self.line
+impl<'a> StartedProgram<'a> {
+    pub(crate) fn connector(&self) -> Connector<'a> {
+        self.connector
     }
 
-    pub(in crate::tunnel) fn child(&mut self) -> &mut Programs {
+    pub(crate) fn child(&mut self) -> &mut Programs {
         &mut self.child
     }
 
-    pub(in crate::tunnel) fn service(&self) -> &Service {
+    pub(crate) fn service(&self) -> &Service {
         &self.service
     }
 
-    pub(in crate::tunnel) fn service_mut(&mut self) -> &mut Service {
+    pub(crate) fn service_mut(&mut self) -> &mut Service {
         &mut self.service
     }
 
     /// Waits until it listens. The connection that finds that out is kept for the first who needs one.
-    pub(in crate::tunnel) fn get_ready(&mut self, deadline: &Deadline) -> Result<(), Stop> {
+    pub(crate) fn get_ready(&mut self, deadline: &Deadline) -> Result<(), CheckError> {
         self.child.start_rest(deadline)?;
         self.first = Some(self.first_connection(deadline)?);
         self.ready_after = self.child.age();
@@ -127,63 +127,60 @@ impl<'a> Program<'a> {
     }
 
     /// From its start until it listened.
-    pub(in crate::tunnel) fn ready_after(&self) -> Duration {
+    pub(crate) fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
     /// A connection to the program: the one that found it listening, or a fresh one.
-    pub(in crate::tunnel) fn connect(&mut self, deadline: &Deadline) -> Result<Stream, Stop> {
+    pub(crate) fn connect(&mut self, deadline: &Deadline) -> Result<Stream, CheckError> {
         match self.first.take() {
             Some(mut stream) => {
                 stream.set_deadline(*deadline);
                 Ok(stream)
             }
-            None => self.line.connect_again(deadline),
+            None => self.connector.connect_again(deadline),
         }
     }
 
     /// Starts it again where it was, once it has ended.
-    pub(in crate::tunnel) fn start_again(&mut self) -> Result<(), Error> {
+    pub(crate) fn start_again(&mut self) -> Result<(), Error> {
         self.first = None;
-        self.child = start(self.line.tunnel, &self.line.route, &self.ports)?;
+        self.child = start(self.connector.tunnel, &self.connector.route, &self.ports)?;
         Ok(())
     }
 
     /// Whether another check can use it as if nothing had been done with it: it runs, and nobody is on
     /// the way to the service.
-    pub(in crate::tunnel) fn is_as_new(&mut self) -> bool {
+    pub(crate) fn is_as_new(&mut self) -> bool {
         self.first.is_none() && !self.child.has_exited() && self.service.is_idle()
     }
 
     /// Ends it, and tells all about it in words.
-    pub(in crate::tunnel) fn explain(&mut self, grace: Duration) -> Vec<Ended> {
+    pub(crate) fn explain(&mut self, grace: Duration) -> Vec<Ended> {
         self.child.settle();
         self.child.explain(grace)
     }
 
     /// Connects as soon as the program listens. This connection is to be used: with a forwarder every
     /// connection already reaches the service.
-    pub(in crate::tunnel) fn first_connection(
-        &mut self,
-        deadline: &Deadline,
-    ) -> Result<Stream, Stop> {
-        let Route { listen, client, .. } = self.line.route;
+    pub(crate) fn first_connection(&mut self, deadline: &Deadline) -> Result<Stream, CheckError> {
+        let Route { listen, client, .. } = self.connector.route;
         let mut pause = Backoff::new(Duration::from_millis(1));
         loop {
-            let error = match self.line.connect(deadline) {
+            let error = match self.connector.connect(deadline) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => error,
             };
             if self.child.has_exited() {
                 let message = format!("the program ended before it listened on {listen}");
-                return Err(Stop::failed(message));
+                return Err(CheckError::failed(message));
             }
             if !may_come_later(&error) {
                 let message = format!("cannot connect to {listen} from {client}: {error}");
-                return Err(Stop::failed(message));
+                return Err(CheckError::failed(message));
             }
             if deadline.expired() {
-                return Err(Stop::failed(format!(
+                return Err(CheckError::failed(format!(
                     "nothing listens on {listen} after {:.1?}: connecting from {client}: {error}{}",
                     deadline.elapsed(),
                     listening::elsewhere(self.child.id(), listen),
@@ -194,81 +191,83 @@ impl<'a> Program<'a> {
     }
 
     /// A connection through the running program to the service, asked for as `target`.
-    pub(in crate::tunnel) fn open_to(
+    pub(crate) fn open_to(
         &mut self,
         target: &Target,
         deadline: &Deadline,
-    ) -> Result<Conversation, Stop> {
+    ) -> Result<Conversation, CheckError> {
         let mut client = self.connect(deadline)?;
-        self.line.handshake(&mut client, target, deadline)?;
+        self.connector.handshake(&mut client, target, deadline)?;
         let (mut service, _) = self.accept(&client, deadline)?;
-        self.line.preamble(&mut service, &client)?;
+        self.connector.preamble(&mut service, &client)?;
         Ok(Conversation::new(client, service))
     }
 
     /// A connection through the running program: to the service unless told otherwise.
-    pub(in crate::tunnel) fn open(
+    pub(crate) fn open(
         &mut self,
         to: Option<(&Target, &Service)>,
         deadline: &Deadline,
-    ) -> Result<Conversation, Stop> {
+    ) -> Result<Conversation, CheckError> {
         let Some((target, service)) = to else {
-            let own = Target::Address(self.line.route.service);
+            let own = Target::Address(self.connector.route.service);
             return self.open_to(&own, deadline);
         };
         let mut client = self.connect(deadline)?;
-        self.line.handshake(&mut client, target, deadline)?;
-        let (mut service, _) = self
-            .line
-            .accept(service, &client, &mut self.child, deadline)?;
-        self.line.preamble(&mut service, &client)?;
+        self.connector.handshake(&mut client, target, deadline)?;
+        let (mut service, _) =
+            self.connector
+                .accept(service, &client, &mut self.child, deadline)?;
+        self.connector.preamble(&mut service, &client)?;
         Ok(Conversation::new(client, service))
     }
 
-    /// As [`Program::accept`], at another service.
-    pub(in crate::tunnel) fn accept_at(
+    /// As [`StartedProgram::accept`], at another service.
+    pub(crate) fn accept_at(
         &mut self,
         service: &Service,
         client: &Stream,
         deadline: &Deadline,
-    ) -> Result<(Stream, SocketAddr), Stop> {
-        self.line.accept(service, client, &mut self.child, deadline)
+    ) -> Result<(Stream, SocketAddr), CheckError> {
+        self.connector
+            .accept(service, client, &mut self.child, deadline)
     }
 
-    /// See [`Line::accept`].
-    pub(in crate::tunnel) fn accept(
+    /// See [`Connector::accept`].
+    pub(crate) fn accept(
         &mut self,
         client: &Stream,
         deadline: &Deadline,
-    ) -> Result<(Stream, SocketAddr), Stop> {
-        self.line
+    ) -> Result<(Stream, SocketAddr), CheckError> {
+        self.connector
             .accept(&self.service, client, &mut self.child, deadline)
     }
 }
 
-impl Line<'_> {
+impl Connector<'_> {
     /// A fresh connection to the program.
-    pub(in crate::tunnel) fn connect(&self, deadline: &Deadline) -> io::Result<Stream> {
+    pub(crate) fn connect(&self, deadline: &Deadline) -> io::Result<Stream> {
         // At the very end there is still time for one attempt.
         let limit = deadline.remaining().max(Duration::from_millis(1));
         let tcp = connect_from(self.route.client, self.route.listen, limit)?;
         Ok(Stream::new(tcp, *deadline).in_segments(self.segment_size))
     }
 
-    /// As [`Line::connect`], where the program has listened before.
-    fn connect_again(&self, deadline: &Deadline) -> Result<Stream, Stop> {
+    /// As [`Connector::connect`], where the program has listened before.
+    fn connect_again(&self, deadline: &Deadline) -> Result<Stream, CheckError> {
         let listen = self.route.listen;
-        self.connect(deadline)
-            .map_err(|error| Stop::failed(format!("cannot connect to {listen} again: {error}")))
+        self.connect(deadline).map_err(|error| {
+            CheckError::failed(format!("cannot connect to {listen} again: {error}"))
+        })
     }
 
     /// Asks for a connection to `target`; the address that the program says it connects from.
-    pub(in crate::tunnel) fn handshake(
+    pub(crate) fn handshake(
         &self,
         stream: &mut Stream,
         target: &Target,
         deadline: &Deadline,
-    ) -> Result<Option<SocketAddr>, Stop> {
+    ) -> Result<Option<SocketAddr>, CheckError> {
         stream.set_deadline(*deadline);
         self.tunnel.handshake(stream, target).map_err(|error| {
             let failure = Failure {
@@ -276,19 +275,15 @@ impl Line<'_> {
                 received: Some(stream.received().to_vec()),
                 ..Failure::default()
             };
-            Stop::with(
-                format!("the handshake for {} failed: {error}", target.told()),
+            CheckError::with(
+                format!("the handshake for {} failed: {error}", target.to_report()),
                 failure,
             )
         })
     }
 
     /// What the service reads before the data.
-    pub(in crate::tunnel) fn preamble(
-        &self,
-        service: &mut Stream,
-        client: &Stream,
-    ) -> Result<(), Stop> {
+    pub(crate) fn preamble(&self, service: &mut Stream, client: &Stream) -> Result<(), CheckError> {
         let read = client
             .local_addr()
             .and_then(|client| self.tunnel.preamble(service, client, &self.route));
@@ -297,7 +292,7 @@ impl Line<'_> {
                 received: Some(service.received().to_vec()),
                 ..Failure::default()
             };
-            Stop::with(
+            CheckError::with(
                 format!("what the service reads first is wrong: {error}"),
                 failure,
             )
@@ -305,13 +300,13 @@ impl Line<'_> {
     }
 
     /// Accepts at the service, and stops waiting when nobody is left who could connect.
-    pub(in crate::tunnel) fn accept(
+    pub(crate) fn accept(
         &self,
         service: &Service,
         client: &Stream,
         child: &mut Programs,
         deadline: &Deadline,
-    ) -> Result<(Stream, SocketAddr), Stop> {
+    ) -> Result<(Stream, SocketAddr), CheckError> {
         loop {
             // Looked at first: what closed may have connected before, and that is then accepted below.
             let hopeless = match child.has_exited() {
@@ -325,13 +320,17 @@ impl Line<'_> {
             match (service.accept(&look), hopeless) {
                 (Ok((tcp, peer)), _) => return Ok((self.accepted(tcp, deadline), peer)),
                 (Err(error), _) if error.kind() != io::ErrorKind::TimedOut => {
-                    return Err(Stop::failed(format!("the service cannot accept: {error}")));
+                    return Err(CheckError::failed(format!(
+                        "the service cannot accept: {error}"
+                    )));
                 }
                 (_, Some(why)) => {
-                    return Err(Stop::failed(format!("no connection to the service: {why}")));
+                    return Err(CheckError::failed(format!(
+                        "no connection to the service: {why}"
+                    )));
                 }
                 _ if deadline.expired() => {
-                    return Err(Stop::failed(deadline.error("").to_string()));
+                    return Err(CheckError::failed(deadline.error("").to_string()));
                 }
                 _ => {}
             }
@@ -339,12 +338,12 @@ impl Line<'_> {
     }
 
     /// What every connection at the service becomes.
-    pub(in crate::tunnel) fn accepted(&self, tcp: TcpStream, deadline: &Deadline) -> Stream {
+    pub(crate) fn accepted(&self, tcp: TcpStream, deadline: &Deadline) -> Stream {
         Stream::new(tcp, *deadline).in_segments(self.segment_size)
     }
 
     /// Waits until nothing answers at the program's port.
-    pub(in crate::tunnel) fn port_closed(&self, deadline: &Deadline) -> Result<(), Stop> {
+    pub(crate) fn port_closed(&self, deadline: &Deadline) -> Result<(), CheckError> {
         let Route { listen, client, .. } = self.route;
         let mut pause = Backoff::new(Duration::from_millis(1));
         loop {
@@ -352,9 +351,15 @@ impl Line<'_> {
             match connect_from(client, listen, limit) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
                 _ if !deadline.expired() => pause.sleep(deadline),
-                Ok(_) => return Err(Stop::failed(format!("{listen} still accepts connections"))),
+                Ok(_) => {
+                    return Err(CheckError::failed(format!(
+                        "{listen} still accepts connections"
+                    )));
+                }
                 Err(error) => {
-                    return Err(Stop::failed(format!("{listen} does not refuse: {error}")));
+                    return Err(CheckError::failed(format!(
+                        "{listen} does not refuse: {error}"
+                    )));
                 }
             }
         }
@@ -396,7 +401,7 @@ mod tests {
     use crate::tunnel::kinds::forward::Forward;
 
     /// IPv4 on both sides.
-    fn line(tunnel: &dyn Tunnel) -> (Line<'_>, Service) {
+    fn connector(tunnel: &dyn Tunnel) -> (Connector<'_>, Service) {
         let service = Service::bind(&[[127, 0, 0, 1].into()]).unwrap();
         let route = Route {
             listen: "127.0.0.1:1".parse().unwrap(),
@@ -404,21 +409,21 @@ mod tests {
             client: [127, 0, 0, 1].into(),
             outgoing: [127, 0, 0, 1].into(),
         };
-        let line = Line {
+        let connector = Connector {
             tunnel,
             route,
             segment_size: None,
         };
-        (line, service)
+        (connector, service)
     }
 
     fn no_command(_: &Route) -> Command {
         unreachable!("nothing is started here")
     }
 
-    fn message(stop: Stop) -> String {
-        match stop {
-            Stop::Failed(message, _) => format!("failed: {message}"),
+    fn message(error: CheckError) -> String {
+        match error {
+            CheckError::Failed(message, _) => format!("failed: {message}"),
             other => format!("{other:?}"),
         }
     }
@@ -426,8 +431,8 @@ mod tests {
     #[test]
     fn nobody_who_could_connect_ends_the_wait_at_once() {
         let tunnel = Forward::template("sleep 1000");
-        let (line, service) = line(&tunnel);
-        let mut child = start(&tunnel, &line.route, &Ports::default()).unwrap();
+        let (connector, service) = connector(&tunnel);
+        let mut child = start(&tunnel, &connector.route, &Ports::default()).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let deadline = Deadline::new(Duration::from_secs(30), "the program to connect");
@@ -435,7 +440,7 @@ mod tests {
 
         let (accepted, _) = listener.accept().unwrap();
         let short = Deadline::new(Duration::from_millis(30), "the program to connect");
-        let error = line
+        let error = connector
             .accept(&service, &client, &mut child, &short)
             .unwrap_err();
         assert_eq!(
@@ -443,21 +448,22 @@ mod tests {
             "failed: timed out after 30ms waiting for the program to connect"
         );
         drop(accepted);
-        let error = line
+        let error = connector
             .accept(&service, &client, &mut child, &deadline)
             .unwrap_err();
         assert!(message(error).contains("the program has closed the client's connection"));
         child.stop(Duration::from_secs(30));
-        let error = line
+        let error = connector
             .accept(&service, &client, &mut child, &deadline)
             .unwrap_err();
         assert!(message(error).contains("the program has ended"));
         assert!(!deadline.expired());
 
         // What connected before that is not lost.
-        let _early = TcpStream::connect(line.route.service).unwrap();
+        let _early = TcpStream::connect(connector.route.service).unwrap();
         assert!(
-            line.accept(&service, &client, &mut child, &deadline)
+            connector
+                .accept(&service, &client, &mut child, &deadline)
                 .is_ok()
         );
     }
@@ -466,13 +472,13 @@ mod tests {
     fn a_port_that_still_answers_is_not_closed() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let tunnel = Forward::spawn(no_command);
-        let (mut line, _) = line(&tunnel);
-        line.route.listen = listener.local_addr().unwrap();
+        let (mut connector, _) = connector(&tunnel);
+        connector.route.listen = listener.local_addr().unwrap();
         let deadline = Deadline::new(Duration::from_millis(30), "the port to close");
-        let error = message(line.port_closed(&deadline).unwrap_err());
+        let error = message(connector.port_closed(&deadline).unwrap_err());
         assert!(error.ends_with("still accepts connections"), "{error}");
         drop(listener);
         let deadline = Deadline::new(Duration::from_secs(30), "the port to close");
-        line.port_closed(&deadline).unwrap();
+        connector.port_closed(&deadline).unwrap();
     }
 }

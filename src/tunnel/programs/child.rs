@@ -24,7 +24,7 @@ const DROP_LIMIT: Duration = Duration::from_secs(1);
 
 /// A started program.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Child {
+pub(crate) struct Child {
     process: process::Child,
     maker: Maker,
     name: String,
@@ -32,44 +32,44 @@ pub(in crate::tunnel) struct Child {
     mark: Mark,
     output: Output,
     started: Instant,
-    told: Option<Told>,
-    end: Option<End>,
+    signalled: Option<SignalReport>,
+    end: Option<ExitReport>,
 }
 
 /// What became of telling a program to end. What it has started may still run.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::tunnel) struct Told {
-    pub(in crate::tunnel) signal: Signal,
+pub(crate) struct SignalReport {
+    pub(crate) signal: Signal,
     /// It had ended before.
-    pub(in crate::tunnel) by_itself: bool,
+    pub(crate) by_itself: bool,
     /// It has ended in the time that it was given.
-    pub(in crate::tunnel) ended: bool,
+    pub(crate) ended: bool,
     /// From the signal to its end, or to the end of that time.
-    pub(in crate::tunnel) elapsed: Duration,
+    pub(crate) elapsed: Duration,
 }
 
 /// How a program ended.
 #[derive(Debug, Clone)]
-pub(in crate::tunnel) struct End {
+pub(crate) struct ExitReport {
     /// `None` if not even KILL ended it in time, or somebody else has waited for it.
-    pub(in crate::tunnel) status: Option<ExitStatus>,
+    pub(crate) status: Option<ExitStatus>,
     /// It had ended before it was told to.
-    pub(in crate::tunnel) by_itself: bool,
+    pub(crate) by_itself: bool,
     /// What it was told to end by, TERM unless a check chose another.
-    pub(in crate::tunnel) signal: Signal,
+    pub(crate) signal: Signal,
     /// That did not end it in time, KILL had to.
-    pub(in crate::tunnel) killed: bool,
+    pub(crate) killed: bool,
     /// From the signal to the end.
-    pub(in crate::tunnel) elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// How many processes had left its group and had to be killed.
-    pub(in crate::tunnel) strays: usize,
+    pub(crate) strays: usize,
     /// Which of several programs it was; empty for the only one.
-    pub(in crate::tunnel) who: String,
+    pub(crate) who: String,
 }
 
 impl Child {
     /// Starts `command` in a process group of its own.
-    pub(in crate::tunnel) fn spawn(command: Command) -> Result<Child, Error> {
+    pub(crate) fn spawn(command: Command) -> Result<Child, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let text = render(&command);
         let name = name(&command);
@@ -104,52 +104,52 @@ impl Child {
             mark,
             output,
             started,
-            told: None,
+            signalled: None,
             end: None,
         })
     }
 
     /// The program's name without its path.
-    pub(in crate::tunnel) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The command line, for messages.
-    pub(in crate::tunnel) fn command(&self) -> &str {
+    pub(crate) fn command(&self) -> &str {
         &self.command
     }
 
     /// Its process id.
-    pub(in crate::tunnel) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
     /// How long ago it was started.
-    pub(in crate::tunnel) fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// Whether it has ended.
-    pub(in crate::tunnel) fn has_exited(&mut self) -> bool {
+    pub(crate) fn has_exited(&mut self) -> bool {
         self.end.is_some() || group::has_exited(&mut self.process)
     }
 
     /// The last of what it wrote; complete once it is stopped.
-    pub(in crate::tunnel) fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         self.output.text()
     }
 
     /// Sends it a signal and waits for its end, no longer than `limit`. The caller knows whether it had
     /// ended `by_itself`, before anything was done that may have ended it. The first call counts.
-    pub(in crate::tunnel) fn tell(
+    pub(crate) fn send_signal(
         &mut self,
         signal: Signal,
         whom: Whom,
         limit: Duration,
         by_itself: bool,
-    ) -> Told {
-        if let Some(told) = self.told {
-            return told;
+    ) -> SignalReport {
+        if let Some(signalled) = self.signalled {
+            return signalled;
         }
         let begun = Instant::now();
         if !by_itself {
@@ -157,7 +157,7 @@ impl Child {
         }
         let ended = self.wait(&to_end(limit));
         let elapsed = begun.elapsed();
-        *self.told.insert(Told {
+        *self.signalled.insert(SignalReport {
             signal,
             by_itself,
             ended,
@@ -167,7 +167,7 @@ impl Child {
 
     /// Waits until nothing runs that it has started; how many do at the deadline. `None` where the
     /// system does not tell.
-    pub(in crate::tunnel) fn descendants_end(&self, deadline: &Deadline) -> Option<usize> {
+    pub(crate) fn descendants_end(&self, deadline: &Deadline) -> Option<usize> {
         let mut pause = Backoff::new(Duration::from_millis(1));
         loop {
             match group::left(&self.mark, self.process.id())? {
@@ -179,21 +179,21 @@ impl Child {
 
     /// Ends it and all that it started: TERM unless it was told already, then at `grace` KILL. Takes no
     /// longer than that and what the kernel needs. A second call only gives the same end again.
-    pub(in crate::tunnel) fn stop(&mut self, grace: Duration) -> End {
+    pub(crate) fn stop(&mut self, grace: Duration) -> ExitReport {
         let by_itself = self.has_exited();
         self.stop_judged(grace, by_itself)
     }
 
     /// As [`Child::stop`], where it is known whether it had ended `by_itself` before anything was done
     /// that may have ended it.
-    pub(in crate::tunnel) fn stop_judged(&mut self, grace: Duration, by_itself: bool) -> End {
+    pub(crate) fn stop_judged(&mut self, grace: Duration, by_itself: bool) -> ExitReport {
         if let Some(end) = &self.end {
             return end.clone();
         }
-        let told = self.tell(Signal::Term, Whom::Group, grace, by_itself);
+        let signalled = self.send_signal(Signal::Term, Whom::Group, grace, by_itself);
         // What it started may still run, ignore TERM and forward: the group ends now in any case.
         group::kill_all(&mut self.process);
-        let gone = told.ended || self.wait(&to_end(KILL_LIMIT));
+        let gone = signalled.ended || self.wait(&to_end(KILL_LIMIT));
         let strays = group::sweep(&self.mark, self.process.id(), &to_end(KILL_LIMIT));
         let status = match gone {
             true => self.process.wait().ok(),
@@ -204,12 +204,12 @@ impl Child {
             self.descendants_end(&to_end(KILL_LIMIT));
         }
         self.output.finish();
-        let end = End {
+        let end = ExitReport {
             status,
-            by_itself: told.by_itself,
-            signal: told.signal,
-            killed: !told.ended,
-            elapsed: told.elapsed,
+            by_itself: signalled.by_itself,
+            signal: signalled.signal,
+            killed: !signalled.ended,
+            elapsed: signalled.elapsed,
             strays,
             who: String::new(),
         };
@@ -218,14 +218,14 @@ impl Child {
 
     /// Lets it end if it is about to, so that an end of its own is not taken for one by TERM: what it
     /// had open closes before it can be waited for.
-    pub(in crate::tunnel) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if group::may_be_ending(&self.process) {
             self.wait(&to_end(group::SETTLING));
         }
     }
 
     /// Waits until it has ended; `false` at the deadline.
-    pub(in crate::tunnel) fn wait(&mut self, deadline: &Deadline) -> bool {
+    pub(crate) fn wait(&mut self, deadline: &Deadline) -> bool {
         let mut pause = Backoff::new(Duration::from_micros(100));
         while !self.has_exited() {
             if deadline.expired() {
@@ -245,14 +245,14 @@ impl Drop for Child {
     }
 }
 
-impl End {
+impl ExitReport {
     /// The end in words, with the program's name before it if there are several.
-    pub(in crate::tunnel) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         self.named(&self.how())
     }
 
     /// The end in words: "killed by signal 15, 1.2ms after TERM".
-    pub(in crate::tunnel) fn how(&self) -> String {
+    pub(crate) fn how(&self) -> String {
         let how = match self.status {
             Some(status) => describe(status),
             None if self.killed => "still there after KILL".to_owned(),
@@ -268,7 +268,7 @@ impl End {
     }
 
     /// `how` with the program's name before it, if there are several.
-    pub(in crate::tunnel) fn named(&self, how: &str) -> String {
+    pub(crate) fn named(&self, how: &str) -> String {
         match &*self.who {
             "" => how.to_owned(),
             who => format!("{who}: {how}"),
@@ -277,7 +277,7 @@ impl End {
 }
 
 /// An exit status in words, without the core dump remark that depends on the machine.
-pub(in crate::tunnel) fn describe(status: ExitStatus) -> String {
+pub(crate) fn describe(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return format!("killed by signal {signal}");

@@ -18,7 +18,7 @@ const LOCALE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Gives `command` a UTF-8 locale, unless it has one, and makes a relative path of its program mean
 /// what it means in the test's current folder, whatever folder the program is to run in.
-pub(in crate::tunnel) fn prepare(command: Command) -> Command {
+pub(crate) fn prepare(command: Command) -> Command {
     let mut command = anchored(command);
     let chosen = command
         .get_envs()
@@ -30,7 +30,7 @@ pub(in crate::tunnel) fn prepare(command: Command) -> Command {
 }
 
 /// The same command, as arguments `before` and its own of another program.
-pub(in crate::tunnel) fn again(command: &Command, program: &OsStr, before: &[&OsStr]) -> Command {
+pub(crate) fn again(command: &Command, program: &OsStr, before: &[&OsStr]) -> Command {
     let mut outer = Command::new(program);
     outer.args(before).args(command.get_args());
     for (key, value) in command.get_envs() {

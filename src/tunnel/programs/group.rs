@@ -1,13 +1,13 @@
 //! A child's process group and signals: all that belongs to Unix, and where it is Linux's own.
 
-pub(in crate::tunnel) use imp::{
+pub(crate) use imp::{
     Mark, SETTLING, default_signals, has_exited, has_members, isolate, kill_all, left,
     may_be_ending, members, send, sweep,
 };
 
 /// A signal that ends programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tunnel) enum Signal {
+pub(crate) enum Signal {
     Term,
     Int,
     Kill,
@@ -15,7 +15,7 @@ pub(in crate::tunnel) enum Signal {
 
 /// Who gets a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tunnel) enum Whom {
+pub(crate) enum Whom {
     /// All that the program has started, as from a terminal or a service manager.
     Group,
     /// The program's own process, as from `kill`.
@@ -23,7 +23,7 @@ pub(in crate::tunnel) enum Whom {
 }
 
 impl Signal {
-    pub(in crate::tunnel) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Signal::Term => "TERM",
             Signal::Int => "INT",
@@ -32,7 +32,7 @@ impl Signal {
     }
 
     /// Its number, the same on all systems that have it.
-    pub(in crate::tunnel) fn number(self) -> i32 {
+    pub(crate) fn number(self) -> i32 {
         match self {
             Signal::Term => 15,
             Signal::Int => 2,
@@ -54,18 +54,18 @@ mod imp {
     use crate::deadline::Deadline;
 
     /// Gives the command a process group of its own.
-    pub(in crate::tunnel) fn isolate(command: &mut Command) {
+    pub(crate) fn isolate(command: &mut Command) {
         command.process_group(0);
     }
 
     /// Ends the whole group. Only while its leader has not been waited for: until then the kernel
     /// gives its id to nobody else.
-    pub(in crate::tunnel) fn kill_all(leader: &mut Child) {
+    pub(crate) fn kill_all(leader: &mut Child) {
         send(leader, Signal::Kill, Whom::Group);
     }
 
     /// Sends a signal; only while the leader has not been waited for.
-    pub(in crate::tunnel) fn send(leader: &mut Child, signal: Signal, whom: Whom) {
+    pub(crate) fn send(leader: &mut Child, signal: Signal, whom: Whom) {
         let signal = match signal {
             Signal::Term => signal::Signal::SIGTERM,
             Signal::Int => signal::Signal::SIGINT,
@@ -79,7 +79,7 @@ mod imp {
     }
 
     /// Whether anybody belongs to the group, one who has ended and was not waited for included.
-    pub(in crate::tunnel) fn has_members(group: u32) -> bool {
+    pub(crate) fn has_members(group: u32) -> bool {
         killpg(Pid::from_raw(group.cast_signed()), None).is_ok()
     }
 
@@ -91,7 +91,7 @@ mod imp {
     /// Whether the child has ended. Leaves it to be waited for where the system can, so that its
     /// group's id stays taken.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    pub(in crate::tunnel) fn has_exited(child: &mut Child) -> bool {
+    pub(crate) fn has_exited(child: &mut Child) -> bool {
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         !matches!(
@@ -102,27 +102,27 @@ mod imp {
 
     /// Whether the child has ended; here this also waits for it.
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-    pub(in crate::tunnel) fn has_exited(child: &mut Child) -> bool {
+    pub(crate) fn has_exited(child: &mut Child) -> bool {
         !matches!(child.try_wait(), Ok(None))
     }
 
     #[cfg(target_os = "linux")]
-    pub(in crate::tunnel) use super::linux::{
+    pub(crate) use super::linux::{
         Mark, SETTLING, default_signals, left, may_be_ending, members, sweep,
     };
 
     #[cfg(not(target_os = "linux"))]
-    pub(in crate::tunnel) use super::blind::{Mark, SETTLING, left, may_be_ending, members};
+    pub(crate) use super::blind::{Mark, SETTLING, left, may_be_ending, members};
 
     /// Nothing needs to be done, or nothing can be without unsafe code.
     #[cfg(not(target_os = "linux"))]
-    pub(in crate::tunnel) fn default_signals(command: Command) -> Command {
+    pub(crate) fn default_signals(command: Command) -> Command {
         command
     }
 
     /// Elsewhere a process that left the group cannot be found.
     #[cfg(not(target_os = "linux"))]
-    pub(in crate::tunnel) fn sweep(_mark: &Mark, _group: u32, _deadline: &Deadline) -> usize {
+    pub(crate) fn sweep(_mark: &Mark, _group: u32, _deadline: &Deadline) -> usize {
         0
     }
 }
@@ -131,34 +131,34 @@ mod imp {
 mod imp {
     use std::process::{Child, Command};
 
-    pub(in crate::tunnel) use super::blind::{Mark, SETTLING, left, may_be_ending, members};
+    pub(crate) use super::blind::{Mark, SETTLING, left, may_be_ending, members};
     use super::{Signal, Whom};
     use crate::deadline::Deadline;
 
-    pub(in crate::tunnel) fn isolate(_command: &mut Command) {}
+    pub(crate) fn isolate(_command: &mut Command) {}
 
-    pub(in crate::tunnel) fn send(leader: &mut Child, _signal: Signal, _whom: Whom) {
+    pub(crate) fn send(leader: &mut Child, _signal: Signal, _whom: Whom) {
         kill_all(leader);
     }
 
-    pub(in crate::tunnel) fn kill_all(leader: &mut Child) {
+    pub(crate) fn kill_all(leader: &mut Child) {
         // It fails only when the child has ended.
         let _ = leader.kill();
     }
 
-    pub(in crate::tunnel) fn has_exited(child: &mut Child) -> bool {
+    pub(crate) fn has_exited(child: &mut Child) -> bool {
         !matches!(child.try_wait(), Ok(None))
     }
 
-    pub(in crate::tunnel) fn default_signals(command: Command) -> Command {
+    pub(crate) fn default_signals(command: Command) -> Command {
         command
     }
 
-    pub(in crate::tunnel) fn sweep(_mark: &Mark, _group: u32, _deadline: &Deadline) -> usize {
+    pub(crate) fn sweep(_mark: &Mark, _group: u32, _deadline: &Deadline) -> usize {
         0
     }
 
-    pub(in crate::tunnel) fn has_members(_group: u32) -> bool {
+    pub(crate) fn has_members(_group: u32) -> bool {
         false
     }
 }
@@ -170,27 +170,27 @@ mod blind {
     use std::time::Duration;
 
     /// How long to wait for an end that may be coming.
-    pub(in crate::tunnel) const SETTLING: Duration = Duration::from_millis(100);
+    pub(crate) const SETTLING: Duration = Duration::from_millis(100);
 
-    pub(in crate::tunnel) fn may_be_ending(_child: &Child) -> bool {
+    pub(crate) fn may_be_ending(_child: &Child) -> bool {
         true
     }
 
     /// Nothing tells them.
-    pub(in crate::tunnel) fn members(_group: u32) -> Option<Vec<i32>> {
+    pub(crate) fn members(_group: u32) -> Option<Vec<i32>> {
         None
     }
 
-    pub(in crate::tunnel) fn left(_mark: &Mark, _group: u32) -> Option<usize> {
+    pub(crate) fn left(_mark: &Mark, _group: u32) -> Option<usize> {
         None
     }
 
     /// Nobody can look for it.
     #[derive(Debug)]
-    pub(in crate::tunnel) struct Mark;
+    pub(crate) struct Mark;
 
     impl Mark {
-        pub(in crate::tunnel) fn new(_variable: &str, _value: &str) -> Mark {
+        pub(crate) fn new(_variable: &str, _value: &str) -> Mark {
             Mark
         }
     }
@@ -214,7 +214,7 @@ mod linux {
     use crate::tunnel::programs::environment;
 
     /// How long to wait for an end that is surely coming.
-    pub(in crate::tunnel) const SETTLING: Duration = Duration::from_secs(5);
+    pub(crate) const SETTLING: Duration = Duration::from_secs(5);
 
     /// How often at most to look for processes that left their group.
     const SWEEPS: usize = 10;
@@ -227,7 +227,7 @@ mod linux {
     /// A child inherits what its parent ignores: started from a background job of a shell, INT; from
     /// `nohup`, HUP. It would then not stop as its users know it. Resetting that between fork and
     /// exec needs unsafe code, so coreutils' `env` does it for us, when it has to be done.
-    pub(in crate::tunnel) fn default_signals(command: Command) -> Command {
+    pub(crate) fn default_signals(command: Command) -> Command {
         static WRAP: OnceLock<bool> = OnceLock::new();
         let wrap = *WRAP.get_or_init(|| {
             let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -287,7 +287,7 @@ mod linux {
 
     /// Whether a process is ending or has ended: the kernel gives its memory back before it closes its
     /// files, so whoever sees a connection closed by that finds no memory.
-    pub(in crate::tunnel) fn may_be_ending(child: &Child) -> bool {
+    pub(crate) fn may_be_ending(child: &Child) -> bool {
         has_no_memory(child.id().cast_signed())
     }
 
@@ -298,7 +298,7 @@ mod linux {
 
     /// Kills every process outside `group` that bears the mark, waits for their end, and gives their number:
     /// those that left the group by `setsid`, as a daemon does.
-    pub(in crate::tunnel) fn sweep(mark: &Mark, group: u32, deadline: &Deadline) -> usize {
+    pub(crate) fn sweep(mark: &Mark, group: u32, deadline: &Deadline) -> usize {
         let mut killed = Vec::new();
         let mut buffer = Vec::new();
         // Again until nothing new is found: one may start another while we look.
@@ -325,12 +325,12 @@ mod linux {
     }
 
     /// The processes of a group; `None` where the system does not tell.
-    pub(in crate::tunnel) fn members(group: u32) -> Option<Vec<i32>> {
+    pub(crate) fn members(group: u32) -> Option<Vec<i32>> {
         Some(processes().filter(|pid| is_in(*pid, group)).collect())
     }
 
     /// How many processes run that bear the mark or belong to `group`, beside its leader.
-    pub(in crate::tunnel) fn left(mark: &Mark, group: u32) -> Option<usize> {
+    pub(crate) fn left(mark: &Mark, group: u32) -> Option<usize> {
         let mut buffer = Vec::new();
         let others = mark.processes_since(group);
         let others = others.filter(|pid| pid.cast_unsigned() != group);
@@ -349,7 +349,7 @@ mod linux {
     /// of processes each time that a program ends: so in few of them, by few system calls, and with a
     /// search that the standard library has compiled.
     #[derive(Debug)]
-    pub(in crate::tunnel) struct Mark {
+    pub(crate) struct Mark {
         /// Between the bytes that end it and the one before it.
         wanted: String,
         /// How many processes and threads the system had started when the mark was made.
@@ -358,7 +358,7 @@ mod linux {
 
     impl Mark {
         /// To be made before the program is started.
-        pub(in crate::tunnel) fn new(variable: &str, value: &str) -> Mark {
+        pub(crate) fn new(variable: &str, value: &str) -> Mark {
             Mark {
                 wanted: format!("\0{variable}={value}\0"),
                 started: started(),

@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_millis(500);
 ///
 /// On Linux this is found out without a connection. A program in the middle of a chain would pass one
 /// on, up to the test service.
-pub(in crate::tunnel) fn is_at(address: SocketAddr) -> bool {
+pub(crate) fn is_at(address: SocketAddr) -> bool {
     #[cfg(target_os = "linux")]
     if let Ok(found) = linux::is_at(address) {
         return found;
@@ -26,7 +26,7 @@ pub(in crate::tunnel) fn is_at(address: SocketAddr) -> bool {
 
 /// What to tell of a program that does not listen at `address`: where the group that `leader` leads listens
 /// instead, as far as the system tells. There is no group 0.
-pub(in crate::tunnel) fn elsewhere(leader: u32, address: SocketAddr) -> String {
+pub(crate) fn elsewhere(leader: u32, address: SocketAddr) -> String {
     let members = match leader {
         0 => None,
         leader => group::members(leader),

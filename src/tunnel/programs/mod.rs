@@ -1,14 +1,14 @@
 //! All programs of one tunnel: started in order, ended in the reverse of it.
 
-pub(in crate::tunnel) mod child;
-pub(in crate::tunnel) mod environment;
-pub(in crate::tunnel) mod group;
-pub(in crate::tunnel) mod listening;
-pub(in crate::tunnel) mod output;
-pub(in crate::tunnel) mod port;
-pub(in crate::tunnel) mod setup;
-pub(in crate::tunnel) mod template;
-pub(in crate::tunnel) mod usage;
+pub(crate) mod child;
+pub(crate) mod environment;
+pub(crate) mod group;
+pub(crate) mod listening;
+pub(crate) mod output;
+pub(crate) mod port;
+pub(crate) mod setup;
+pub(crate) mod template;
+pub(crate) mod usage;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,16 +16,16 @@ use std::time::Duration;
 
 use crate::deadline::Backoff;
 use crate::deadline::Deadline;
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::error::Error;
 use crate::tunnel::report::Ended;
-use child::{Child, End, Told};
+use child::{Child, ExitReport, SignalReport};
 use group::{Signal, Whom};
 use setup::{Program, Setup};
 
 /// The programs of a tunnel, or none of one that already runs.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Programs {
+pub(crate) struct Programs {
     started: Vec<Child>,
     waiting: VecDeque<Program>,
     /// Where the last one that was started must listen before the next may be.
@@ -36,7 +36,7 @@ pub(in crate::tunnel) struct Programs {
 
 impl Programs {
     /// None: the tunnel already runs.
-    pub(in crate::tunnel) fn none() -> Programs {
+    pub(crate) fn none() -> Programs {
         Programs {
             started: Vec::new(),
             waiting: VecDeque::new(),
@@ -47,10 +47,7 @@ impl Programs {
 
     /// Starts the first of `programs`, which `setup` was made for. What follows it is started by
     /// [`Programs::start_rest`].
-    pub(in crate::tunnel) fn start(
-        setup: Setup,
-        programs: Vec<Program>,
-    ) -> Result<Programs, Error> {
+    pub(crate) fn start(setup: Setup, programs: Vec<Program>) -> Result<Programs, Error> {
         let mut all = Programs::none();
         all.setup = Some(setup);
         all.waiting = programs.into();
@@ -61,43 +58,48 @@ impl Programs {
     }
 
     /// Starts the others, each when the one before it is ready.
-    pub(in crate::tunnel) fn start_rest(&mut self, deadline: &Deadline) -> Result<(), Stop> {
+    pub(crate) fn start_rest(&mut self, deadline: &Deadline) -> Result<(), CheckError> {
         while let Some(next) = self.waiting.pop_front() {
             if let Some(address) = self.listens_on {
                 self.wait_until_listening(address, deadline)?;
             }
             self.spawn(next)
-                .map_err(|error| Stop::failed(error.to_string()))?;
+                .map_err(|error| CheckError::failed(error.to_string()))?;
         }
         Ok(())
     }
 
     /// Whether nothing was started, as the tunnel already runs.
-    pub(in crate::tunnel) fn is_foreign(&self) -> bool {
+    pub(crate) fn is_foreign(&self) -> bool {
         self.started.is_empty()
     }
 
     /// The process id of the last one, which is the one that the client connects to; 0 if there is none.
-    pub(in crate::tunnel) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.started.last().map_or(0, Child::id)
     }
 
     /// How long ago the first one was started.
-    pub(in crate::tunnel) fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         self.started.first().map_or(Duration::ZERO, Child::age)
     }
 
     /// Whether any of them has ended.
-    pub(in crate::tunnel) fn has_exited(&mut self) -> bool {
+    pub(crate) fn has_exited(&mut self) -> bool {
         self.started.iter_mut().any(|child| child.has_exited())
     }
 
     /// Sends each of them a signal, the last one first as in [`Programs::stop`], and waits for the end
     /// of each before the next is told; for all no longer than `limit`. What became of them together:
     /// they have ended when each has, and by themselves when any has. The first call counts.
-    pub(in crate::tunnel) fn tell(&mut self, signal: Signal, whom: Whom, limit: Duration) -> Told {
+    pub(crate) fn send_signal(
+        &mut self,
+        signal: Signal,
+        whom: Whom,
+        limit: Duration,
+    ) -> SignalReport {
         let deadline = Deadline::new(limit, "the programs to end");
-        let mut all = Told {
+        let mut all = SignalReport {
             signal,
             by_itself: false,
             ended: true,
@@ -105,24 +107,24 @@ impl Programs {
         };
         let by_itself = self.exited();
         for (child, by_itself) in self.started.iter_mut().zip(by_itself).rev() {
-            let told = child.tell(signal, whom, deadline.remaining(), by_itself);
-            all.signal = told.signal;
-            all.by_itself |= told.by_itself;
-            all.ended &= told.ended;
-            all.elapsed += told.elapsed;
+            let signalled = child.send_signal(signal, whom, deadline.remaining(), by_itself);
+            all.signal = signalled.signal;
+            all.by_itself |= signalled.by_itself;
+            all.ended &= signalled.ended;
+            all.elapsed += signalled.elapsed;
         }
         all
     }
 
     /// See [`Child::descendants_end`]; of all programs together.
-    pub(in crate::tunnel) fn descendants_end(&self, deadline: &Deadline) -> Option<usize> {
+    pub(crate) fn descendants_end(&self, deadline: &Deadline) -> Option<usize> {
         let left = self.started.iter().map(|c| c.descendants_end(deadline));
         left.sum()
     }
 
     /// Ends them and all that they started, the last one first. Takes no longer than `grace` and what
     /// the kernel needs. A second call only gives the same ends again.
-    pub(in crate::tunnel) fn stop(&mut self, grace: Duration) -> Vec<End> {
+    pub(crate) fn stop(&mut self, grace: Duration) -> Vec<ExitReport> {
         let deadline = Deadline::new(grace, "the programs to end");
         let several = self.started.len() > 1;
         let by_itself = self.exited();
@@ -139,7 +141,7 @@ impl Programs {
     }
 
     /// Ends them as [`Programs::stop`] does, and tells all about each in words.
-    pub(in crate::tunnel) fn explain(&mut self, grace: Duration) -> Vec<Ended> {
+    pub(crate) fn explain(&mut self, grace: Duration) -> Vec<Ended> {
         let ends = self.stop(grace);
         let each = self.started.iter().zip(ends);
         each.map(|(child, end)| Ended {
@@ -152,7 +154,7 @@ impl Programs {
     }
 
     /// See [`Child::settle`].
-    pub(in crate::tunnel) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.started.iter_mut().for_each(Child::settle);
     }
 
@@ -172,7 +174,7 @@ impl Programs {
         &mut self,
         address: SocketAddr,
         deadline: &Deadline,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CheckError> {
         let mut pause = Backoff::new(Duration::from_millis(1));
         while !listening::is_at(address) {
             let name = self.started.last().map_or("the program", Child::name);
@@ -181,12 +183,12 @@ impl Programs {
                 let elsewhere = listening::elsewhere(self.id(), address);
                 let text =
                     format!("{name} does not listen on {address} after {after:.1?}{elsewhere}");
-                return Err(Stop::failed(text));
+                return Err(CheckError::failed(text));
             }
             let name = name.to_owned();
             if self.has_exited() {
                 let text = format!("a program ended before {name} listened on {address}");
-                return Err(Stop::failed(text));
+                return Err(CheckError::failed(text));
             }
             pause.sleep(deadline);
         }
@@ -229,9 +231,9 @@ mod tests {
         Programs::start(Setup::new(route, Ports::default()), all).unwrap()
     }
 
-    fn message(stop: Stop) -> String {
-        match stop {
-            Stop::Failed(message, _) => message,
+    fn message(error: CheckError) -> String {
+        match error {
+            CheckError::Failed(message, _) => message,
             other => panic!("{other:?}"),
         }
     }
@@ -252,10 +254,10 @@ mod tests {
             }
         }
         let ends = both.stop(LIMIT);
-        let starts = |end: &End| end.describe().starts_with("sh: killed by signal 15, ");
+        let starts = |end: &ExitReport| end.describe().starts_with("sh: killed by signal 15, ");
         assert!(ends.len() == 2 && ends.iter().all(starts), "{ends:?}");
-        let told = both.explain(LIMIT);
-        for (ended, word) in told.iter().zip(["one", "two"]) {
+        let signalled = both.explain(LIMIT);
+        for (ended, word) in signalled.iter().zip(["one", "two"]) {
             assert_eq!(ended.name, "sh");
             assert_eq!(
                 ended.command,
@@ -264,7 +266,7 @@ mod tests {
             assert!(ended.exit.starts_with("killed by signal 15, "), "{ended:?}");
             assert_eq!(ended.output, format!("{word}\n"));
         }
-        assert_eq!(told.len(), 2);
+        assert_eq!(signalled.len(), 2);
     }
 
     #[test]
@@ -329,12 +331,15 @@ mod tests {
                 std::thread::yield_now();
             }
         }
-        let told = both.tell(Signal::Int, Whom::Leader, LIMIT);
-        assert!(told.ended && !told.by_itself, "{told:?}");
+        let signalled = both.send_signal(Signal::Int, Whom::Leader, LIMIT);
+        assert!(signalled.ended && !signalled.by_itself, "{signalled:?}");
         assert_eq!(both.descendants_end(&deadline), Some(0));
-        let again = both.tell(Signal::Kill, Whom::Group, LIMIT);
-        assert_eq!((again.signal, again.elapsed), (Signal::Int, told.elapsed));
-        let texts: Vec<String> = both.stop(LIMIT).iter().map(End::describe).collect();
+        let again = both.send_signal(Signal::Kill, Whom::Group, LIMIT);
+        assert_eq!(
+            (again.signal, again.elapsed),
+            (Signal::Int, signalled.elapsed)
+        );
+        let texts: Vec<String> = both.stop(LIMIT).iter().map(ExitReport::describe).collect();
         for (text, status) in texts.iter().zip([3, 4]) {
             let due = format!("sh: exited with status {status}, ");
             assert!(

@@ -27,7 +27,7 @@ const AGAIN: Duration = Duration::from_millis(2);
 /// The output of a child and of all that it starts, standard output and error in one, in the order
 /// in which they were written.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Output {
+pub(crate) struct Output {
     shared: Arc<Shared>,
     /// Our own writing end. Reading a pipe ends when its last writer is gone, and a grandchild may
     /// stay a writer for as long as it likes; so the reader is told by an end mark through here.
@@ -61,7 +61,7 @@ struct Tail {
 
 impl Output {
     /// Starts to read a new pipe.
-    pub(in crate::tunnel) fn capture() -> io::Result<Output> {
+    pub(crate) fn capture() -> io::Result<Output> {
         let (reader, writer) = io::pipe()?;
         let shared = Arc::new(Shared {
             tail: Mutex::default(),
@@ -83,7 +83,7 @@ impl Output {
     }
 
     /// A writing end for a child.
-    pub(in crate::tunnel) fn stdio(&self) -> io::Result<Stdio> {
+    pub(crate) fn stdio(&self) -> io::Result<Stdio> {
         Ok(self.writer.try_clone()?.into())
     }
 
@@ -93,7 +93,7 @@ impl Output {
     /// this length is never mixed with others (PIPE_BUF). But whoever has left the group and hides its
     /// environment still shares the pipe. It may have made it non-blocking for all, so that the mark does
     /// not get in, or read from it, so that the mark is lost: then it is written again.
-    pub(in crate::tunnel) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         let Some(reader) = self.reader.take() else {
             return;
         };
@@ -113,7 +113,7 @@ impl Output {
     }
 
     /// The text so far; says so when its beginning is missing.
-    pub(in crate::tunnel) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let tail = self.shared.tail();
         let text = String::from_utf8_lossy(&tail.bytes);
         match tail.dropped {

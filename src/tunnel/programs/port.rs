@@ -24,18 +24,18 @@ const LOWEST: u16 = 15_000;
 static LEASED: Mutex<Vec<u16>> = Mutex::new(Vec::new());
 
 /// Held for reading while a child is started, and for writing while a port is tried.
-pub(in crate::tunnel) static SPAWNING: RwLock<()> = RwLock::new(());
+pub(crate) static SPAWNING: RwLock<()> = RwLock::new(());
 
 /// A port that is this holder's until dropped.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Lease {
+pub(crate) struct Lease {
     addr: SocketAddr,
     _name: name::Name,
 }
 
 impl Lease {
     /// Leases a port that is free on `ip` now.
-    pub(in crate::tunnel) fn take(ip: IpAddr, ports: &Ports) -> io::Result<Lease> {
+    pub(crate) fn take(ip: IpAddr, ports: &Ports) -> io::Result<Lease> {
         let start = match ports.offset {
             Some(offset) => usize::from(offset),
             // Different starts keep concurrent processes from racing for the same ports.
@@ -63,7 +63,7 @@ impl Lease {
         Ok(None)
     }
 
-    pub(in crate::tunnel) fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 

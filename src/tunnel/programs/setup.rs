@@ -20,8 +20,8 @@ const ATTEMPTS: usize = 20;
 /// One program of a tunnel, for [`Tunnel::programs`](crate::tunnel::Tunnel::programs).
 #[derive(Debug)]
 pub struct Program {
-    pub(in crate::tunnel) command: Command,
-    pub(in crate::tunnel) listens_on: Option<SocketAddr>,
+    pub(crate) command: Command,
+    pub(crate) listens_on: Option<SocketAddr>,
 }
 
 impl Program {
@@ -62,7 +62,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    pub(in crate::tunnel) fn new(route: Route, ports: Ports) -> Setup {
+    pub(crate) fn new(route: Route, ports: Ports) -> Setup {
         Setup {
             route,
             ports,

@@ -119,7 +119,7 @@ impl Template {
     }
 
     /// Writes the files, and makes the programs.
-    pub(in crate::tunnel) fn programs(
+    pub(crate) fn programs(
         &self,
         setup: &mut Setup,
         login: &Login<'_>,
@@ -148,9 +148,9 @@ impl From<String> for Template {
 
 /// What a tunnel logs in with.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::tunnel) struct Login<'a> {
-    pub(in crate::tunnel) user: Option<&'a [u8]>,
-    pub(in crate::tunnel) password: Option<&'a [u8]>,
+pub(crate) struct Login<'a> {
+    pub(crate) user: Option<&'a [u8]>,
+    pub(crate) password: Option<&'a [u8]>,
 }
 
 impl Step {

@@ -4,18 +4,18 @@ use super::group;
 
 /// What all processes of a program's group hold together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tunnel) struct Usage {
-    pub(in crate::tunnel) processes: usize,
+pub(crate) struct Usage {
+    pub(crate) processes: usize,
     /// Open files, sockets among them.
-    pub(in crate::tunnel) descriptors: usize,
+    pub(crate) descriptors: usize,
     /// Memory that is in use and not swapped out, in bytes.
-    pub(in crate::tunnel) resident: u64,
+    pub(crate) resident: u64,
 }
 
 impl Usage {
     /// Of the group that `leader` leads. `None` where the system does not tell: elsewhere than on Linux,
     /// or of another user's process.
-    pub(in crate::tunnel) fn of(leader: u32) -> Option<Usage> {
+    pub(crate) fn of(leader: u32) -> Option<Usage> {
         let mut usage = Usage {
             processes: 0,
             descriptors: 0,

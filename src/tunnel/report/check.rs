@@ -10,20 +10,20 @@ use crate::tunnel::route::Route;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
-    pub(in crate::tunnel) id: String,
+    pub(crate) id: String,
     /// The part of the id that is common to all that ran on one route.
-    pub(in crate::tunnel) group: String,
-    pub(in crate::tunnel) round: u32,
-    pub(in crate::tunnel) statement: Cow<'static, str>,
-    pub(in crate::tunnel) source: Cow<'static, str>,
-    pub(in crate::tunnel) strictness: Strictness,
-    pub(in crate::tunnel) route: Option<Route>,
-    pub(in crate::tunnel) outcome: Outcome,
-    pub(in crate::tunnel) message: String,
-    pub(in crate::tunnel) failure: Option<Box<Failure>>,
-    pub(in crate::tunnel) notes: Vec<String>,
-    pub(in crate::tunnel) measures: Measures,
-    pub(in crate::tunnel) elapsed: Duration,
+    pub(crate) group: String,
+    pub(crate) round: u32,
+    pub(crate) statement: Cow<'static, str>,
+    pub(crate) source: Cow<'static, str>,
+    pub(crate) strictness: Strictness,
+    pub(crate) route: Option<Route>,
+    pub(crate) outcome: Outcome,
+    pub(crate) message: String,
+    pub(crate) failure: Option<Box<Failure>>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) measures: Measures,
+    pub(crate) elapsed: Duration,
 }
 
 /// How binding a statement is: what becomes of a check whose statement does not hold.
@@ -62,10 +62,10 @@ pub enum Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure {
-    pub(in crate::tunnel) sent: Option<Vec<u8>>,
-    pub(in crate::tunnel) expected: Option<Vec<u8>>,
-    pub(in crate::tunnel) received: Option<Vec<u8>>,
-    pub(in crate::tunnel) programs: Vec<Ended>,
+    pub(crate) sent: Option<Vec<u8>>,
+    pub(crate) expected: Option<Vec<u8>>,
+    pub(crate) received: Option<Vec<u8>>,
+    pub(crate) programs: Vec<Ended>,
 }
 
 /// What is known of one program of the tunnel after its end.
@@ -149,12 +149,12 @@ impl Check {
         self.elapsed
     }
 
-    pub(in crate::tunnel) fn group(&self) -> &str {
+    pub(crate) fn group(&self) -> &str {
         &self.group
     }
 
     /// The id within the group.
-    pub(in crate::tunnel) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         let within = self.id.strip_prefix(&self.group);
         let name = within.and_then(|name| name.strip_prefix('/'));
         name.unwrap_or(&self.id)
@@ -184,7 +184,7 @@ impl Strictness {
     }
 
     /// The outcome of a check of this strictness whose statement does not hold.
-    pub(in crate::tunnel) fn when_broken(self, strict: bool) -> Outcome {
+    pub(crate) fn when_broken(self, strict: bool) -> Outcome {
         match (self, strict) {
             (Strictness::Must, _) | (Strictness::Should | Strictness::Harness, true) => {
                 Outcome::Failed

@@ -48,7 +48,7 @@ impl Report {
 }
 
 /// One check as it stands in a report and in the file of a run.
-pub(in crate::tunnel) fn write_check(check: &Check) -> Value {
+pub(crate) fn write_check(check: &Check) -> Value {
     Value::object([
         ("id", (&check.id[..]).into()),
         ("group", (&check.group[..]).into()),
@@ -68,7 +68,7 @@ pub(in crate::tunnel) fn write_check(check: &Check) -> Value {
 
 /// Reads what [`write_check`] has written; the error names the key that is missing or wrong. Of long
 /// dumps only what was written comes back.
-pub(in crate::tunnel) fn read_check(value: &Value) -> Result<Check, String> {
+pub(crate) fn read_check(value: &Value) -> Result<Check, String> {
     let found = Fields(value);
     let optional = |name| value.get(name).filter(|v| **v != Value::Null);
     let strictness = Strictness::from_name(found.text("strictness")?);

@@ -6,11 +6,11 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Measures {
-    pub(in crate::tunnel) bytes: u64,
-    pub(in crate::tunnel) connections: u64,
-    pub(in crate::tunnel) throughput: Option<u64>,
-    pub(in crate::tunnel) latency: Option<Latency>,
-    pub(in crate::tunnel) records: Vec<(String, String)>,
+    pub(crate) bytes: u64,
+    pub(crate) connections: u64,
+    pub(crate) throughput: Option<u64>,
+    pub(crate) latency: Option<Latency>,
+    pub(crate) records: Vec<(String, String)>,
 }
 
 /// The distribution of many waits.
@@ -79,7 +79,7 @@ impl Measures {
 impl Latency {
     /// Of any number of waits; `None` of none. A percentile is the smallest wait that so many are not
     /// longer than.
-    pub(in crate::tunnel) fn of(mut waits: Vec<Duration>) -> Option<Latency> {
+    pub(crate) fn of(mut waits: Vec<Duration>) -> Option<Latency> {
         waits.sort_unstable();
         let at = |percent: usize| waits[(waits.len() * percent).div_ceil(100) - 1];
         let max = *waits.last()?;

@@ -21,7 +21,7 @@ const LONGEST: u64 = 256 << 20;
 
 /// An open file of a run.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     /// What an earlier run has written and this one has not yet taken.
@@ -37,10 +37,7 @@ struct Entry {
 
 impl Journal {
     /// Opens the file that the options name, if they do. It may be new, or that of the same run.
-    pub(in crate::tunnel) fn open(
-        options: &Options,
-        tunnel: &str,
-    ) -> Result<Option<Journal>, Error> {
+    pub(crate) fn open(options: &Options, tunnel: &str) -> Result<Option<Journal>, Error> {
         let Some(path) = &options.resume else {
             return Ok(None);
         };
@@ -52,19 +49,14 @@ impl Journal {
     }
 
     /// The checks of this task, if an earlier run has made them.
-    pub(in crate::tunnel) fn take(&mut self, task: &str, round: u32) -> Option<Vec<Check>> {
+    pub(crate) fn take(&mut self, task: &str, round: u32) -> Option<Vec<Check>> {
         let same = |one: &Entry| one.task == task && one.round == u64::from(round);
         let at = self.known.iter().position(same)?;
         Some(self.known.swap_remove(at).checks)
     }
 
     /// Appends the checks of a task that has ended; the error is a whole sentence's part.
-    pub(in crate::tunnel) fn add(
-        &mut self,
-        task: &str,
-        round: u32,
-        checks: &[Check],
-    ) -> Result<(), String> {
+    pub(crate) fn add(&mut self, task: &str, round: u32, checks: &[Check]) -> Result<(), String> {
         let line = Value::object([
             ("task", task.into()),
             ("round", u64::from(round).into()),

@@ -1,7 +1,7 @@
 //! The run: which checks are made, on which processes, and what runs side by side.
 
-pub(in crate::tunnel) mod book;
-pub(in crate::tunnel) mod journal;
+pub(crate) mod journal;
+pub(crate) mod recorder;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::server::failure::panic_message;
-use crate::tunnel::check::context::{Kept, Seen, Trial};
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::context::{CheckContext, Evidence, Kept};
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::family::Family;
 use crate::tunnel::core::options::Options;
-use crate::tunnel::core::requirement::Rule;
+use crate::tunnel::core::requirement::Requirement;
 use crate::tunnel::ends::address::Addresses;
 use crate::tunnel::ends::random::Random;
 use crate::tunnel::error::{Error, ErrorKind};
-use crate::tunnel::link::program::{Program, Site};
+use crate::tunnel::link::program::{LaunchSpec, StartedProgram};
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::report::{Ended, Report, Strictness};
-use book::{Book, LAST_GRACE, Page};
+use recorder::{LAST_GRACE, RunRecorder, TaskRecorder};
 
 /// How long finding addresses may take.
 const ADDRESSES_LIMIT: Duration = Duration::from_secs(10);
 
 /// Written down only when it does not hold: what is then left of the group is not reached.
-const START: Rule = Rule::new(
+const START: Requirement = Requirement::new(
     Strictness::Must,
     "start",
     "the program listens where it was told to, and a client can connect",
@@ -37,7 +37,7 @@ const START: Rule = Rule::new(
 );
 
 /// Written down in the same way.
-const ORDINARY: Rule = Rule::new(
+const ORDINARY: Requirement = Requirement::new(
     Strictness::Must,
     "ordinary",
     "an ordinary connection works: without that, nothing else here says anything",
@@ -45,12 +45,12 @@ const ORDINARY: Rule = Rule::new(
 );
 
 /// Runs the suites of `tables`.
-pub(in crate::tunnel) fn run(
+pub(crate) fn run(
     tunnel: &dyn Tunnel,
     options: &Options,
-    tables: &[&'static Table],
+    suites: &[&'static SuiteDef],
 ) -> Result<Report, Error> {
-    let book = Book::open(options, &tunnel.slug())?;
+    let recorder = RunRecorder::open(options, &tunnel.slug())?;
     let limit = ADDRESSES_LIMIT.min(options.deadline);
     let deadline = Deadline::new(limit, "addresses that can connect");
     let addresses = Addresses::find(options.interfaces, &deadline);
@@ -61,8 +61,9 @@ pub(in crate::tunnel) fn run(
         };
         return Err(Error::new(ErrorKind::Address, message, None));
     }
-    let tasks = tasks(tunnel, options, tables, &addresses);
-    let (alone, together): (Vec<&Task<'_>>, _) = tasks.iter().partition(|task| task.is_alone());
+    let tasks = tasks(tunnel, options, suites, &addresses);
+    let (exclusive, together): (Vec<&Task<'_>>, _) =
+        tasks.iter().partition(|task| task.is_exclusive());
     let groups = Groups::default();
     let jobs = match tunnel.running() {
         // What already runs may have one service for all.
@@ -70,22 +71,24 @@ pub(in crate::tunnel) fn run(
         None => options.jobs.max(1),
     };
     // Measurements come last, when nobody else is left.
-    for (tasks, jobs) in [(together, jobs), (alone, 1)] {
+    for (tasks, jobs) in [(together, jobs), (exclusive, 1)] {
         let next = AtomicUsize::new(0);
-        let work = || Lane::new(&book, &groups).work(&tasks, &next);
+        let work = || Worker::new(&recorder, &groups).work(&tasks, &next);
         thread::scope(|scope| {
             let others = 1..jobs.min(tasks.len());
             // Where no more threads can be had, the others do all.
-            let lane = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
-            let others: Vec<_> = others.filter_map(lane).collect();
+            let worker = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+            let others: Vec<_> = others.filter_map(worker).collect();
             work();
-            for lane in others {
+            for worker in others {
                 // The user's own code may panic: the test gets that panic, not one about a thread.
-                lane.join().unwrap_or_else(|payload| resume_unwind(payload));
+                worker
+                    .join()
+                    .unwrap_or_else(|payload| resume_unwind(payload));
             }
         });
     }
-    book.into_report(tunnel.slug())
+    recorder.into_report(tunnel.slug())
 }
 
 /// What one thread does at a time.
@@ -99,25 +102,25 @@ struct Task<'a> {
 }
 
 enum Work<'a> {
-    /// And whether it stands on an ordinary connection.
-    Plan(Site<'a>, &'static Plan, bool),
+    /// And whether it requires that an ordinary connection works.
+    Single(LaunchSpec<'a>, &'static CheckDef, bool),
     /// Those that concern the tunnel.
-    Sequence(Site<'a>, Vec<Plan>),
+    Sequence(LaunchSpec<'a>, Vec<CheckDef>),
     /// It cannot be run; why.
     LeaveOut(String),
 }
 
 impl Task<'_> {
-    /// Its name in the journal: that of the check, or of the checks that stand on each other.
+    /// Its name in the journal: that of the check, or of the sequence.
     fn name(&self) -> String {
         match &self.work {
-            Work::Plan(_, plan, _) => format!("{}/{}", self.group, plan.rule.name),
+            Work::Single(_, def, _) => format!("{}/{}", self.group, def.requirement.name),
             _ => self.group.clone(),
         }
     }
 
-    fn is_alone(&self) -> bool {
-        matches!(self.work, Work::Plan(_, plan, _) if plan.alone)
+    fn is_exclusive(&self) -> bool {
+        matches!(self.work, Work::Single(_, def, _) if def.exclusive)
     }
 }
 
@@ -125,14 +128,14 @@ impl Task<'_> {
 fn tasks<'a>(
     tunnel: &'a dyn Tunnel,
     options: &'a Options,
-    tables: &[&'static Table],
+    suites: &[&'static SuiteDef],
     addresses: &Addresses,
 ) -> Vec<Task<'a>> {
     let mut tasks = Vec::new();
     for round in 1..=options.repeat.max(1) {
-        for table in tables {
-            for (group, site) in sites(tunnel, options, table, addresses) {
-                for work in works(options, table, &group, site) {
+        for suite in suites {
+            for (group, spec) in specs(tunnel, options, suite, addresses) {
+                for work in works(options, suite, &group, spec) {
                     tasks.push(Task {
                         place: tasks.len(),
                         round,
@@ -147,13 +150,13 @@ fn tasks<'a>(
 }
 
 /// Where a suite is run, or why it is not.
-fn sites<'a>(
+fn specs<'a>(
     tunnel: &'a dyn Tunnel,
     options: &'a Options,
-    table: &Table,
+    suite: &SuiteDef,
     addresses: &Addresses,
-) -> Vec<(String, Result<Site<'a>, String>)> {
-    let site = |&(listen, service): &(Family, Family)| {
+) -> Vec<(String, Result<LaunchSpec<'a>, String>)> {
+    let spec = |&(listen, service): &(Family, Family)| {
         if let Some(reason) = tunnel.unsupported(listen, service) {
             return Err(reason);
         }
@@ -162,32 +165,32 @@ fn sites<'a>(
             None => addresses.pick(listen, service),
         };
         let (front, back) = picked.ok_or_else(|| missing(addresses, (listen, service)))?;
-        (table.applies)(tunnel)?;
-        Ok(Site {
+        (suite.applies)(tunnel)?;
+        Ok(LaunchSpec {
             tunnel,
             options,
             front,
             back,
         })
     };
-    match table.routes {
+    match suite.routes {
         Routes::Each => {
             let each = options.families.iter();
             let digits =
                 |(near, far): &(Family, Family)| format!("{}{}", near.digit(), far.digit());
             each.map(|families| {
                 (
-                    format!("{}/{}", table.name, digits(families)),
-                    site(families),
+                    format!("{}/{}", suite.name, digits(families)),
+                    spec(families),
                 )
             })
             .collect()
         }
         Routes::First => {
-            let mut each = options.families.iter().map(site);
+            let mut each = options.families.iter().map(spec);
             let first = each.clone().find(Result::is_ok).or_else(|| each.next());
             first
-                .map(|site| (table.name.to_owned(), site))
+                .map(|spec| (suite.name.to_owned(), spec))
                 .into_iter()
                 .collect()
         }
@@ -197,28 +200,28 @@ fn sites<'a>(
 /// Those checks of a suite that are asked for.
 fn works<'a>(
     options: &Options,
-    table: &'static Table,
+    suite: &'static SuiteDef,
     group: &str,
-    site: Result<Site<'a>, String>,
+    spec: Result<LaunchSpec<'a>, String>,
 ) -> Vec<Work<'a>> {
-    let asked_for = |plan: &&Plan| options.selects(&format!("{group}/{}", plan.rule.name));
-    if !table.plans().iter().any(|plan| asked_for(&plan)) {
+    let asked_for = |def: &&CheckDef| options.selects(&format!("{group}/{}", def.requirement.name));
+    if !suite.defs().iter().any(|def| asked_for(&def)) {
         return Vec::new();
     }
-    let site = match site {
-        Ok(site) => site,
+    let spec = match spec {
+        Ok(spec) => spec,
         Err(reason) => return vec![Work::LeaveOut(reason)],
     };
-    match &table.steps {
-        Steps::Sequence(plans) => {
-            let concerns = |plan: &&Plan| (plan.concerns)(site.tunnel);
-            let plans = plans.iter().filter(concerns).copied().collect();
-            vec![Work::Sequence(site, plans)]
+    match &suite.checks {
+        Checks::Sequence(defs) => {
+            let concerns = |def: &&CheckDef| (def.concerns)(spec.tunnel);
+            let defs = defs.iter().filter(concerns).copied().collect();
+            vec![Work::Sequence(spec, defs)]
         }
-        Steps::Plans(plans) | Steps::Standing(plans) => {
-            let stands = matches!(table.steps, Steps::Standing(_));
-            let plans = plans.iter().filter(asked_for);
-            plans.map(|plan| Work::Plan(site, plan, stands)).collect()
+        Checks::Independent(defs) | Checks::RequireConnection(defs) => {
+            let requires = matches!(suite.checks, Checks::RequireConnection(_));
+            let defs = defs.iter().filter(asked_for);
+            defs.map(|def| Work::Single(spec, def, requires)).collect()
         }
     }
 }
@@ -246,7 +249,7 @@ enum Found {
     Nothing,
     Starts,
     /// This does not hold.
-    Fails(&'static Rule),
+    Fails(&'static Requirement),
 }
 
 impl Groups {
@@ -263,8 +266,8 @@ impl Groups {
 }
 
 /// One thread of the run, with the process that its checks share.
-struct Lane<'a> {
-    book: &'a Book<'a>,
+struct Worker<'a> {
+    recorder: &'a RunRecorder<'a>,
     groups: &'a Groups,
     shared: Option<Shared<'a>>,
 }
@@ -272,21 +275,21 @@ struct Lane<'a> {
 struct Shared<'a> {
     group: String,
     round: u32,
-    program: Program<'a>,
+    program: StartedProgram<'a>,
 }
 
 /// Why there is no program for a check.
 enum NoProgram {
     /// Somebody else has said so, or does now: this does not hold.
-    Told(&'static Rule),
+    Reported(&'static Requirement),
     /// Why, and what became of those that were started.
-    Stop(Stop, Vec<Ended>),
+    Failed(CheckError, Vec<Ended>),
 }
 
-impl<'a> Lane<'a> {
-    fn new(book: &'a Book<'a>, groups: &'a Groups) -> Lane<'a> {
-        Lane {
-            book,
+impl<'a> Worker<'a> {
+    fn new(recorder: &'a RunRecorder<'a>, groups: &'a Groups) -> Worker<'a> {
+        Worker {
+            recorder,
             groups,
             shared: None,
         }
@@ -294,7 +297,7 @@ impl<'a> Lane<'a> {
 
     fn work(mut self, tasks: &[&Task<'a>], next: &AtomicUsize) {
         while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if !self.book.knows(task.place, &task.name(), task.round) {
+            if !self.recorder.knows(task.place, &task.name(), task.round) {
                 self.make(task);
             }
         }
@@ -302,78 +305,120 @@ impl<'a> Lane<'a> {
     }
 
     fn make(&mut self, task: &Task<'a>) {
-        let mut page = self.page(task);
-        let closed = self.book.closed();
+        let mut record = self.record(task);
+        let closed = self.recorder.closed();
         match (&task.work, closed) {
-            (Work::LeaveOut(reason), _) => page.leave_out(Stop::Skipped(reason.clone())),
-            (Work::Sequence(..), Some(stop)) => page.leave_out(stop),
-            (Work::Plan(_, plan, _), Some(stop)) => {
-                page.make_again();
-                page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
+            (Work::LeaveOut(reason), _) => record.leave_out(CheckError::Skipped(reason.clone())),
+            (Work::Sequence(..), Some(error)) => record.leave_out(error),
+            (Work::Single(_, def, _), Some(error)) => {
+                record.make_again();
+                record.write(
+                    &def.requirement,
+                    Err(error),
+                    Evidence::default(),
+                    Duration::ZERO,
+                );
             }
-            (Work::Sequence(_, plans), None) if page.skips_all(plans) => {
-                for plan in plans {
-                    page.write(&plan.rule, Ok(()), Seen::default(), Duration::ZERO);
+            (Work::Sequence(_, defs), None) if record.skips_all(defs) => {
+                for def in defs {
+                    record.write(
+                        &def.requirement,
+                        Ok(()),
+                        Evidence::default(),
+                        Duration::ZERO,
+                    );
                 }
             }
-            (Work::Sequence(site, plans), None) => self.sequence(task, site, plans, &mut page),
-            (Work::Plan(site, plan, _), None) => self.plan(task, site, plan, &mut page),
+            (Work::Sequence(spec, defs), None) => self.sequence(task, spec, defs, &mut record),
+            (Work::Single(spec, def, _), None) => self.def(task, spec, def, &mut record),
         }
     }
 
-    fn page(&self, task: &Task<'_>) -> Page<'a> {
+    fn record(&self, task: &Task<'_>) -> TaskRecorder<'a> {
         let group = task.group.clone();
-        self.book.page(task.place, task.name(), group, task.round)
+        self.recorder
+            .record(task.place, task.name(), group, task.round)
     }
 
-    /// Makes one check that stands on its own.
-    fn plan(&mut self, task: &Task<'a>, site: &Site<'a>, plan: &Plan, page: &mut Page<'_>) {
-        if self.book.options.skips(&task.name()).is_some() {
+    /// Makes one check that requires no other.
+    fn def(
+        &mut self,
+        task: &Task<'a>,
+        spec: &LaunchSpec<'a>,
+        def: &CheckDef,
+        record: &mut TaskRecorder<'_>,
+    ) {
+        if self.recorder.options.skips(&task.name()).is_some() {
             // `write` gives the reason.
-            return page.write(&plan.rule, Ok(()), Seen::default(), Duration::ZERO);
+            return record.write(
+                &def.requirement,
+                Ok(()),
+                Evidence::default(),
+                Duration::ZERO,
+            );
         }
-        if plan.own && site.tunnel.running().is_some() {
-            let stop = Stop::Skipped(
+        if def.fresh_process && spec.tunnel.running().is_some() {
+            let error = CheckError::Skipped(
                 "for this check a program is started, and this one already runs".to_owned(),
             );
-            return page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
+            return record.write(
+                &def.requirement,
+                Err(error),
+                Evidence::default(),
+                Duration::ZERO,
+            );
         }
-        let program = match self.program(task, site, plan) {
+        let program = match self.program(task, spec, def) {
             Ok(program) => program,
-            Err(NoProgram::Told(rule)) => {
-                let reason = format!("not reached, as {}/{} failed", task.group, rule.name);
-                let stop = Stop::Skipped(reason);
-                page.make_again();
-                return page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
+            Err(NoProgram::Reported(requirement)) => {
+                let reason = format!("not reached, as {}/{} failed", task.group, requirement.name);
+                let error = CheckError::Skipped(reason);
+                record.make_again();
+                return record.write(
+                    &def.requirement,
+                    Err(error),
+                    Evidence::default(),
+                    Duration::ZERO,
+                );
             }
-            Err(NoProgram::Stop(stop, programs)) => {
-                page.write(&plan.rule, Err(stop), Seen::default(), Duration::ZERO);
-                return page.explain(&programs);
+            Err(NoProgram::Failed(error, programs)) => {
+                record.write(
+                    &def.requirement,
+                    Err(error),
+                    Evidence::default(),
+                    Duration::ZERO,
+                );
+                return record.explain(&programs);
             }
         };
-        page.set_route(program.line().route);
-        let mut trial = self.trial(task, &task.name(), program, plan.patience);
-        let done = catch_unwind(AssertUnwindSafe(|| plan.make(&mut trial)));
+        record.set_route(program.connector().route);
+        let mut context = self.context(task, &task.name(), program, def.timeout_factor);
+        let done = catch_unwind(AssertUnwindSafe(|| def.make(&mut context)));
         let done = done.unwrap_or_else(|payload| {
             let message = format!("the check panicked: {}", panic_message(payload));
-            Err(Stop::NotMade(message))
+            Err(CheckError::NotMade(message))
         });
-        let elapsed = trial.deadline.elapsed();
-        let Trial {
-            mut program, seen, ..
-        } = trial;
+        let elapsed = context.deadline.elapsed();
+        let CheckContext {
+            mut program,
+            evidence,
+            ..
+        } = context;
         let done = match done {
-            Ok(()) if !seen.may_end && program.child().has_exited() => {
-                Err(Stop::Died("the program ended during the check".to_owned()))
-            }
+            Ok(()) if !evidence.may_end && program.child().has_exited() => Err(CheckError::Died(
+                "the program ended during the check".to_owned(),
+            )),
             done => done,
         };
-        let failed = !matches!(done, Ok(()) | Err(Stop::Unsupported(_) | Stop::Skipped(_)));
+        let failed = !matches!(
+            done,
+            Ok(()) | Err(CheckError::Unsupported(_) | CheckError::Skipped(_))
+        );
         // One that was told to end may be seen to run for a moment, when its connections have closed.
-        let may_stay = !plan.own && !seen.may_end;
-        page.write(&plan.rule, done, seen, elapsed);
+        let may_stay = !def.fresh_process && !evidence.may_end;
+        record.write(&def.requirement, done, evidence, elapsed);
         if failed {
-            page.explain(&program.explain(LAST_GRACE));
+            record.explain(&program.explain(LAST_GRACE));
         } else if may_stay && program.is_as_new() {
             self.shared = Some(Shared {
                 group: task.group.clone(),
@@ -385,53 +430,69 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Makes checks that stand on each other, on a process that is theirs.
-    fn sequence(&self, task: &Task<'a>, site: &Site<'a>, plans: &[Plan], page: &mut Page<'_>) {
-        let program = match site.start() {
+    /// Makes checks one after the other, on a process that is theirs.
+    fn sequence(
+        &self,
+        task: &Task<'a>,
+        spec: &LaunchSpec<'a>,
+        defs: &[CheckDef],
+        record: &mut TaskRecorder<'_>,
+    ) {
+        let program = match spec.start() {
             Ok(program) => program,
             Err(error) => {
-                page.leave_out(Stop::failed(error.to_string()));
-                return self.book.keep_error(task.place, error);
+                record.leave_out(CheckError::failed(error.to_string()));
+                return self.recorder.keep_error(task.place, error);
             }
         };
-        page.set_route(program.line().route);
-        let mut trial = self.trial(task, &task.group, program, 1);
+        record.set_route(program.connector().route);
+        let mut context = self.context(task, &task.group, program, 1);
         let mut reached = true;
-        for plan in plans {
-            if !reached && !plan.regardless {
-                page.skip(&plan.rule);
+        for def in defs {
+            if !reached && !def.always {
+                record.skip(&def.requirement);
                 continue;
             }
-            if plan.regardless && page.is_broken() {
-                trial.program.child().settle();
+            if def.always && record.is_broken() {
+                context.program.child().settle();
             }
-            let id = format!("{}/{}", task.group, plan.rule.name);
-            let random = Random::for_check(self.book.options.seed, &id, task.round);
-            trial.begin(self.book.limit(plan.patience), random, self.book.grace());
-            let done = page.may_run().and_then(|()| plan.make(&mut trial));
-            let seen = std::mem::take(&mut trial.seen);
+            let id = format!("{}/{}", task.group, def.requirement.name);
+            let random = Random::for_check(self.recorder.options.seed, &id, task.round);
+            context.begin(
+                self.recorder.limit(def.timeout_factor),
+                random,
+                self.recorder.grace(),
+            );
+            let done = record.may_run().and_then(|()| def.make(&mut context));
+            let evidence = std::mem::take(&mut context.evidence);
             // What could not be looked at holds up nothing.
             let stops = matches!(
                 done,
-                Err(Stop::Failed(..) | Stop::Died(_) | Stop::NotMade(_))
+                Err(CheckError::Failed(..) | CheckError::Died(_) | CheckError::NotMade(_))
             );
-            reached &= !stops || plan.apart;
-            page.write(&plan.rule, done, seen, trial.deadline.elapsed());
+            reached &= !stops || def.not_required;
+            record.write(&def.requirement, done, evidence, context.deadline.elapsed());
         }
-        page.explain(&trial.program.explain(self.book.grace()));
+        record.explain(&context.program.explain(self.recorder.grace()));
     }
 
     /// What the check `id` works with, which may take `patience` times the usual.
-    fn trial(&self, task: &Task<'_>, id: &str, program: Program<'a>, patience: u32) -> Trial<'a> {
-        let options = self.book.options;
-        Trial {
+    fn context(
+        &self,
+        task: &Task<'_>,
+        id: &str,
+        program: StartedProgram<'a>,
+        timeout_factor: u32,
+    ) -> CheckContext<'a> {
+        let options = self.recorder.options;
+        CheckContext {
             program,
-            deadline: Deadline::new(self.book.limit(patience), "the check to end"),
-            opening: self.book.limit(1),
+            deadline: Deadline::new(self.recorder.limit(timeout_factor), "the check to end"),
+            opening: self.recorder.limit(1),
             random: Random::for_check(options.seed, id, task.round),
-            seen: Seen::default(),
+            evidence: Evidence::default(),
             sizes: options.sizes,
-            grace: self.book.grace(),
+            grace: self.recorder.grace(),
             kept: Kept::default(),
         }
     }
@@ -440,10 +501,10 @@ impl<'a> Lane<'a> {
     fn program(
         &mut self,
         task: &Task<'a>,
-        site: &Site<'a>,
-        plan: &Plan,
-    ) -> Result<Program<'a>, NoProgram> {
-        if !plan.own {
+        spec: &LaunchSpec<'a>,
+        def: &CheckDef,
+    ) -> Result<StartedProgram<'a>, NoProgram> {
+        if !def.fresh_process {
             let same = |s: &mut Shared<'_>| s.group == task.group && s.round == task.round;
             if let Some(shared) = self.shared.take_if(same) {
                 return Ok(shared.program);
@@ -454,49 +515,54 @@ impl<'a> Lane<'a> {
         // Whoever comes first finds out for all; that wait is bounded by the deadlines of two checks.
         let mut found = group.lock().unwrap_or_else(PoisonError::into_inner);
         match *found {
-            Found::Fails(rule) => Err(NoProgram::Told(rule)),
+            Found::Fails(requirement) => Err(NoProgram::Reported(requirement)),
             Found::Starts => {
                 drop(found);
-                let not_made =
-                    |error: Error| NoProgram::Stop(Stop::NotMade(error.to_string()), Vec::new());
-                let mut program = site.start().map_err(not_made)?;
-                let stop = match self.get_ready(&mut program) {
+                let not_made = |error: Error| {
+                    NoProgram::Failed(CheckError::NotMade(error.to_string()), Vec::new())
+                };
+                let mut program = spec.start().map_err(not_made)?;
+                let error = match self.get_ready(&mut program) {
                     Ok(()) => return Ok(program),
                     // It could be started before, and what was done to that one was no reason not to.
-                    Err(Stop::Failed(message, _)) => Stop::Died(message),
-                    Err(stop) => stop,
+                    Err(CheckError::Failed(message, _)) => CheckError::Died(message),
+                    Err(error) => error,
                 };
-                Err(NoProgram::Stop(stop, program.explain(LAST_GRACE)))
+                Err(NoProgram::Failed(error, program.explain(LAST_GRACE)))
             }
             Found::Nothing => {
-                let started = self.first_start(task, site);
+                let started = self.first_start(task, spec);
                 *found = match &started {
                     Ok(_) => Found::Starts,
-                    Err(rule) => Found::Fails(rule),
+                    Err(requirement) => Found::Fails(requirement),
                 };
-                started.map_err(NoProgram::Told)
+                started.map_err(NoProgram::Reported)
             }
         }
     }
 
-    /// The first start in a group, and what it stands on; what of that fails is written down.
-    fn first_start(&self, task: &Task<'a>, site: &Site<'a>) -> Result<Program<'a>, &'static Rule> {
+    /// The first start in a group, and what its checks require; what of that fails is written down.
+    fn first_start(
+        &self,
+        task: &Task<'a>,
+        spec: &LaunchSpec<'a>,
+    ) -> Result<StartedProgram<'a>, &'static Requirement> {
         let begun = Instant::now();
-        let mut program = site.start().map_err(|error| {
-            let stop = Stop::failed(error.to_string());
-            self.tell(task, &START, stop, begun.elapsed(), None);
-            self.book.keep_error(task.place, error);
+        let mut program = spec.start().map_err(|error| {
+            let failed = CheckError::failed(error.to_string());
+            self.record_broken(task, &START, failed, begun.elapsed(), None);
+            self.recorder.keep_error(task.place, error);
             &START
         })?;
-        if let Err(stop) = self.get_ready(&mut program) {
-            self.tell(task, &START, stop, begun.elapsed(), Some(program));
+        if let Err(error) = self.get_ready(&mut program) {
+            self.record_broken(task, &START, error, begun.elapsed(), Some(program));
             return Err(&START);
         }
-        if matches!(task.work, Work::Plan(_, _, true)) {
-            let deadline = Deadline::new(self.book.limit(1), "an ordinary connection");
+        if matches!(task.work, Work::Single(_, _, true)) {
+            let deadline = Deadline::new(self.recorder.limit(1), "an ordinary connection");
             let both = program.open(None, &deadline);
-            if let Err(stop) = both.and_then(|both| both.whole(&deadline)) {
-                self.tell(task, &ORDINARY, stop, deadline.elapsed(), Some(program));
+            if let Err(error) = both.and_then(|both| both.whole(&deadline)) {
+                self.record_broken(task, &ORDINARY, error, deadline.elapsed(), Some(program));
                 return Err(&ORDINARY);
             }
         }
@@ -504,29 +570,29 @@ impl<'a> Lane<'a> {
     }
 
     /// Writes down that `rule` does not hold in a group, whether anybody asked for it or not.
-    fn tell(
+    fn record_broken(
         &self,
         task: &Task<'a>,
-        rule: &Rule,
-        stop: Stop,
+        requirement: &Requirement,
+        error: CheckError,
         elapsed: Duration,
-        program: Option<Program<'a>>,
+        program: Option<StartedProgram<'a>>,
     ) {
         let group = task.group.clone();
-        let name = format!("{group}/{}", rule.name);
-        let mut page = self.book.page(task.place, name, group, task.round);
-        page.make_again();
-        page.tell_all();
+        let name = format!("{group}/{}", requirement.name);
+        let mut record = self.recorder.record(task.place, name, group, task.round);
+        record.make_again();
+        record.report_all();
         let Some(mut program) = program else {
-            return page.write(rule, Err(stop), Seen::default(), elapsed);
+            return record.write(requirement, Err(error), Evidence::default(), elapsed);
         };
-        page.set_route(program.line().route);
-        page.write(rule, Err(stop), Seen::default(), elapsed);
-        page.explain(&program.explain(LAST_GRACE));
+        record.set_route(program.connector().route);
+        record.write(requirement, Err(error), Evidence::default(), elapsed);
+        record.explain(&program.explain(LAST_GRACE));
     }
 
-    fn get_ready(&self, program: &mut Program<'_>) -> Result<(), Stop> {
-        let deadline = Deadline::new(self.book.limit(1), "the program to listen");
+    fn get_ready(&self, program: &mut StartedProgram<'_>) -> Result<(), CheckError> {
+        let deadline = Deadline::new(self.recorder.limit(1), "the program to listen");
         program.get_ready(&deadline)
     }
 

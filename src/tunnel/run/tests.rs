@@ -83,17 +83,17 @@ fn one_job() -> Options {
     }
 }
 
-fn run_with(options: &Options, plans: &'static [Plan]) -> Report {
-    run(&forwarder(), options, &[table(plans)]).unwrap()
+fn run_with(options: &Options, defs: &'static [CheckDef]) -> Report {
+    run(&forwarder(), options, &[suite(defs)]).unwrap()
 }
 
-fn table(plans: &'static [Plan]) -> &'static Table {
+fn suite(defs: &'static [CheckDef]) -> &'static SuiteDef {
     // Tables of real suites are constants; this one costs a few bytes a test.
-    Box::leak(Box::new(Table {
+    Box::leak(Box::new(SuiteDef {
         name: "toy",
         routes: Routes::Each,
         applies: |_| Ok(()),
-        steps: Steps::Plans(plans),
+        checks: Checks::Independent(defs),
     }))
 }
 
@@ -111,38 +111,38 @@ fn ids(report: &Report) -> Vec<&str> {
     report.checks().iter().map(Check::id).collect()
 }
 
-const GOOD: Plan = Plan::must("good", "words arrive", "harness", words);
-const BAD: Plan = Plan::must("bad", "it never holds", "RFC 1, section 2", bad);
+const GOOD: CheckDef = CheckDef::must("good", "words arrive", "harness", words);
+const BAD: CheckDef = CheckDef::must("bad", "it never holds", "RFC 1, section 2", bad);
 
-fn words(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let mut both = trial.connect()?;
-    let data = trial.random().bytes(100);
+fn words(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let mut both = context.connect()?;
+    let data = context.random().bytes(100);
     both.client.send(&data)?;
     both.service.expect("the client's bytes", &data)?;
-    trial.carried(100);
+    context.carried(100);
     drop(both.client);
     both.service.expect_end()
 }
 
-fn bad(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let mut both = trial.connect()?;
+fn bad(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let mut both = context.connect()?;
     both.client.send(b"abc")?;
     both.service.expect("what was promised", b"abd")
 }
 
 #[test]
 fn what_breaks_is_judged_by_strictness() {
-    const PLANS: &[Plan] = &[
+    const PLANS: &[CheckDef] = &[
         GOOD,
         BAD,
-        Plan::should("should", "it never holds", "RFC 1, section 2", bad),
-        Plan::may("may", "it never holds", "RFC 1, section 2", bad),
-        Plan::harness("harness", "it never holds", bad),
-        Plan::must("no", "it says no", "RFC 1", |_| {
-            Err(Stop::Unsupported("reply code 07".to_owned()))
+        CheckDef::should("should", "it never holds", "RFC 1, section 2", bad),
+        CheckDef::may("may", "it never holds", "RFC 1, section 2", bad),
+        CheckDef::harness("harness", "it never holds", bad),
+        CheckDef::must("no", "it says no", "RFC 1", |_| {
+            Err(CheckError::Unsupported("reply code 07".to_owned()))
         }),
-        Plan::must("unclear", "it cannot be seen", "RFC 1", |_| {
-            Err(Stop::Skipped("no such family".to_owned()))
+        CheckDef::must("unclear", "it cannot be seen", "RFC 1", |_| {
+            Err(CheckError::Skipped("no such family".to_owned()))
         }),
     ];
     for strict in [false, true] {
@@ -153,7 +153,7 @@ fn what_breaks_is_judged_by_strictness() {
         let report = run_with(&options, PLANS);
         // They are in the order of the table however many ran at once.
         let names: Vec<&str> = report.checks().iter().map(Check::name).collect();
-        let order: Vec<&str> = PLANS.iter().map(|plan| plan.rule.name).collect();
+        let order: Vec<&str> = PLANS.iter().map(|def| def.requirement.name).collect();
         assert_eq!(names, order);
         check(&report, "good", Outcome::Passed);
         check(&report, "bad", Outcome::Failed);
@@ -198,23 +198,23 @@ fn a_failure_tells_what_was_sent_and_received_and_all_about_the_program() {
 
 #[test]
 fn a_program_that_dies_and_a_check_that_panics_are_failures() {
-    const PLANS: &[Plan] = &[
-        Plan::may("dies", "it survives", "harness", |trial| {
-            let mut both = trial.connect()?;
+    const PLANS: &[CheckDef] = &[
+        CheckDef::may("dies", "it survives", "harness", |context| {
+            let mut both = context.connect()?;
             both.client.send(b"die")?;
-            let deadline = trial.deadline("the process to be gone");
-            while trial.is_running() && !deadline.expired() {
+            let deadline = context.deadline("the process to be gone");
+            while context.is_running() && !deadline.expired() {
                 thread::yield_now();
             }
             Ok(())
         }),
-        Plan::must("may-die", "it may die", "harness", |trial| {
-            trial.may_end();
-            let mut both = trial.connect()?;
+        CheckDef::must("may-die", "it may die", "harness", |context| {
+            context.may_end();
+            let mut both = context.connect()?;
             both.client.send(b"die")?;
             both.client.expect_end()
         }),
-        Plan::may("panics", "our own fault", "harness", |_| {
+        CheckDef::may("panics", "our own fault", "harness", |_| {
             panic!("no such case")
         }),
         GOOD,
@@ -244,11 +244,11 @@ fn one_that_starts_only_once_is_shown_with_what_it_said() {
             command
         }
     });
-    const PLANS: &[Plan] = &[
-        Plan::must("first", "words arrive", "harness", words).own(),
-        Plan::may("second", "words arrive", "harness", words).own(),
+    const PLANS: &[CheckDef] = &[
+        CheckDef::must("first", "words arrive", "harness", words).fresh_process(),
+        CheckDef::may("second", "words arrive", "harness", words).fresh_process(),
     ];
-    let report = run(&tunnel, &one_job(), &[table(PLANS)]).unwrap();
+    let report = run(&tunnel, &one_job(), &[suite(PLANS)]).unwrap();
     check(&report, "first", Outcome::Passed);
     // Though nothing binds the program to the statement.
     let second = check(&report, "second", Outcome::Failed);
@@ -262,24 +262,24 @@ fn one_that_starts_only_once_is_shown_with_what_it_said() {
 
 #[test]
 fn processes_are_shared_in_turn_unless_a_check_wants_its_own_or_leaves_something() {
-    const PLANS: &[Plan] = &[
-        Plan::must("one", "words arrive", "harness", words),
-        Plan::must("own", "words arrive", "harness", words).own(),
-        Plan::must("two", "words arrive", "harness", words),
+    const PLANS: &[CheckDef] = &[
+        CheckDef::must("one", "words arrive", "harness", words),
+        CheckDef::must("own", "words arrive", "harness", words).fresh_process(),
+        CheckDef::must("two", "words arrive", "harness", words),
         // It leaves the connection that found the program ready, and that is on its way.
-        Plan::must("idle", "nothing is done", "harness", |trial| {
-            trial.stop();
-            trial.port_closed()?;
-            trial.start_again()
+        CheckDef::must("idle", "nothing is done", "harness", |context| {
+            context.stop();
+            context.port_closed()?;
+            context.start_again()
         })
-        .own(),
-        Plan::must("dead", "it is ended", "harness", |trial| {
-            let ends = trial.stop();
-            trial.note(ends[0].describe());
+        .fresh_process(),
+        CheckDef::must("dead", "it is ended", "harness", |context| {
+            let ends = context.stop();
+            context.note(ends[0].describe());
             Ok(())
         }),
-        Plan::must("three", "words arrive", "harness", words),
-        Plan::must("four", "words arrive", "harness", words),
+        CheckDef::must("three", "words arrive", "harness", words),
+        CheckDef::must("four", "words arrive", "harness", words),
     ];
     let report = run_with(&one_job(), PLANS);
     let route = |name| *check(&report, name, Outcome::Passed).route().unwrap();
@@ -293,14 +293,14 @@ fn processes_are_shared_in_turn_unless_a_check_wants_its_own_or_leaves_something
 
 #[test]
 fn a_program_that_does_not_start_is_told_once_and_its_checks_are_not_reached() {
-    const ALSO: Plan = Plan::must("also-good", "words arrive", "harness", words);
-    let plans = &[GOOD, ALSO];
+    const ALSO: CheckDef = CheckDef::must("also-good", "words arrive", "harness", words);
+    let defs = &[GOOD, ALSO];
     let tunnel = Forward::spawn(|_| Command::new("false"));
     let options = Options {
         only: vec![Glob::new("toy/44/*good")],
         ..options()
     };
-    let report = run(&tunnel, &options, &[table(plans)]).unwrap();
+    let report = run(&tunnel, &options, &[suite(defs)]).unwrap();
     assert_eq!(
         ids(&report)
             .iter()
@@ -323,30 +323,30 @@ fn a_program_that_does_not_start_is_told_once_and_its_checks_are_not_reached() {
     }
 
     let missing = Forward::spawn(|_| Command::new("no-such-forwarder"));
-    let error = run(&missing, &options, &[table(plans)]).unwrap_err();
+    let error = run(&missing, &options, &[suite(defs)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Program);
 }
 
 #[test]
-fn a_trial_gives_what_suites_need() {
-    const PLAN: Plan = Plan::must("all", "every word does", "harness", |trial| {
-        let mut client = trial.raw()?;
-        let (mut service, peer) = trial.accept(&mut client)?;
+fn a_context_gives_what_suites_need() {
+    const PLAN: CheckDef = CheckDef::must("all", "every word does", "harness", |context| {
+        let mut client = context.raw()?;
+        let (mut service, peer) = context.accept(&mut client)?;
         assert_eq!(peer.ip(), service.stream().peer_addr().unwrap().ip());
         service.send(b"abc")?;
         assert_eq!(client.take("two of three", 2)?, b"ab");
         drop(service);
-        let Err(Stop::Failed(message, failure)) = client.expect_end() else {
+        let Err(CheckError::Failed(message, failure)) = client.expect_end() else {
             panic!("a byte is left")
         };
         assert_eq!(message, "the client has 1 byte in place of the end");
         assert_eq!(failure.received(), Some(&b"c"[..]));
-        assert!(trial.pid() > 1 && trial.ready_after() > Duration::ZERO);
+        assert!(context.pid() > 1 && context.ready_after() > Duration::ZERO);
         drop(client);
-        trial.record("half-close", "carried");
-        trial.latencies(vec![Duration::from_millis(1)]);
-        trial.throughput(1_000_000, Instant::now());
-        trial.still_works()
+        context.record("half-close", "carried");
+        context.latencies(vec![Duration::from_millis(1)]);
+        context.throughput(1_000_000, Instant::now());
+        context.still_works()
     });
     let report = run_with(&options(), &[PLAN]);
     let measures = check(&report, "all", Outcome::Passed).measures();
@@ -359,17 +359,17 @@ fn a_trial_gives_what_suites_need() {
 
 #[test]
 fn a_suite_may_run_on_one_combination_and_may_not_apply() {
-    let once: &'static Table = Box::leak(Box::new(Table {
+    let once: &'static SuiteDef = Box::leak(Box::new(SuiteDef {
         name: "once",
         routes: Routes::First,
         applies: |_| Ok(()),
-        steps: Steps::Plans(&[GOOD]),
+        checks: Checks::Independent(&[GOOD]),
     }));
-    let other: &'static Table = Box::leak(Box::new(Table {
+    let other: &'static SuiteDef = Box::leak(Box::new(SuiteDef {
         name: "other",
         routes: Routes::First,
         applies: |tunnel| Err(format!("{} is no proxy", tunnel.slug())),
-        steps: Steps::Plans(&[GOOD]),
+        checks: Checks::Independent(&[GOOD]),
     }));
     let options = Options {
         families: Family::COMBINATIONS.to_vec(),

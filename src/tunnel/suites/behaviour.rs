@@ -7,87 +7,99 @@
 use std::time::{Duration, Instant};
 
 use super::probe::{Answer, Close, Side, coarse, coarse_since};
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
-use crate::tunnel::ends::conversation::End;
+use crate::tunnel::ends::conversation::Endpoint;
 use crate::tunnel::programs::child;
-use crate::tunnel::programs::child::End as ProgramEnd;
+use crate::tunnel::programs::child::ExitReport;
 use crate::tunnel::programs::group::{Signal, Whom};
 use crate::tunnel::route::Target;
 use crate::tunnel::suites::probe;
 
 /// The suite.
-pub(in crate::tunnel) const TABLE: Table = Table {
+pub(crate) const SUITE: SuiteDef = SuiteDef {
     name: "behaviour",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(&[
-        plan(
+    checks: Checks::Independent(&[
+        def(
             "client-half-close",
             "what becomes of the client's half-close",
-            |trial| recorded(trial, &HALF_CLOSE, &|trial| half_close(trial, Side::Client)),
-        ),
-        plan(
-            "service-half-close",
-            "what becomes of the service's half-close",
-            |trial| {
-                recorded(trial, &HALF_CLOSE, &|trial| {
-                    half_close(trial, Side::Service)
+            |context| {
+                recorded(context, &HALF_CLOSE, &|context| {
+                    half_close(context, Side::Client)
                 })
             },
         ),
-        plan(
+        def(
+            "service-half-close",
+            "what becomes of the service's half-close",
+            |context| {
+                recorded(context, &HALF_CLOSE, &|context| {
+                    half_close(context, Side::Service)
+                })
+            },
+        ),
+        def(
             "client-reset",
             "what the service sees when the client resets",
-            |trial| recorded(trial, &["becomes"], &|trial| reset(trial, Side::Client)),
+            |context| {
+                recorded(context, &["becomes"], &|context| {
+                    reset(context, Side::Client)
+                })
+            },
         ),
-        plan(
+        def(
             "service-reset",
             "what the client sees when the service resets",
-            |trial| recorded(trial, &["becomes"], &|trial| reset(trial, Side::Service)),
+            |context| {
+                recorded(context, &["becomes"], &|context| {
+                    reset(context, Side::Service)
+                })
+            },
         ),
-        plan(
+        def(
             "refused",
             "what a client is told when the service refuses",
-            |trial| recorded(trial, &REPLY, &refused),
+            |context| recorded(context, &REPLY, &refused),
         )
-        .own(),
-        plan(
+        .fresh_process(),
+        def(
             "unreachable",
             "what a client is told when there is no way",
-            |trial| recorded(trial, &REPLY, &unreachable),
+            |context| recorded(context, &REPLY, &unreachable),
         ),
-        plan(
+        def(
             "unresolvable",
             "what a client is told of a name that cannot exist",
-            |trial| recorded(trial, &REPLY, &unresolvable),
+            |context| recorded(context, &REPLY, &unresolvable),
         ),
-        plan("ready", "how long it takes to listen", |trial| {
-            recorded(trial, &["after"], &ready)
+        def("ready", "how long it takes to listen", |context| {
+            recorded(context, &["after"], &ready)
         })
-        .own(),
-        plan("term-idle", "how it ends by TERM", |trial| {
-            recorded(trial, &END, &|trial| end(trial, Signal::Term, false))
+        .fresh_process(),
+        def("term-idle", "how it ends by TERM", |context| {
+            recorded(context, &END, &|context| end(context, Signal::Term, false))
         })
-        .own(),
-        plan(
+        .fresh_process(),
+        def(
             "term-live",
             "how it ends by TERM with a live connection",
-            |trial| recorded(trial, &END, &|trial| end(trial, Signal::Term, true)),
+            |context| recorded(context, &END, &|context| end(context, Signal::Term, true)),
         )
-        .own(),
-        plan("int-idle", "how it ends by INT", |trial| {
-            recorded(trial, &END, &|trial| end(trial, Signal::Int, false))
+        .fresh_process(),
+        def("int-idle", "how it ends by INT", |context| {
+            recorded(context, &END, &|context| end(context, Signal::Int, false))
         })
-        .own(),
-        plan(
+        .fresh_process(),
+        def(
             "int-live",
             "how it ends by INT with a live connection",
-            |trial| recorded(trial, &END, &|trial| end(trial, Signal::Int, true)),
+            |context| recorded(context, &END, &|context| end(context, Signal::Int, true)),
         )
-        .own(),
+        .fresh_process(),
     ]),
 };
 
@@ -100,29 +112,29 @@ const UNKNOWN: &str = "unknown";
 /// The most of a reply that is recorded, in characters.
 const LONGEST: usize = 200;
 
-const fn plan(
+const fn def(
     name: &'static str,
     statement: &'static str,
-    run: fn(&mut Trial<'_>) -> Result<(), Stop>,
-) -> Plan {
+    run: fn(&mut CheckContext<'_>) -> Result<(), CheckError>,
+) -> CheckDef {
     // When something was seen is part of most records.
-    Plan::may(name, statement, "harness", run)
-        .alone()
-        .patience(2)
+    CheckDef::may(name, statement, "harness", run)
+        .exclusive()
+        .timeout_factor(2)
 }
 
 /// Makes sure that each of `names` is recorded, unless it makes no sense for this kind of tunnel.
 fn recorded(
-    trial: &mut Trial<'_>,
+    context: &mut CheckContext<'_>,
     names: &[&str],
-    look: &dyn Fn(&mut Trial<'_>) -> Result<(), Stop>,
-) -> Result<(), Stop> {
-    let done = look(trial);
-    if !matches!(done, Err(Stop::Skipped(_))) {
+    look: &dyn Fn(&mut CheckContext<'_>) -> Result<(), CheckError>,
+) -> Result<(), CheckError> {
+    let done = look(context);
+    if !matches!(done, Err(CheckError::Skipped(_))) {
         for name in names {
-            let records = &trial.seen.measures.records;
+            let records = &context.evidence.measures.records;
             if !records.iter().any(|(known, _)| known == name) {
-                trial.record(name, UNKNOWN);
+                context.record(name, UNKNOWN);
             }
         }
     }
@@ -130,18 +142,18 @@ fn recorded(
 }
 
 /// How long to look for what may not come.
-fn patience(trial: &Trial<'_>) -> Duration {
-    let limit = match trial.sizes() {
+fn patience(context: &CheckContext<'_>) -> Duration {
+    let limit = match context.sizes() {
         Sizes::Quick => Duration::from_secs(1),
         Sizes::Full => Duration::from_secs(5),
     };
-    let limit = trial.unhurried(limit);
-    limit.min(trial.deadline.remaining() / 4)
+    let limit = context.scaled_timeout(limit);
+    limit.min(context.deadline.remaining() / 4)
 }
 
 /// `near` says that it has sent all, and both wait. Some programs close the other way after a while.
-fn half_close(trial: &mut Trial<'_>, near: Side) -> Result<(), Stop> {
-    let (mut near, mut far) = trial.sides(near)?;
+fn half_close(context: &mut CheckContext<'_>, near: Side) -> Result<(), CheckError> {
+    let (mut near, mut far) = context.sides(near)?;
     near.send(b"All.\r\n")?;
     let failed = near.stream().shutdown_write().is_err();
     if failed {
@@ -149,12 +161,12 @@ fn half_close(trial: &mut Trial<'_>, near: Side) -> Result<(), Stop> {
     }
     far.expect("the words before the half-close", b"All.\r\n")?;
     let begun = Instant::now();
-    let limit = patience(trial);
+    let limit = patience(context);
     let end = far.close_within(limit)?;
-    trial.record("end", when(end, begun));
+    context.record("end", when(end, begun));
     let cut = near.close_within(limit)?;
-    trial.record("cut", when(cut, begun));
-    trial.record(
+    context.record("cut", when(cut, begun));
+    context.record(
         "becomes",
         match (end, cut) {
             (Close::Nothing, _) => "held",
@@ -166,92 +178,96 @@ fn half_close(trial: &mut Trial<'_>, near: Side) -> Result<(), Stop> {
 }
 
 /// `near` resets; the far end sees something or nothing.
-fn reset(trial: &mut Trial<'_>, near: Side) -> Result<(), Stop> {
-    let (mut near, mut far) = trial.sides(near)?;
+fn reset(context: &mut CheckContext<'_>, near: Side) -> Result<(), CheckError> {
+    let (mut near, mut far) = context.sides(near)?;
     near.send(b"Here.\r\n")?;
     far.expect("the words before the reset", b"Here.\r\n")?;
     probe::reset(near)?;
-    let becomes = far.close_within(patience(trial))?;
-    trial.record("becomes", becomes.name());
+    let becomes = far.close_within(patience(context))?;
+    context.record("becomes", becomes.name());
     Ok(())
 }
 
-fn refused(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    trial.still_works()?;
-    trial.refuse(true)?;
-    let client = trial.raw()?;
-    reply(trial, client, &Target::Address(trial.route().service))
+fn refused(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    context.still_works()?;
+    context.refuse(true)?;
+    let client = context.raw()?;
+    reply(context, client, &Target::Address(context.route().service))
 }
 
-fn unreachable(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let nowhere = probe::nowhere(trial.route().service.ip());
-    speaks(trial)?;
-    let client = trial.raw()?;
-    reply(trial, client, &Target::Address(nowhere))
+fn unreachable(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let nowhere = probe::nowhere(context.route().service.ip());
+    speaks(context)?;
+    let client = context.raw()?;
+    reply(context, client, &Target::Address(nowhere))
 }
 
 /// A label of 64 characters: no resolver can ask for it (RFC 1035, section 2.3.4), so none does.
-fn unresolvable(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    if !trial.tunnel().takes_names() {
-        return Err(Stop::Skipped("this kind takes no names".to_owned()));
+fn unresolvable(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    if !context.tunnel().takes_names() {
+        return Err(CheckError::Skipped("this kind takes no names".to_owned()));
     }
-    let client = trial.raw()?;
+    let client = context.raw()?;
     let name = format!("{}.invalid", "x".repeat(64));
-    reply(trial, client, &Target::Name(name, 9))
+    reply(context, client, &Target::Name(name, 9))
 }
 
 /// Only a kind with a handshake can be asked for another destination.
-fn speaks(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    match trial.request()?.is_empty() {
-        true => Err(Trial::no_handshake()),
+fn speaks(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    match context.request()?.is_empty() {
+        true => Err(CheckContext::no_handshake()),
         false => Ok(()),
     }
 }
 
 /// Asks for `target`, and records what the client is told.
-fn reply(trial: &mut Trial<'_>, mut client: End, target: &Target) -> Result<(), Stop> {
+fn reply(
+    context: &mut CheckContext<'_>,
+    mut client: Endpoint,
+    target: &Target,
+) -> Result<(), CheckError> {
     let begun = Instant::now();
-    let answer = trial.ask(&mut client, target)?;
+    let answer = context.ask(&mut client, target)?;
     let after = coarse_since(begun);
-    let close = client.drain(patience(trial));
+    let close = client.drain(patience(context));
     let (told, after) = match answer {
         Answer::Refused(how) => (how.chars().take(LONGEST).collect(), after),
         Answer::Connected => ("success".to_owned(), after),
         Answer::Forwards => ("none".to_owned(), when(close, begun)),
     };
-    trial.record("reply", told);
-    trial.record("after", after);
-    trial.record("close", close.name());
+    context.record("reply", told);
+    context.record("after", after);
+    context.record("close", close.name());
     Ok(())
 }
 
-fn ready(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let after = trial.ready_after();
-    trial.note(format!("ready after {after:.1?}"));
-    trial.record("after", coarse(after));
+fn ready(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let after = context.ready_after();
+    context.note(format!("ready after {after:.1?}"));
+    context.record("after", coarse(after));
     Ok(())
 }
 
 /// How the program ends by `signal`: its status, and how soon.
-fn end(trial: &mut Trial<'_>, signal: Signal, live: bool) -> Result<(), Stop> {
+fn end(context: &mut CheckContext<'_>, signal: Signal, live: bool) -> Result<(), CheckError> {
     let both = match live {
-        true => Some(trial.connect()?),
-        false => trial.still_works().map(|()| None)?,
+        true => Some(context.connect()?),
+        false => context.still_works().map(|()| None)?,
     };
-    let told = trial.tell(signal, Whom::Group);
-    let ends = trial.stop();
+    let told = context.send_signal(signal, Whom::Group);
+    let ends = context.stop();
     drop(both);
     let statuses: Vec<String> = ends.iter().map(status).collect();
     for end in &ends {
-        trial.note(end.describe());
+        context.note(end.describe());
     }
-    trial.record("status", statuses.join("; "));
-    trial.record("after", coarse(told.elapsed));
+    context.record("status", statuses.join("; "));
+    context.record("after", coarse(told.elapsed));
     Ok(())
 }
 
 /// How a program ended, without what differs from run to run.
-fn status(end: &ProgramEnd) -> String {
+fn status(end: &ExitReport) -> String {
     let how = match end.status {
         Some(status) if !end.killed => child::describe(status),
         _ => "goes on".to_owned(),

@@ -1,9 +1,9 @@
 //! Several connections open at once, and many in a row.
 
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::crowd;
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::connection_group;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::ends::data::Data;
 use crate::tunnel::ends::random::Random;
 use crate::tunnel::ends::transfer::Load;
@@ -12,26 +12,26 @@ use crate::tunnel::ends::transfer::Load;
 const BYTES: u64 = 1000;
 
 /// The suite.
-pub(in crate::tunnel) const TABLE: Table = Table {
+pub(crate) const SUITE: SuiteDef = SuiteDef {
     name: "concurrency",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(&[
-        Plan::must(
+    checks: Checks::Independent(&[
+        CheckDef::must(
             "10-at-once",
             "ten connections that are open at once carry what is theirs",
             "harness",
-            |trial| at_once(trial, 10),
+            |context| at_once(context, 10),
         )
-        .own(),
-        Plan::must(
+        .fresh_process(),
+        CheckDef::must(
             "100-at-once",
             "a hundred connections that are open at once carry what is theirs",
             "harness",
-            |trial| at_once(trial, 100),
+            |context| at_once(context, 100),
         )
-        .own(),
-        Plan::must(
+        .fresh_process(),
+        CheckDef::must(
             "20-in-a-row",
             "twenty connections one after the other carry what is theirs",
             "harness",
@@ -40,33 +40,34 @@ pub(in crate::tunnel) const TABLE: Table = Table {
     ]),
 };
 
-fn at_once(trial: &mut Trial<'_>, size: usize) -> Result<(), Stop> {
-    let bounds = trial.bounds(1);
-    let seed = trial.random().next();
-    crowd::run(trial, bounds, size, |index, crowd| {
+fn at_once(context: &mut CheckContext<'_>, size: usize) -> Result<(), CheckError> {
+    let bounds = context.bounds(1);
+    let seed = context.random().next();
+    connection_group::run(context, bounds, size, |index, group| {
         let mut random = Random::new(seed ^ index as u64);
         let [up, down] = [(); 2].map(|()| Load::new(Data::new(&mut random), BYTES));
         let carry = || {
-            let mut ends = crowd.open()?;
+            let mut ends = group.open()?;
             // Nobody begins before all are there: a program that serves one at a time stops here.
-            crowd.wait_for_all(size)?;
+            group.wait_for_all(size)?;
             up.clone().send(&mut ends.client, "the client", bounds)?;
             up.receive(&mut ends.service, "the service", bounds)?;
             down.clone()
                 .send(&mut ends.service, "the service", bounds)?;
             down.receive(&mut ends.client, "the client", bounds)
         };
-        carry().map_err(|stop| crowd::about(format!("one of {size} connections"), stop))
+        carry()
+            .map_err(|error| connection_group::about(format!("one of {size} connections"), error))
     })?;
-    trial.carried(2 * BYTES * size as u64);
+    context.carried(2 * BYTES * size as u64);
     Ok(())
 }
 
-fn in_a_row(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let deadline = trial.deadline("twenty connections");
+fn in_a_row(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let deadline = context.deadline("twenty connections");
     for number in 1..=20 {
-        let done = trial.connect().and_then(|both| both.whole(&deadline));
-        done.map_err(|stop| crowd::about(format!("connection {number} of 20"), stop))?;
+        let done = context.connect().and_then(|both| both.whole(&deadline));
+        done.map_err(|error| connection_group::about(format!("connection {number} of 20"), error))?;
     }
     Ok(())
 }

@@ -3,216 +3,222 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::ExitStatus;
 
-use crate::tunnel::check::context::{Kept, Trial};
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::context::{CheckContext, Kept};
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::family::Family;
 use crate::tunnel::ends::conversation::Conversation;
 use crate::tunnel::ends::service::Service;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::programs::Programs;
-use crate::tunnel::programs::child::End;
+use crate::tunnel::programs::child::ExitReport;
 use crate::tunnel::route::{Route, Target};
 
 /// The suite.
-pub(in crate::tunnel) const TABLE: Table = Table {
+pub(crate) const SUITE: SuiteDef = SuiteDef {
     name: "connectivity",
     routes: Routes::Each,
     applies: |_| Ok(()),
-    steps: Steps::Sequence(&[
-        Plan::must(
+    checks: Checks::Sequence(&[
+        CheckDef::must(
             "start",
             "the program listens where it was told to, and a client can connect",
             "harness",
             start,
         ),
-        Plan::must(
+        CheckDef::must(
             "handshake",
             "the program answers the handshake as its protocol says",
             "the protocol of the tunnel",
             handshake,
         ),
-        Plan::must(
+        CheckDef::must(
             "accept",
             "the program connects to the service, with the service's address family",
             "harness",
             accept,
         ),
-        Plan::must(
+        CheckDef::must(
             "source",
             "the program connects from the address that it was bound to or tells",
             "harness",
             source,
         )
-        .apart(),
-        Plan::must(
+        .not_required(),
+        CheckDef::must(
             "service-to-client",
             "what the service says first arrives at the client, and nothing else",
             "RFC 9293, section 2.2",
-            |trial| {
-                let deadline = trial.deadline("the service's words");
-                trial.kept.both().greet_client(&deadline)
+            |context| {
+                let deadline = context.deadline("the service's words");
+                context.kept.both().greet_client(&deadline)
             },
         ),
-        Plan::must(
+        CheckDef::must(
             "client-to-service",
             "what the client says arrives at the service, and nothing else",
             "RFC 9293, section 2.2",
-            |trial| {
-                let deadline = trial.deadline("the client's words");
-                trial.kept.both().greet_service(&deadline)
+            |context| {
+                let deadline = context.deadline("the client's words");
+                context.kept.both().greet_service(&deadline)
             },
         ),
-        Plan::must(
+        CheckDef::must(
             "client-half-close",
             "what the client sent before it closed its sending half arrives whole",
             "RFC 9293, section 3.6",
-            |trial| {
-                let deadline = trial.deadline("the client's last words");
-                let Trial { kept, seen, .. } = trial;
-                kept.both().client_half_close(&deadline, &mut seen.notes)
+            |context| {
+                let deadline = context.deadline("the client's last words");
+                let CheckContext { kept, evidence, .. } = context;
+                kept.both()
+                    .client_half_close(&deadline, &mut evidence.notes)
             },
         ),
-        Plan::must(
+        CheckDef::must(
             "end",
             "after the close both ends read nothing more, and the service sees the end",
             "RFC 9293, section 3.6",
             end,
         ),
-        Plan::must(
+        CheckDef::must(
             "service-half-close",
             "what the service sent before it closed its sending half arrives whole",
             "RFC 9293, section 3.6",
             service_half_close,
         ),
-        Plan::must(
+        CheckDef::must(
             "name-literal",
             "a destination given as a name that is an address in text form is reached",
             "harness",
             name_literal,
         )
         .only_for(|tunnel| tunnel.takes_names()),
-        Plan::must(
+        CheckDef::must(
             "name",
             "the destination localhost is reached by name",
             "harness",
             name,
         )
         .only_for(|tunnel| tunnel.takes_names()),
-        Plan::must(
+        CheckDef::must(
             "stop",
             "the program runs until TERM, and TERM ends it",
             "harness",
             stop,
         )
-        .regardless(),
-        Plan::must(
+        .always(),
+        CheckDef::must(
             "port-closed",
             "when the program has ended, nothing answers at its port",
             "harness",
-            |trial| {
-                own(trial.program.child())?;
-                trial.port_closed()
+            |context| {
+                own(context.program.child())?;
+                context.port_closed()
             },
         )
-        .regardless(),
+        .always(),
     ]),
 };
 
-fn start(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let deadline = trial.deadline("the program to listen");
-    trial.program.child().start_rest(&deadline)?;
-    let client = trial.program.first_connection(&deadline)?;
-    let note = match trial.program.child().is_foreign() {
+fn start(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let deadline = context.deadline("the program to listen");
+    context.program.child().start_rest(&deadline)?;
+    let client = context.program.first_connection(&deadline)?;
+    let note = match context.program.child().is_foreign() {
         true => "it already ran".to_owned(),
-        false => format!("ready after {:.1?}", trial.program.child().age()),
+        false => format!("ready after {:.1?}", context.program.child().age()),
     };
-    trial.note(note);
-    trial.kept.client = Some(client);
-    trial.kept.listened = true;
+    context.note(note);
+    context.kept.client = Some(client);
+    context.kept.listened = true;
     Ok(())
 }
 
-fn handshake(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let deadline = trial.deadline("the handshake");
-    let line = trial.line();
-    let target = Target::Address(line.route.service);
-    let client = client(&mut trial.kept);
-    let says = line.handshake(client, &target, &deadline)?;
+fn handshake(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let deadline = context.deadline("the handshake");
+    let connector = context.connector();
+    let target = Target::Address(connector.route.service);
+    let client = client(&mut context.kept);
+    let says = connector.handshake(client, &target, &deadline)?;
     let silent = client.sent().is_empty() && client.received().is_empty();
-    trial.kept.says = says;
+    context.kept.says = says;
     match silent {
-        true => Err(Stop::Skipped("this kind has no handshake".to_owned())),
+        true => Err(CheckError::Skipped("this kind has no handshake".to_owned())),
         false => Ok(()),
     }
 }
 
-fn accept(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let deadline = trial.deadline("the program to connect");
-    let line = trial.line();
-    let client = client(&mut trial.kept);
-    let (mut service, peer) = trial.program.accept(client, &deadline)?;
-    right_family(&line.route, peer)?;
-    line.preamble(&mut service, client)?;
-    trial.kept.peer = Some(peer);
-    let client = trial.kept.client.take();
-    trial.kept.both = client.map(|client| Conversation::new(client, service));
+fn accept(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let deadline = context.deadline("the program to connect");
+    let connector = context.connector();
+    let client = client(&mut context.kept);
+    let (mut service, peer) = context.program.accept(client, &deadline)?;
+    right_family(&connector.route, peer)?;
+    connector.preamble(&mut service, client)?;
+    context.kept.peer = Some(peer);
+    let client = context.kept.client.take();
+    context.kept.both = client.map(|client| Conversation::new(client, service));
     Ok(())
 }
 
-fn source(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let (tunnel, route) = (trial.tunnel(), trial.route());
-    let peer = trial.kept.peer.expect("the program has connected");
-    let says = trial.kept.says;
-    judge_source(tunnel, &route, peer, says, &mut trial.seen.notes)
+fn source(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let (tunnel, route) = (context.tunnel(), context.route());
+    let peer = context.kept.peer.expect("the program has connected");
+    let says = context.kept.says;
+    judge_source(tunnel, &route, peer, says, &mut context.evidence.notes)
 }
 
-fn end(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let deadline = trial.deadline("the end");
-    let both = trial.kept.both.take().expect("both ends are open");
-    both.end(&deadline, &mut trial.seen.notes)
+fn end(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let deadline = context.deadline("the end");
+    let both = context.kept.both.take().expect("both ends are open");
+    both.end(&deadline, &mut context.evidence.notes)
 }
 
-fn service_half_close(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let deadline = trial.deadline("the service's last words");
-    let mut both = trial.program.open(None, &deadline)?;
+fn service_half_close(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let deadline = context.deadline("the service's last words");
+    let mut both = context.program.open(None, &deadline)?;
     both.greet_client(&deadline)?;
     both.greet_service(&deadline)?;
-    both.service_half_close(&deadline, &mut trial.seen.notes)?;
-    both.end(&deadline, &mut trial.seen.notes)
+    both.service_half_close(&deadline, &mut context.evidence.notes)?;
+    both.end(&deadline, &mut context.evidence.notes)
 }
 
-fn name_literal(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let deadline = trial.deadline("a connection by name");
-    let address = trial.route().service;
+fn name_literal(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let deadline = context.deadline("a connection by name");
+    let address = context.route().service;
     let target = Target::Name(address.ip().to_string(), address.port());
-    trial.program.open_to(&target, &deadline)?.whole(&deadline)
+    context
+        .program
+        .open_to(&target, &deadline)?
+        .whole(&deadline)
 }
 
-fn name(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let deadline = trial.deadline("a connection by name");
-    let localhost = localhost(trial.tunnel(), &trial.route())?;
+fn name(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let deadline = context.deadline("a connection by name");
+    let localhost = localhost(context.tunnel(), &context.route())?;
     let target = Target::Name("localhost".to_owned(), localhost.port());
-    let both = trial.program.open(Some((&target, &localhost)), &deadline)?;
+    let both = context
+        .program
+        .open(Some((&target, &localhost)), &deadline)?;
     both.whole(&deadline)
 }
 
-fn stop(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    own(trial.program.child())?;
-    let ends = trial.stop();
-    judge_ends(&ends, trial.kept.listened, &mut trial.seen.notes)
+fn stop(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    own(context.program.child())?;
+    let ends = context.stop();
+    judge_ends(&ends, context.kept.listened, &mut context.evidence.notes)
 }
 
 fn client(kept: &mut Kept) -> &mut Stream {
     kept.client.as_mut().expect("the client has connected")
 }
 
-fn right_family(route: &Route, peer: SocketAddr) -> Result<(), Stop> {
+fn right_family(route: &Route, peer: SocketAddr) -> Result<(), CheckError> {
     let due = Family::of(route.service.ip());
     match Family::of(peer.ip()) {
         family if family == due => Ok(()),
-        family => Err(Stop::failed(format!(
+        family => Err(CheckError::failed(format!(
             "the connection from {peer} is {}, not {}",
             family.name(),
             due.name()
@@ -227,11 +233,11 @@ fn judge_source(
     peer: SocketAddr,
     told: Option<SocketAddr>,
     notes: &mut Vec<String>,
-) -> Result<(), Stop> {
+) -> Result<(), CheckError> {
     notes.push(format!("came from {}", peer.ip()));
     let binds = tunnel.binds_outgoing();
     if binds && peer.ip() != route.outgoing {
-        return Err(Stop::failed(format!(
+        return Err(CheckError::failed(format!(
             "the connection came from {}, not from {}",
             peer.ip(),
             route.outgoing
@@ -242,7 +248,7 @@ fn judge_source(
     match told {
         Some(told) if told.ip() != peer.ip() => Err(untrue(told, peer)),
         Some(told) if told.port() != 0 && told.port() != peer.port() => Err(untrue(told, peer)),
-        None if !binds => Err(Stop::Skipped(
+        None if !binds => Err(CheckError::Skipped(
             "the program is not bound to an address and does not tell one".to_owned(),
         )),
         _ => Ok(()),
@@ -250,9 +256,9 @@ fn judge_source(
 }
 
 /// A service on every address that `localhost` means here, as the program may choose any.
-pub(in crate::tunnel) fn localhost(tunnel: &dyn Tunnel, route: &Route) -> Result<Service, Stop> {
+pub(crate) fn localhost(tunnel: &dyn Tunnel, route: &Route) -> Result<Service, CheckError> {
     let found = ("localhost", 0).to_socket_addrs().map_err(|error| {
-        Stop::Skipped(format!("this machine cannot look up localhost: {error}"))
+        CheckError::Skipped(format!("this machine cannot look up localhost: {error}"))
     })?;
     let mut ips: Vec<IpAddr> = found.map(|address| address.ip()).collect();
     ips.dedup();
@@ -265,30 +271,33 @@ pub(in crate::tunnel) fn localhost(tunnel: &dyn Tunnel, route: &Route) -> Result
     };
     if !reachable || !ips.iter().all(IpAddr::is_loopback) {
         let reason = format!("localhost means {ips:?} here, which does not suit the route");
-        return Err(Stop::Skipped(reason));
+        return Err(CheckError::Skipped(reason));
     }
-    Service::bind(&ips).map_err(|error| Stop::Skipped(format!("cannot listen on {ips:?}: {error}")))
+    Service::bind(&ips)
+        .map_err(|error| CheckError::Skipped(format!("cannot listen on {ips:?}: {error}")))
 }
 
 /// Skips what only those programs can be asked that the harness has started.
-fn own(programs: &Programs) -> Result<(), Stop> {
+fn own(programs: &Programs) -> Result<(), CheckError> {
     match programs.is_foreign() {
-        true => Err(Stop::Skipped("it already ran, and goes on".to_owned())),
+        true => Err(CheckError::Skipped(
+            "it already ran, and goes on".to_owned(),
+        )),
         false => Ok(()),
     }
 }
 
 /// Judges how each program ended.
-pub(in crate::tunnel) fn judge_ends(
-    ends: &[End],
+pub(crate) fn judge_ends(
+    ends: &[ExitReport],
     listened: bool,
     notes: &mut Vec<String>,
-) -> Result<(), Stop> {
+) -> Result<(), CheckError> {
     let mut judged = Ok(());
     for end in ends {
         // All of them are noted, and the first failure is told.
         judged = match (judged, judge_end(end, listened, notes)) {
-            (Err(first @ Stop::Failed(..)), _) => Err(first),
+            (Err(first @ CheckError::Failed(..)), _) => Err(first),
             (Err(skipped), Ok(())) => Err(skipped),
             (_, next) => next,
         };
@@ -297,7 +306,7 @@ pub(in crate::tunnel) fn judge_ends(
 }
 
 /// Judges how a program ended.
-fn judge_end(end: &End, listened: bool, notes: &mut Vec<String>) -> Result<(), Stop> {
+fn judge_end(end: &ExitReport, listened: bool, notes: &mut Vec<String>) -> Result<(), CheckError> {
     let how = end.describe();
     notes.push(how.clone());
     if end.strays > 0 {
@@ -308,15 +317,15 @@ fn judge_end(end: &End, listened: bool, notes: &mut Vec<String>) -> Result<(), S
         notes.push(format!("killed {strays} that had left its group"));
     }
     match end.status {
-        None => Err(Stop::failed(how)),
-        Some(_) if end.by_itself && !listened => Err(Stop::Skipped(
+        None => Err(CheckError::failed(how)),
+        Some(_) if end.by_itself && !listened => Err(CheckError::Skipped(
             "the program had ended before it was ready".to_owned(),
         )),
-        Some(_) if end.by_itself => Err(Stop::failed(format!(
+        Some(_) if end.by_itself => Err(CheckError::failed(format!(
             "the program ended before it was told to: {how}"
         ))),
-        Some(_) if end.killed => Err(Stop::failed(how)),
-        Some(status) if is_crash(status) => Err(Stop::failed(format!(
+        Some(_) if end.killed => Err(CheckError::failed(how)),
+        Some(status) if is_crash(status) => Err(CheckError::failed(format!(
             "the program crashed when told to end: {how}"
         ))),
         Some(_) => Ok(()),
@@ -336,8 +345,8 @@ fn is_crash(status: ExitStatus) -> bool {
     signal.is_some_and(|signal| CRASHES.contains(&signal))
 }
 
-fn untrue(told: SocketAddr, peer: SocketAddr) -> Stop {
-    Stop::failed(format!(
+fn untrue(told: SocketAddr, peer: SocketAddr) -> CheckError {
+    CheckError::failed(format!(
         "the program says that it connects from {told}, but it came from {peer}"
     ))
 }

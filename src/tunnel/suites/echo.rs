@@ -1,44 +1,44 @@
 //! What the client sends comes back: bytes of every value, pieces of every length.
 
 use crate::deadline::bytes_of;
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::crowd;
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::connection_group;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::data::Data;
 use crate::tunnel::ends::transfer::{Bounds, Ends, Load, Part, repeat};
 
 /// How much more time than others the checks may take in all.
-const PATIENCE: u32 = 3;
+const TIMEOUT_FACTOR: u32 = 3;
 
 /// The suite.
-pub(in crate::tunnel) const TABLE: Table = Table {
+pub(crate) const SUITE: SuiteDef = SuiteDef {
     name: "echo",
     routes: Routes::Each,
     applies: |_| Ok(()),
-    steps: Steps::Plans(&[
-        Plan::must(
+    checks: Checks::Independent(&[
+        CheckDef::must(
             "values",
             "bytes of every value, and those that mean something elsewhere, come back as they were",
             "RFC 9293, section 2.2",
             values,
         ),
-        Plan::must(
+        CheckDef::must(
             "lengths",
             "pieces of 1 byte to 64 KiB come back, each before the next is sent",
             "RFC 9293, section 2.2",
             lengths,
         )
-        .patience(PATIENCE),
-        Plan::must(
+        .timeout_factor(TIMEOUT_FACTOR),
+        CheckDef::must(
             "stream",
             "what comes back while more is sent is whole and in order",
             "RFC 9293, section 2.2",
             stream,
         )
-        .patience(PATIENCE),
-        Plan::must(
+        .timeout_factor(TIMEOUT_FACTOR),
+        CheckDef::must(
             "again",
             "each of ten connections, one after the other, has its own bytes back",
             "harness",
@@ -66,8 +66,8 @@ const SPECIAL: &[&[u8]] = &[
     b"\x05\x01\x00",
 ];
 
-fn values(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let mut both = trial.connect()?;
+fn values(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let mut both = context.connect()?;
     let all: Vec<u8> = (0..=u8::MAX).collect();
     let reversed: Vec<u8> = all.iter().rev().copied().collect();
     for piece in [&[&all[..], &reversed[..]], SPECIAL].concat() {
@@ -75,52 +75,53 @@ fn values(trial: &mut Trial<'_>) -> Result<(), Stop> {
         both.service.expect("the client's bytes", piece)?;
         both.service.send(piece)?;
         both.client.expect("the echo", piece)?;
-        trial.carried(2 * piece.len() as u64);
+        context.carried(2 * piece.len() as u64);
     }
     Ok(())
 }
 
-fn lengths(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let ends = Ends::of(trial.connect()?);
-    let mut data = Data::new(trial.random());
-    let bounds = trial.bounds(PATIENCE);
+fn lengths(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let ends = Ends::of(context.connect()?);
+    let mut data = Data::new(context.random());
+    let bounds = context.bounds(TIMEOUT_FACTOR);
     for &length in LENGTHS {
         let load = Load::new(data.clone(), length as u64);
-        there_and_back(&ends, load, bounds)
-            .map_err(|stop| crowd::about(format!("a piece of {}", bytes_of(length)), stop))?;
+        there_and_back(&ends, load, bounds).map_err(|error| {
+            connection_group::about(format!("a piece of {}", bytes_of(length)), error)
+        })?;
         data.take(length);
-        trial.carried(2 * length as u64);
+        context.carried(2 * length as u64);
     }
     Ok(())
 }
 
-fn stream(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let bytes = match trial.sizes() {
+fn stream(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let bytes = match context.sizes() {
         Sizes::Quick => 256 << 10,
         Sizes::Full => 8 << 20,
     };
-    let ends = Ends::of(trial.connect()?);
-    let load = Load::new(Data::new(trial.random()), bytes);
-    there_and_back(&ends, load, trial.bounds(PATIENCE))?;
-    trial.carried(2 * bytes);
+    let ends = Ends::of(context.connect()?);
+    let load = Load::new(Data::new(context.random()), bytes);
+    there_and_back(&ends, load, context.bounds(TIMEOUT_FACTOR))?;
+    context.carried(2 * bytes);
     Ok(())
 }
 
-fn again(trial: &mut Trial<'_>) -> Result<(), Stop> {
+fn again(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     for _ in 0..10 {
-        let piece = trial.random().bytes(100);
-        let mut both = trial.connect()?;
+        let piece = context.random().bytes(100);
+        let mut both = context.connect()?;
         both.client.send(&piece)?;
         both.service.expect("the client's bytes", &piece)?;
         both.service.send(&piece)?;
         both.client.expect("the echo", &piece)?;
-        trial.carried(200);
+        context.carried(200);
     }
     Ok(())
 }
 
 /// The client sends and reads at once, the service sends back what comes.
-fn there_and_back(ends: &Ends, load: Load, bounds: Bounds) -> Result<(), Stop> {
+fn there_and_back(ends: &Ends, load: Load, bounds: Bounds) -> Result<(), CheckError> {
     let (one, mut two) = (ends.try_clone()?, ends.try_clone()?);
     let Ends {
         mut client,

@@ -5,79 +5,79 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::probe::{Answer, Close, Side, reset};
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
-use crate::tunnel::ends::conversation::{End, is_reset};
+use crate::tunnel::ends::conversation::{Endpoint, is_reset};
 use crate::tunnel::ends::random::Random;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::programs::group::{Signal, Whom};
 use crate::tunnel::route::Target;
 
 /// The suite.
-pub(in crate::tunnel) const TABLE: Table = Table {
+pub(crate) const SUITE: SuiteDef = SuiteDef {
     name: "faults",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Standing(&[
-        Plan::must(
+    checks: Checks::RequireConnection(&[
+        CheckDef::must(
             "refused",
             "a service that refuses becomes the protocol's failure or a close, and can come back",
             "harness",
             refused,
         )
-        .own(),
-        Plan::must(
+        .fresh_process(),
+        CheckDef::must(
             "silent",
             "a silent service holds up nobody else, and is heard when it speaks",
             "harness",
             silent,
         )
-        .own(),
-        Plan::must(
+        .fresh_process(),
+        CheckDef::must(
             "gone-reading",
             "when the service goes while the client sends, the client sees an end",
             "harness",
             gone_reading,
         )
-        .own(),
-        Plan::must(
+        .fresh_process(),
+        CheckDef::must(
             "gone-writing",
             "when the service goes while it sends, the client sees an end",
             "harness",
             gone_writing,
         )
-        .own(),
-        Plan::must(
+        .fresh_process(),
+        CheckDef::must(
             "killed",
             "when the program is killed in mid-transfer, both sides see an end",
             "harness",
             killed,
         )
-        .own(),
-        Plan::must(
+        .fresh_process(),
+        CheckDef::must(
             "garbage",
             "after garbage in place of the handshake the program serves others",
             "harness",
             garbage,
         )
-        .own(),
-        Plan::must(
+        .fresh_process(),
+        CheckDef::must(
             "half-handshake/others",
             "half a handshake and then silence holds up nobody else",
             "harness",
             half_handshake,
         )
-        .own(),
-        Plan::should(
+        .fresh_process(),
+        CheckDef::should(
             "half-handshake/ended",
             "half a handshake and then silence is ended by the program",
             "harness",
             half_handshake_ended,
         )
-        .own()
-        .patience(ENDING),
+        .fresh_process()
+        .timeout_factor(ENDING),
     ]),
 };
 
@@ -92,44 +92,44 @@ const ENDING: u32 = 6;
 /// How long to wait for what a program makes of garbage, each time.
 const GARBAGE: Duration = Duration::from_millis(200);
 
-fn refused(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    trial.works("an ordinary connection before")?;
-    trial.refuse(true)?;
-    let mut client = trial.raw()?;
-    let target = Target::Address(trial.route().service);
-    match trial.ask(&mut client, &target)? {
-        Answer::Refused(how) => trial.note(how),
+fn refused(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    context.works("an ordinary connection before")?;
+    context.refuse(true)?;
+    let mut client = context.raw()?;
+    let target = Target::Address(context.route().service);
+    match context.ask(&mut client, &target)? {
+        Answer::Refused(how) => context.note(how),
         Answer::Connected => {
             return Err(client.failed("the program tells success, and the service refuses"));
         }
         Answer::Forwards => {
-            let left = trial.deadline.remaining();
+            let left = context.deadline.remaining();
             let close = client.close_within(left)?;
-            trial.note(format!("the client sees: {}", close.name()));
+            context.note(format!("the client sees: {}", close.name()));
             if close == Close::Nothing {
                 return Err(client.failed("the client sees no end, and the service refuses"));
             }
         }
     }
     drop(client);
-    trial.refuse(false)?;
-    trial.still_works()
+    context.refuse(false)?;
+    context.still_works()
 }
 
-fn silent(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let (mut client, mut service) = trial.sides(Side::Client)?;
+fn silent(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let (mut client, mut service) = context.sides(Side::Client)?;
     client.send(b"Are you there?\r\n")?;
-    trial.works("another connection beside one whose service is silent")?;
+    context.works("another connection beside one whose service is silent")?;
     service.expect("the client's words", b"Are you there?\r\n")?;
     service.send(b"Now I am.\r\n")?;
     client.expect("the service's words", b"Now I am.\r\n")
 }
 
-fn gone_reading(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let piece = trial.random().bytes(PIECE);
-    let (client, mut service) = trial.sides(Side::Client)?;
+fn gone_reading(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let piece = context.random().bytes(PIECE);
+    let (client, mut service) = context.sides(Side::Client)?;
     let mut stream = client.into_stream();
-    let limit = trial.unhurried(MOST_TIME);
+    let limit = context.scaled_timeout(MOST_TIME);
     let noticed = thread::scope(|scope| {
         let sender = scope.spawn(|| send_until_closed(&mut stream, &piece, limit));
         let under_way = service.receive_all(&piece);
@@ -141,8 +141,8 @@ fn gone_reading(trial: &mut Trial<'_>) -> Result<(), Stop> {
         under_way.and(gone).map(|()| noticed)
     })?;
     match noticed {
-        Noticed::Closed => trial.works("another connection beside one whose service has gone"),
-        Noticed::Never(how) => Err(Stop::failed(format!(
+        Noticed::Closed => context.works("another connection beside one whose service has gone"),
+        Noticed::Never(how) => Err(CheckError::failed(format!(
             "the service has gone, and the client sees no end: {how}"
         ))),
     }
@@ -175,30 +175,30 @@ fn send_until_closed(stream: &mut Stream, piece: &[u8], limit: Duration) -> Noti
     ))
 }
 
-fn gone_writing(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let piece = trial.random().bytes(PIECE);
-    let (mut client, mut service) = trial.sides(Side::Client)?;
+fn gone_writing(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let piece = context.random().bytes(PIECE);
+    let (mut client, mut service) = context.sides(Side::Client)?;
     service.send(&piece)?;
     client.receive_all(&piece)?;
     // How much of this gets there does not matter: the service goes in the middle of it.
     service.send(&piece)?;
     reset(service)?;
-    let left = trial.deadline.remaining();
+    let left = context.deadline.remaining();
     match client.drain(left) {
         Close::Nothing => Err(client.failed("the service has gone, and the client sees no end")),
-        _ => trial.works("another connection beside one whose service has gone"),
+        _ => context.works("another connection beside one whose service has gone"),
     }
 }
 
-fn killed(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let piece = trial.random().bytes(PIECE);
-    let (mut client, mut service) = trial.sides(Side::Client)?;
+fn killed(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let piece = context.random().bytes(PIECE);
+    let (mut client, mut service) = context.sides(Side::Client)?;
     client.send(&piece)?;
     service.receive_all(&piece[..PIECE / 2])?;
     service.send(&piece)?;
-    trial.tell(Signal::Kill, Whom::Group);
+    context.send_signal(Signal::Kill, Whom::Group);
     for end in [&mut client, &mut service] {
-        let left = trial.deadline.remaining();
+        let left = context.deadline.remaining();
         if end.drain(left) == Close::Nothing {
             let message = format!("the program was killed, and {} sees no end", end.who());
             return Err(end.failed(message));
@@ -207,21 +207,21 @@ fn killed(trial: &mut Trial<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn garbage(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    if trial.request()?.is_empty() {
-        return Err(Trial::no_handshake());
+fn garbage(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    if context.request()?.is_empty() {
+        return Err(CheckContext::no_handshake());
     }
-    for (what, bytes) in all_garbage(trial.random()) {
-        let mut client = trial.raw()?;
+    for (what, bytes) in all_garbage(context.random()) {
+        let mut client = context.raw()?;
         // It may be closed before all of it is sent.
         let _ = client.stream().write_all(&bytes);
         let _ = client.stream().shutdown_write();
-        client.drain(GARBAGE.min(trial.patience()));
-        if !trial.is_running() {
+        client.drain(GARBAGE.min(context.patience()));
+        if !context.is_running() {
             return Err(client.failed(format!("the program ended when it was sent {what}")));
         }
     }
-    trial.still_works()
+    context.still_works()
 }
 
 /// What no handshake begins with, and what some might take for their own.
@@ -245,18 +245,18 @@ fn all_garbage(random: &mut Random) -> [(&'static str, Vec<u8>); 6] {
     ]
 }
 
-fn half_handshake(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let _half = half(trial)?;
-    trial.works("another connection beside half a handshake")
+fn half_handshake(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let _half = half(context)?;
+    context.works("another connection beside half a handshake")
 }
 
-fn half_handshake_ended(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    if trial.sizes() == Sizes::Quick {
+fn half_handshake_ended(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    if context.sizes() == Sizes::Quick {
         let reason = "programs take their time for that: only with full sizes";
-        return Err(Stop::Skipped(reason.to_owned()));
+        return Err(CheckError::Skipped(reason.to_owned()));
     }
-    let mut half = half(trial)?;
-    let limit = trial.patience();
+    let mut half = half(context)?;
+    let limit = context.patience();
     match half.drain(limit) {
         Close::Nothing => Err(half.failed(format!("it is still open after {limit:.1?}"))),
         _ => Ok(()),
@@ -264,12 +264,12 @@ fn half_handshake_ended(trial: &mut Trial<'_>) -> Result<(), Stop> {
 }
 
 /// A connection on which the client has said half of what an ordinary one says.
-fn half(trial: &mut Trial<'_>) -> Result<End, Stop> {
-    let request = trial.request()?;
+fn half(context: &mut CheckContext<'_>) -> Result<Endpoint, CheckError> {
+    let request = context.request()?;
     if request.is_empty() {
-        return Err(Trial::no_handshake());
+        return Err(CheckContext::no_handshake());
     }
-    let mut client = trial.raw()?;
+    let mut client = context.raw()?;
     client.send(&request[..request.len() / 2])?;
     Ok(client)
 }

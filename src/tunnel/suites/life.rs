@@ -5,52 +5,52 @@ use std::time::Duration;
 use super::connectivity;
 use super::probe::Close;
 use crate::deadline::Deadline;
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::conversation::Conversation;
-use crate::tunnel::programs::child::End;
+use crate::tunnel::programs::child::ExitReport;
 use crate::tunnel::programs::group::{Signal, Whom};
 use crate::tunnel::report::Strictness;
 
 /// The suite.
-pub(in crate::tunnel) const TABLE: Table = Table {
+pub(crate) const SUITE: SuiteDef = SuiteDef {
     name: "life",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Standing(&[
-        Plan::harness(
+    checks: Checks::RequireConnection(&[
+        CheckDef::harness(
             "ready",
             "started several times, it listens each time",
             ready,
         )
-        .own()
-        .alone()
-        .patience(3),
-        plan("term-idle/ends", ENDS_BY_TERM, |t| ends(t, TERM_IDLE)),
-        plan("term-idle/status", STATUS, |t| status(t, TERM_IDLE)),
-        plan("term-idle/gone", GONE, |t| gone(t, TERM_IDLE)),
-        plan("term-idle/again", AGAIN, |t| again(t, TERM_IDLE)),
-        plan("term-live/ends", ENDS_BY_TERM, |t| ends(t, TERM_LIVE)),
-        plan("term-live/status", STATUS, |t| status(t, TERM_LIVE)),
-        plan("term-live/gone", GONE, |t| gone(t, TERM_LIVE)),
-        plan("term-live/again", AGAIN, |t| again(t, TERM_LIVE)),
-        plan("int-idle/ends", ENDS_BY_INT, |t| ends(t, INT_IDLE)),
-        plan("int-idle/status", STATUS, |t| status(t, INT_IDLE)),
-        plan("int-idle/gone", GONE, |t| gone(t, INT_IDLE)),
-        plan("int-idle/again", AGAIN, |t| again(t, INT_IDLE)),
-        plan("int-live/ends", ENDS_BY_INT, |t| ends(t, INT_LIVE)),
-        plan("int-live/status", STATUS, |t| status(t, INT_LIVE)),
-        plan("int-live/gone", GONE, |t| gone(t, INT_LIVE)),
-        plan("int-live/again", AGAIN, |t| again(t, INT_LIVE)),
-        Plan::harness(
+        .fresh_process()
+        .exclusive()
+        .timeout_factor(3),
+        def("term-idle/ends", ENDS_BY_TERM, |t| ends(t, TERM_IDLE)),
+        def("term-idle/status", STATUS, |t| status(t, TERM_IDLE)),
+        def("term-idle/gone", GONE, |t| gone(t, TERM_IDLE)),
+        def("term-idle/again", AGAIN, |t| again(t, TERM_IDLE)),
+        def("term-live/ends", ENDS_BY_TERM, |t| ends(t, TERM_LIVE)),
+        def("term-live/status", STATUS, |t| status(t, TERM_LIVE)),
+        def("term-live/gone", GONE, |t| gone(t, TERM_LIVE)),
+        def("term-live/again", AGAIN, |t| again(t, TERM_LIVE)),
+        def("int-idle/ends", ENDS_BY_INT, |t| ends(t, INT_IDLE)),
+        def("int-idle/status", STATUS, |t| status(t, INT_IDLE)),
+        def("int-idle/gone", GONE, |t| gone(t, INT_IDLE)),
+        def("int-idle/again", AGAIN, |t| again(t, INT_IDLE)),
+        def("int-live/ends", ENDS_BY_INT, |t| ends(t, INT_LIVE)),
+        def("int-live/status", STATUS, |t| status(t, INT_LIVE)),
+        def("int-live/gone", GONE, |t| gone(t, INT_LIVE)),
+        def("int-live/again", AGAIN, |t| again(t, INT_LIVE)),
+        CheckDef::harness(
             "leaves-nobody",
             "when TERM has ended the program's own process, nothing that it has started runs",
             leaves_nobody,
         )
-        .own()
-        .patience(2),
+        .fresh_process()
+        .timeout_factor(2),
     ]),
 };
 
@@ -94,67 +94,67 @@ const fn scene(signal: Signal, live: bool) -> Scene {
     Scene { signal, live }
 }
 
-const fn plan(
+const fn def(
     name: &'static str,
     (strictness, statement): Statement,
-    run: fn(&mut Trial<'_>) -> Result<(), Stop>,
-) -> Plan {
+    run: fn(&mut CheckContext<'_>) -> Result<(), CheckError>,
+) -> CheckDef {
     // Ending alone may take as long as a check.
-    let plan = Plan::new(strictness, name, statement, "harness", run);
-    plan.own().patience(2)
+    let def = CheckDef::new(strictness, name, statement, "harness", run);
+    def.fresh_process().timeout_factor(2)
 }
 
 /// Measures how long it takes to listen.
-fn ready(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let starts = match trial.sizes() {
+fn ready(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let starts = match context.sizes() {
         Sizes::Quick => 3,
         Sizes::Full => 10,
     };
-    let mut waits = vec![trial.ready_after()];
+    let mut waits = vec![context.ready_after()];
     while waits.len() < starts {
         // Not left open: where the program is the one who closes, its port stays taken for a while.
-        trial.still_works()?;
-        restart(trial)?;
-        waits.push(trial.ready_after());
+        context.still_works()?;
+        restart(context)?;
+        waits.push(context.ready_after());
     }
-    trial.latencies(waits);
+    context.latencies(waits);
     Ok(())
 }
 
-fn ends(trial: &mut Trial<'_>, scene: Scene) -> Result<(), Stop> {
-    let _live = told(trial, scene)?;
-    let ends = trial.stop();
-    connectivity::judge_ends(&ends, true, &mut trial.seen.notes)
+fn ends(context: &mut CheckContext<'_>, scene: Scene) -> Result<(), CheckError> {
+    let _live = signalled(context, scene)?;
+    let ends = context.stop();
+    connectivity::judge_ends(&ends, true, &mut context.evidence.notes)
 }
 
-fn status(trial: &mut Trial<'_>, scene: Scene) -> Result<(), Stop> {
-    let _live = ended(trial, scene)?;
+fn status(context: &mut CheckContext<'_>, scene: Scene) -> Result<(), CheckError> {
+    let _live = ended(context, scene)?;
     let number = scene.signal.number();
-    let fine = |end: &End| {
+    let fine = |end: &ExitReport| {
         end.status.is_some_and(|status| {
             let of_signal = status.code() == Some(128 + number) || signal(status) == Some(number);
             status.success() || of_signal
         })
     };
-    let ends = trial.stop();
+    let ends = context.stop();
     for end in &ends {
-        trial.note(end.describe());
+        context.note(end.describe());
     }
     match ends.iter().find(|end| !fine(end)) {
         None => Ok(()),
-        Some(end) => Err(Stop::failed(end.describe())),
+        Some(end) => Err(CheckError::failed(end.describe())),
     }
 }
 
-fn gone(trial: &mut Trial<'_>, scene: Scene) -> Result<(), Stop> {
-    let live = ended(trial, scene)?;
-    let patience = Deadline::new(settling(trial), "the port to close");
-    trial.line().port_closed(&patience)?;
+fn gone(context: &mut CheckContext<'_>, scene: Scene) -> Result<(), CheckError> {
+    let live = ended(context, scene)?;
+    let patience = Deadline::new(settling(context), "the port to close");
+    context.connector().port_closed(&patience)?;
     let Some(Conversation { client, service }) = live else {
         return Ok(());
     };
     for mut end in [client, service] {
-        let left = trial.deadline.remaining();
+        let left = context.deadline.remaining();
         if end.close_within(left)? == Close::Nothing {
             let message = format!("the program has ended, and {} sees no end", end.who());
             return Err(end.failed(message));
@@ -163,79 +163,82 @@ fn gone(trial: &mut Trial<'_>, scene: Scene) -> Result<(), Stop> {
     Ok(())
 }
 
-fn again(trial: &mut Trial<'_>, scene: Scene) -> Result<(), Stop> {
-    let live = ended(trial, scene)?;
-    restart(trial)?;
+fn again(context: &mut CheckContext<'_>, scene: Scene) -> Result<(), CheckError> {
+    let live = ended(context, scene)?;
+    restart(context)?;
     drop(live);
-    trial.still_works()
+    context.still_works()
 }
 
 /// Ends it and all that it has started, and starts it again.
-fn restart(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    trial.stop();
+fn restart(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    context.stop();
     // What was killed and is nobody's child any more may need a moment to be gone.
-    trial.port_closed()?;
-    trial.start_again()
+    context.port_closed()?;
+    context.start_again()
 }
 
-fn leaves_nobody(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    trial.still_works()?;
-    let told = trial.tell(Signal::Term, Whom::Leader);
-    if !told.ended {
-        return Err(not_ended(trial, Signal::Term));
+fn leaves_nobody(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    context.still_works()?;
+    let signalled = context.send_signal(Signal::Term, Whom::Leader);
+    if !signalled.ended {
+        return Err(not_ended(context, Signal::Term));
     }
-    let deadline = Deadline::new(settling(trial), "all that it has started to end");
-    match trial.program.child().descendants_end(&deadline) {
+    let deadline = Deadline::new(settling(context), "all that it has started to end");
+    match context.program.child().descendants_end(&deadline) {
         Some(0) => Ok(()),
-        Some(left) => Err(Stop::failed(format!(
+        Some(left) => Err(CheckError::failed(format!(
             "the program has ended, and it has left {left} running"
         ))),
-        None => Err(Stop::Skipped(
+        None => Err(CheckError::Skipped(
             "this system does not tell which processes run".to_owned(),
         )),
     }
 }
 
 /// Uses the program, tells it to end and waits for that; the live connection, if there is to be one.
-fn told(trial: &mut Trial<'_>, scene: Scene) -> Result<Option<Conversation>, Stop> {
+fn signalled(
+    context: &mut CheckContext<'_>,
+    scene: Scene,
+) -> Result<Option<Conversation>, CheckError> {
     let live = match scene.live {
         false => {
-            trial.works("an ordinary connection before")?;
+            context.works("an ordinary connection before")?;
             None
         }
         true => {
-            let deadline = trial.deadline("a live connection");
-            let mut both = trial.connect()?;
+            let deadline = context.deadline("a live connection");
+            let mut both = context.connect()?;
             both.greet_client(&deadline)?;
             both.greet_service(&deadline)?;
             Some(both)
         }
     };
-    trial.tell(scene.signal, Whom::Group);
+    context.send_signal(scene.signal, Whom::Group);
     Ok(live)
 }
 
-/// As [`told`], where the program must have ended by that for the check to make sense.
-fn ended(trial: &mut Trial<'_>, scene: Scene) -> Result<Option<Conversation>, Stop> {
-    let live = told(trial, scene)?;
-    match trial.tell(scene.signal, Whom::Group) {
-        told if told.ended && told.by_itself => Err(Stop::Skipped(format!(
+/// As [`signalled`], where the program must have ended by that for the check to make sense.
+fn ended(context: &mut CheckContext<'_>, scene: Scene) -> Result<Option<Conversation>, CheckError> {
+    let live = signalled(context, scene)?;
+    match context.send_signal(scene.signal, Whom::Group) {
+        signalled if signalled.ended && signalled.by_itself => Err(CheckError::Skipped(format!(
             "the program had ended before {}",
             scene.signal.name()
         ))),
-        told if told.ended => Ok(live),
-        _ => Err(not_ended(trial, scene.signal)),
+        signalled if signalled.ended => Ok(live),
+        _ => Err(not_ended(context, scene.signal)),
     }
 }
 
 /// How long after its end something of it may still be about to end.
-fn settling(trial: &Trial<'_>) -> Duration {
-    trial.deadline.remaining() / 4
+fn settling(context: &CheckContext<'_>) -> Duration {
+    context.deadline.remaining() / 4
 }
 
-fn not_ended(trial: &Trial<'_>, signal: Signal) -> Stop {
-    let (name, limit) = (signal.name(), trial.grace);
-    Stop::Skipped(format!("{name} has not ended the program within {limit:?}"))
+fn not_ended(context: &CheckContext<'_>, signal: Signal) -> CheckError {
+    let (name, limit) = (signal.name(), context.grace);
+    CheckError::Skipped(format!("{name} has not ended the program within {limit:?}"))
 }
 
 #[cfg(unix)]

@@ -1,26 +1,26 @@
 //! The suites by name.
 //!
-//! A new one is a file with its [`Table`], and here a variant, its place in [`Suite::ALL`] and its table.
+//! A new one is a file with its [`SuiteDef`], and here a variant, its place in [`Suite::ALL`] and its definition.
 
-pub(in crate::tunnel) mod behaviour;
-pub(in crate::tunnel) mod closing;
-pub(in crate::tunnel) mod concurrency;
-pub(in crate::tunnel) mod conformance;
-pub(in crate::tunnel) mod connectivity;
-pub(in crate::tunnel) mod data_quality;
-pub(in crate::tunnel) mod echo;
-pub(in crate::tunnel) mod faults;
-pub(in crate::tunnel) mod life;
-pub(in crate::tunnel) mod pace;
-pub(in crate::tunnel) mod ping_pong;
-pub(in crate::tunnel) mod probe;
-pub(in crate::tunnel) mod punishment;
+pub(crate) mod behaviour;
+pub(crate) mod closing;
+pub(crate) mod concurrency;
+pub(crate) mod conformance;
+pub(crate) mod connectivity;
+pub(crate) mod data_quality;
+pub(crate) mod echo;
+pub(crate) mod faults;
+pub(crate) mod life;
+pub(crate) mod pace;
+pub(crate) mod ping_pong;
+pub(crate) mod probe;
+pub(crate) mod punishment;
 #[cfg(test)]
 mod statements;
-pub(in crate::tunnel) mod turnover;
-pub(in crate::tunnel) mod udp;
+pub(crate) mod turnover;
+pub(crate) mod udp;
 
-use crate::tunnel::check::definition::Table;
+use crate::tunnel::check::definition::SuiteDef;
 use crate::tunnel::route::Kind;
 
 /// A group of checks.
@@ -93,29 +93,29 @@ impl Suite {
             Suite::Conformance => "conformance",
             // Its tables do not depend on the kind.
             other => other
-                .tables(Kind::Other)
+                .suites(Kind::Other)
                 .first()
-                .map_or("", |table| table.name),
+                .map_or("", |suite| suite.name),
         }
     }
 
     /// Its checks for a tunnel of this kind.
-    pub(in crate::tunnel) fn tables(self, kind: Kind) -> &'static [&'static Table] {
+    pub(crate) fn suites(self, kind: Kind) -> &'static [&'static SuiteDef] {
         match self {
-            Suite::Connectivity => &[&connectivity::TABLE],
-            Suite::Echo => &[&echo::TABLE],
-            Suite::DataQuality => &[&data_quality::TABLE],
-            Suite::PingPong => &[&ping_pong::TABLE],
-            Suite::Concurrency => &[&concurrency::TABLE],
-            Suite::Punishment => &[&punishment::TABLE],
-            Suite::Turnover => &[&turnover::TABLE],
-            Suite::Pace => &[&pace::TABLE],
-            Suite::Closing => &[&closing::TABLE],
-            Suite::Faults => &[&faults::TABLE],
-            Suite::Life => &[&life::TABLE],
-            Suite::Behaviour => &[&behaviour::TABLE],
-            Suite::Conformance => conformance::tables(kind),
-            Suite::Udp => &[&udp::TABLE],
+            Suite::Connectivity => &[&connectivity::SUITE],
+            Suite::Echo => &[&echo::SUITE],
+            Suite::DataQuality => &[&data_quality::SUITE],
+            Suite::PingPong => &[&ping_pong::SUITE],
+            Suite::Concurrency => &[&concurrency::SUITE],
+            Suite::Punishment => &[&punishment::SUITE],
+            Suite::Turnover => &[&turnover::SUITE],
+            Suite::Pace => &[&pace::SUITE],
+            Suite::Closing => &[&closing::SUITE],
+            Suite::Faults => &[&faults::SUITE],
+            Suite::Life => &[&life::SUITE],
+            Suite::Behaviour => &[&behaviour::SUITE],
+            Suite::Conformance => conformance::suites(kind),
+            Suite::Udp => &[&udp::SUITE],
         }
     }
 }

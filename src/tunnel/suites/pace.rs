@@ -5,10 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Backoff;
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::crowd;
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::connection_group;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::conversation::Conversation;
 use crate::tunnel::ends::data::{BLOCK, Data};
@@ -16,7 +16,7 @@ use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::ends::transfer::{Ends, Load, Part};
 
 /// How much more time than others the checks may take in all.
-const PATIENCE: u32 = 6;
+const TIMEOUT_FACTOR: u32 = 6;
 /// How much more memory a program may have for one connection whose reader does not read.
 const MOST_MEMORY: u64 = 16 << 20;
 /// What the sockets at both ends keep, about: so little that the program is what holds the rest.
@@ -25,62 +25,62 @@ const LITTLE: usize = 64 << 10;
 const STALLED: Duration = Duration::from_millis(500);
 
 /// The suite.
-pub(in crate::tunnel) const TABLE: Table = Table {
+pub(crate) const SUITE: SuiteDef = SuiteDef {
     name: "pace",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(&[
-        Plan::must(
+    checks: Checks::Independent(&[
+        CheckDef::must(
             "slow-reader",
             "all arrives at a client that reads slowly and begins late",
             "RFC 9293, section 2.2",
             slow_reader,
         )
-        .patience(PATIENCE),
-        Plan::harness(
+        .timeout_factor(TIMEOUT_FACTOR),
+        CheckDef::harness(
             "memory",
             "the program's memory does not grow by what a client has not read",
             memory,
         )
-        .own()
-        .patience(PATIENCE),
-        Plan::must(
+        .fresh_process()
+        .timeout_factor(TIMEOUT_FACTOR),
+        CheckDef::must(
             "slow-writer",
             "each small piece arrives before the next one is sent",
             "harness",
             slow_writer,
         ),
-        Plan::must(
+        CheckDef::must(
             "byte-by-byte",
             "what both ends send one byte at a time arrives",
             "RFC 9293, section 2.2",
             byte_by_byte,
         )
-        .patience(PATIENCE),
-        Plan::must(
+        .timeout_factor(TIMEOUT_FACTOR),
+        CheckDef::must(
             "service-first",
             "what the service says arrives at a client that says nothing",
             "harness",
             service_first,
         ),
-        Plan::must(
+        CheckDef::must(
             "idle",
             "a connection that was idle still carries both ways",
             "harness",
             idle,
         )
-        .patience(PATIENCE),
+        .timeout_factor(TIMEOUT_FACTOR),
     ]),
 };
 
-fn slow_reader(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let (bytes, most) = match trial.sizes() {
+fn slow_reader(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let (bytes, most) = match context.sizes() {
         Sizes::Quick => (1 << 20, 32 << 10),
         Sizes::Full => (32 << 20, 128 << 10),
     };
-    let ends = little(trial.connect()?)?;
-    let mut load = Load::new(Data::new(trial.random()), bytes);
-    let bounds = trial.bounds(PATIENCE);
+    let ends = little(context.connect()?)?;
+    let mut load = Load::new(Data::new(context.random()), bytes);
+    let bounds = context.bounds(TIMEOUT_FACTOR);
     let Ends {
         mut client,
         mut service,
@@ -100,24 +100,24 @@ fn slow_reader(trial: &mut Trial<'_>) -> Result<(), Stop> {
         }),
     ];
     ends.together(parts)?;
-    trial.carried(bytes);
+    context.carried(bytes);
     Ok(())
 }
 
 /// Sends to a client that does not read, until the program takes no more, and looks at the program's
 /// memory meanwhile.
-fn memory(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let bytes = match trial.sizes() {
+fn memory(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let bytes = match context.sizes() {
         Sizes::Quick => 3 * MOST_MEMORY,
         Sizes::Full => 16 * MOST_MEMORY,
     };
-    let mut both = trial.connect()?;
+    let mut both = context.connect()?;
     // The program has now begun with this connection, whatever it needs for that.
     both.client.send(b"x")?;
     both.service.expect("the client's first byte", b"x")?;
-    let before = trial.usage()?.resident;
+    let before = context.usage()?.resident;
     let ends = little(both)?;
-    let load = Load::new(Data::new(trial.random()), bytes);
+    let load = Load::new(Data::new(context.random()), bytes);
     let taken = AtomicU64::new(0);
     let over = AtomicBool::new(false);
     let service = ends.try_clone()?.service;
@@ -126,21 +126,24 @@ fn memory(trial: &mut Trial<'_>) -> Result<(), Stop> {
             feed(service, load, &taken);
             over.store(true, Ordering::SeqCst);
         });
-        let peak = watch(trial, &taken, &over);
+        let peak = watch(context, &taken, &over);
         ends.cut();
         peak
     })?;
     let taken = taken.into_inner();
     let grown = peak.saturating_sub(before);
-    trial.carried(taken);
+    context.carried(taken);
     let told = format!(
         "it took {taken} bytes that were not read, and its memory grew by {} KiB",
         grown / 1024
     );
-    trial.note(told.clone());
+    context.note(told.clone());
     match grown <= MOST_MEMORY {
         true => Ok(()),
-        false => Err(Stop::failed(format!("{told}, from {} KiB", before / 1024))),
+        false => Err(CheckError::failed(format!(
+            "{told}, from {} KiB",
+            before / 1024
+        ))),
     }
 }
 
@@ -161,51 +164,57 @@ fn feed(mut service: Stream, mut load: Load, taken: &AtomicU64) {
 }
 
 /// The most memory that the program has until it takes no more, or has taken all.
-fn watch(trial: &mut Trial<'_>, taken: &AtomicU64, over: &AtomicBool) -> Result<u64, Stop> {
-    let deadline = trial.deadline("the program to take no more");
+fn watch(
+    context: &mut CheckContext<'_>,
+    taken: &AtomicU64,
+    over: &AtomicBool,
+) -> Result<u64, CheckError> {
+    let deadline = context.deadline("the program to take no more");
     let mut pause = Backoff::new(Duration::from_millis(1));
     let (mut peak, mut last, mut since) = (0, 0, Instant::now());
-    let stalled = trial.unhurried(STALLED);
+    let stalled = context.scaled_timeout(STALLED);
     while !over.load(Ordering::SeqCst) && since.elapsed() < stalled && !deadline.expired() {
         pause.sleep(&deadline);
-        peak = peak.max(trial.usage()?.resident);
+        peak = peak.max(context.usage()?.resident);
         let now = taken.load(Ordering::SeqCst);
         if now != last {
             (last, since) = (now, Instant::now());
         }
     }
-    Ok(peak.max(trial.usage()?.resident))
+    Ok(peak.max(context.usage()?.resident))
 }
 
-fn slow_writer(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let pieces = match trial.sizes() {
+fn slow_writer(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let pieces = match context.sizes() {
         Sizes::Quick => 20,
         Sizes::Full => 200,
     };
-    let mut both = trial.connect()?;
+    let mut both = context.connect()?;
     for number in 1..=pieces {
-        let piece = trial.random().bytes(64);
+        let piece = context.random().bytes(64);
         let mut one = || {
             both.client.send(&piece)?;
             both.service.expect("the client's piece", &piece)?;
             both.service.send(&piece)?;
             both.client.expect("the service's piece", &piece)
         };
-        one().map_err(|stop| crowd::about(format_args!("piece {number} of {pieces}"), stop))?;
+        one().map_err(|error| {
+            connection_group::about(format_args!("piece {number} of {pieces}"), error)
+        })?;
         thread::sleep(Duration::from_millis(5));
-        trial.carried(128);
+        context.carried(128);
     }
     Ok(())
 }
 
-fn byte_by_byte(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let bytes = match trial.sizes() {
+fn byte_by_byte(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let bytes = match context.sizes() {
         Sizes::Quick => 500,
         Sizes::Full => 20_000,
     };
-    let ends = Ends::of(trial.connect()?);
-    let bounds = trial.bounds(PATIENCE);
-    let [up, down] = [(); 2].map(|()| Load::new(Data::new(trial.random()), bytes));
+    let ends = Ends::of(context.connect()?);
+    let bounds = context.bounds(TIMEOUT_FACTOR);
+    let [up, down] = [(); 2].map(|()| Load::new(Data::new(context.random()), bytes));
     // What sends is cut into bytes, what receives is not.
     let there = ends.try_clone()?;
     let mut from_client = there.client.in_segments(Some(1));
@@ -222,40 +231,41 @@ fn byte_by_byte(trial: &mut Trial<'_>) -> Result<(), Stop> {
         Box::new(move || down.receive(&mut client, "the client", bounds)),
     ];
     ends.together(parts)?;
-    trial.carried(2 * bytes);
+    context.carried(2 * bytes);
     Ok(())
 }
 
-fn service_first(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let words = trial.random().bytes(300);
-    let mut both = trial.connect()?;
+fn service_first(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let words = context.random().bytes(300);
+    let mut both = context.connect()?;
     both.service.send(&words)?;
     both.client.expect("the service's first words", &words)?;
-    trial.carried(300);
+    context.carried(300);
     Ok(())
 }
 
-fn idle(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let long = match trial.sizes() {
+fn idle(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let long = match context.sizes() {
         Sizes::Quick => Duration::from_secs(1),
         Sizes::Full => Duration::from_secs(30),
     };
-    let mut both = trial.connect()?;
-    let bounds = trial.bounds(PATIENCE);
+    let mut both = context.connect()?;
+    let bounds = context.bounds(TIMEOUT_FACTOR);
     let before = bounds.next("the words before it was idle");
     both.greet_client(&before)?;
     both.greet_service(&before)?;
-    let long = long.min(trial.deadline("an idle connection").remaining() / 2);
+    let long = long.min(context.deadline("an idle connection").remaining() / 2);
     thread::sleep(long);
     let whole = both.whole(&bounds.next("the words after it was idle"));
-    whole.map_err(|stop| crowd::about(format_args!("idle for {long:.0?}"), stop))
+    whole.map_err(|error| connection_group::about(format_args!("idle for {long:.0?}"), error))
 }
 
 /// With sockets that hold little.
-fn little(both: Conversation) -> Result<Ends, Stop> {
+fn little(both: Conversation) -> Result<Ends, CheckError> {
     let ends = Ends::of(both);
     for end in [&ends.client, &ends.service] {
-        let failed = |error| Stop::Skipped(format!("cannot make a socket's buffer small: {error}"));
+        let failed =
+            |error| CheckError::Skipped(format!("cannot make a socket's buffer small: {error}"));
         end.keep_little(LITTLE).map_err(failed)?;
     }
     Ok(ends)

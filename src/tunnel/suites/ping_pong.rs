@@ -3,9 +3,9 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::data::Data;
 use crate::tunnel::ends::stream::Stream;
@@ -14,38 +14,38 @@ use crate::tunnel::ends::transfer::{Bounds, Ends, Part, repeat};
 /// The length of a message.
 const MESSAGE: usize = 500;
 /// How much more time than others the check may take in all.
-const PATIENCE: u32 = 3;
+const TIMEOUT_FACTOR: u32 = 3;
 
 /// The suite.
-pub(in crate::tunnel) const TABLE: Table = Table {
+pub(crate) const SUITE: SuiteDef = SuiteDef {
     name: "ping-pong",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(&[Plan::must(
+    checks: Checks::Independent(&[CheckDef::must(
         "500-bytes",
         "messages of 500 bytes come back, each before the next is sent",
         "RFC 9293, section 2.2",
         play,
     )
-    .alone()
-    .patience(PATIENCE)]),
+    .exclusive()
+    .timeout_factor(TIMEOUT_FACTOR)]),
 };
 
-fn play(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let rounds = match trial.sizes() {
+fn play(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let rounds = match context.sizes() {
         Sizes::Quick => 100,
         Sizes::Full => 1000,
     };
-    let messages = Data::new(trial.random()).take(rounds * MESSAGE);
-    let ends = Ends::of(trial.connect()?).plain();
-    let waits = rally(&ends, &messages, trial.bounds(PATIENCE))?;
-    trial.carried(2 * messages.len() as u64);
-    trial.latencies(waits);
+    let messages = Data::new(context.random()).take(rounds * MESSAGE);
+    let ends = Ends::of(context.connect()?).plain();
+    let waits = rally(&ends, &messages, context.bounds(TIMEOUT_FACTOR))?;
+    context.carried(2 * messages.len() as u64);
+    context.latencies(waits);
     Ok(())
 }
 
 /// Sends each message when the last one has come back; how long each took.
-fn rally(ends: &Ends, messages: &[u8], bounds: Bounds) -> Result<Vec<Duration>, Stop> {
+fn rally(ends: &Ends, messages: &[u8], bounds: Bounds) -> Result<Vec<Duration>, CheckError> {
     let Ends {
         mut client,
         mut service,
@@ -58,7 +58,7 @@ fn rally(ends: &Ends, messages: &[u8], bounds: Bounds) -> Result<Vec<Duration>, 
             for (round, message) in messages.chunks(MESSAGE).enumerate() {
                 client.set_deadline(bounds.next("a message to come back"));
                 let wait = ping(&mut client, message);
-                let about = |error| Stop::failed(format!("message {}: {error}", round + 1));
+                let about = |error| CheckError::failed(format!("message {}: {error}", round + 1));
                 waits.push(wait.map_err(about)?);
             }
             Ok(())

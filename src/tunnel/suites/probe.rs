@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::core::check_error::Stop;
-use crate::tunnel::ends::conversation::{Conversation, End, is_reset};
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::core::check_error::CheckError;
+use crate::tunnel::ends::conversation::{Conversation, Endpoint, is_reset};
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::report::{Failure, first_difference};
 use crate::tunnel::route::Target;
@@ -20,14 +20,14 @@ const SHOWN: usize = 64;
 
 /// One of the two ends of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tunnel) enum Side {
+pub(crate) enum Side {
     Client,
     Service,
 }
 
 /// How the other side of a connection closed, as far as was waited for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tunnel) enum Close {
+pub(crate) enum Close {
     End,
     Reset,
     Nothing,
@@ -35,7 +35,7 @@ pub(in crate::tunnel) enum Close {
 
 /// What a program makes of a request.
 #[derive(Debug)]
-pub(in crate::tunnel) enum Answer {
+pub(crate) enum Answer {
     /// It has no handshake: the request is the connection itself.
     Forwards,
     /// It tells success.
@@ -45,7 +45,7 @@ pub(in crate::tunnel) enum Answer {
 }
 
 impl Close {
-    pub(in crate::tunnel) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Close::End => "end",
             Close::Reset => "reset",
@@ -54,9 +54,9 @@ impl Close {
     }
 }
 
-impl Trial<'_> {
+impl CheckContext<'_> {
     /// Connects through the program: the end at `near`, then the other one.
-    pub(in crate::tunnel) fn sides(&mut self, near: Side) -> Result<(End, End), Stop> {
+    pub(crate) fn sides(&mut self, near: Side) -> Result<(Endpoint, Endpoint), CheckError> {
         let Conversation { client, service } = self.connect()?;
         Ok(match near {
             Side::Client => (client, service),
@@ -65,11 +65,11 @@ impl Trial<'_> {
     }
 
     /// Asks for `target` and takes any answer, but none at all.
-    pub(in crate::tunnel) fn ask(
+    pub(crate) fn ask(
         &mut self,
-        client: &mut End,
+        client: &mut Endpoint,
         target: &Target,
-    ) -> Result<Answer, Stop> {
+    ) -> Result<Answer, CheckError> {
         let (tunnel, deadline) = (self.tunnel(), self.deadline("an answer to the request"));
         let stream = client.stream();
         stream.set_deadline(deadline);
@@ -79,7 +79,7 @@ impl Trial<'_> {
             Ok(_) if !spoken => Ok(Answer::Forwards),
             Ok(_) => Ok(Answer::Connected),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                let target = target.told();
+                let target = target.to_report();
                 Err(client.failed(format!("the request for {target} has no answer: {error}")))
             }
             Err(error) => Ok(Answer::Refused(error.to_string())),
@@ -87,14 +87,14 @@ impl Trial<'_> {
     }
 
     /// What the client says in an ordinary handshake. The service sees a connection come and go.
-    pub(in crate::tunnel) fn request(&mut self) -> Result<Vec<u8>, Stop> {
+    pub(crate) fn request(&mut self) -> Result<Vec<u8>, CheckError> {
         let mut client = self.raw()?;
         let target = Target::Address(self.route().service);
-        let (line, deadline) = (self.line(), self.deadline("the handshake"));
-        line.handshake(client.stream(), &target, &deadline)?;
+        let (connector, deadline) = (self.connector(), self.deadline("the handshake"));
+        connector.handshake(client.stream(), &target, &deadline)?;
         let sent = client.stream().sent().to_vec();
         let (mut service, _) = self.accept(&mut client)?;
-        line.preamble(service.stream(), client.stream())?;
+        connector.preamble(service.stream(), client.stream())?;
         drop(client);
         let left = self.deadline.remaining();
         match service.close_within(left)? {
@@ -104,19 +104,19 @@ impl Trial<'_> {
     }
 
     /// Why a check of the handshake makes no sense where there is none.
-    pub(in crate::tunnel) fn no_handshake() -> Stop {
-        Stop::Skipped("this kind has no handshake".to_owned())
+    pub(crate) fn no_handshake() -> CheckError {
+        CheckError::Skipped("this kind has no handshake".to_owned())
     }
 
     /// A part of the time left, for what need not happen.
-    pub(in crate::tunnel) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         self.deadline.remaining() * 3 / 4
     }
 }
 
-impl End {
+impl Endpoint {
     /// Waits until the other side closes, no longer than `limit`. A byte in its place is a failure.
-    pub(in crate::tunnel) fn close_within(&mut self, limit: Duration) -> Result<Close, Stop> {
+    pub(crate) fn close_within(&mut self, limit: Duration) -> Result<Close, CheckError> {
         let who = self.who();
         let mut byte = [0];
         match self.read_within(limit, &mut byte) {
@@ -129,7 +129,7 @@ impl End {
     }
 
     /// Reads whatever comes until the other side closes, no longer than `limit`.
-    pub(in crate::tunnel) fn drain(&mut self, limit: Duration) -> Close {
+    pub(crate) fn drain(&mut self, limit: Duration) -> Close {
         let deadline = Deadline::new(limit, "an end");
         let mut buffer = vec![0; PIECE];
         loop {
@@ -143,7 +143,7 @@ impl End {
     }
 
     /// The next bytes must be `data`, in pieces of any size. Holds none of them.
-    pub(in crate::tunnel) fn receive_all(&mut self, data: &[u8]) -> Result<(), Stop> {
+    pub(crate) fn receive_all(&mut self, data: &[u8]) -> Result<(), CheckError> {
         let who = self.who();
         let (mut buffer, mut came) = (vec![0; PIECE], 0);
         self.stream().wait_for("all that was sent");
@@ -160,7 +160,7 @@ impl End {
                 Err(error) => error.to_string(),
             };
             let due = data.len();
-            return Err(Stop::failed(format!(
+            return Err(CheckError::failed(format!(
                 "{who} has {came} of {due} bytes; {why}"
             )));
         }
@@ -183,12 +183,12 @@ impl End {
 
 /// Sends `data` on one thread, then does `then` with the end that sent it; `far` must get all of it.
 /// Gives back both.
-pub(in crate::tunnel) fn carry<T: Send>(
-    near: End,
-    mut far: End,
+pub(crate) fn carry<T: Send>(
+    near: Endpoint,
+    mut far: Endpoint,
     data: &[u8],
     then: impl FnOnce(Stream) -> T + Send,
-) -> Result<(T, End), Stop> {
+) -> Result<(T, Endpoint), CheckError> {
     let who = near.who();
     let mut stream = near.into_stream();
     thread::scope(|scope| {
@@ -203,15 +203,15 @@ pub(in crate::tunnel) fn carry<T: Send>(
         let far = far?;
         match sent {
             Ok(Ok(then)) => Ok((then, far)),
-            Ok(Err(error)) => Err(Stop::failed(format!("{who} cannot send: {error}"))),
-            Err(_) => Err(Stop::failed(format!("{who} panicked while it sent"))),
+            Ok(Err(error)) => Err(CheckError::failed(format!("{who} cannot send: {error}"))),
+            Err(_) => Err(CheckError::failed(format!("{who} panicked while it sent"))),
         }
     })
 }
 
 /// A multicast address like `like`: no connection can be made to one, and the system says so without a
 /// packet.
-pub(in crate::tunnel) fn nowhere(like: IpAddr) -> SocketAddr {
+pub(crate) fn nowhere(like: IpAddr) -> SocketAddr {
     let ip = match like {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1)),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)),
@@ -220,13 +220,13 @@ pub(in crate::tunnel) fn nowhere(like: IpAddr) -> SocketAddr {
 }
 
 /// Closes it with a reset in place of an end.
-pub(in crate::tunnel) fn reset(end: End) -> Result<(), Stop> {
+pub(crate) fn reset(end: Endpoint) -> Result<(), CheckError> {
     let done = end.into_stream().reset();
-    done.map_err(|error| Stop::Skipped(format!("this machine cannot reset: {error}")))
+    done.map_err(|error| CheckError::Skipped(format!("this machine cannot reset: {error}")))
 }
 
 /// How long something took, so coarsely that two runs of the same program say the same.
-pub(in crate::tunnel) fn coarse(elapsed: Duration) -> &'static str {
+pub(crate) fn coarse(elapsed: Duration) -> &'static str {
     match elapsed.as_millis() {
         0..100 => "at once",
         100..1000 => "within a second",
@@ -236,12 +236,12 @@ pub(in crate::tunnel) fn coarse(elapsed: Duration) -> &'static str {
 }
 
 /// Since `begun`.
-pub(in crate::tunnel) fn coarse_since(begun: Instant) -> &'static str {
+pub(crate) fn coarse_since(begun: Instant) -> &'static str {
     coarse(begun.elapsed())
 }
 
 /// An error unless `came` is what stands in `data` at `at`.
-fn differs(who: &str, data: &[u8], at: usize, came: &[u8]) -> Result<(), Stop> {
+fn differs(who: &str, data: &[u8], at: usize, came: &[u8]) -> Result<(), CheckError> {
     let due = &data[at..at + came.len()];
     if due == came {
         return Ok(());
@@ -255,7 +255,7 @@ fn differs(who: &str, data: &[u8], at: usize, came: &[u8]) -> Result<(), Stop> {
     };
     let at = at + first;
     let message = format!("{who} has other bytes than were sent, from byte {at} on");
-    Err(Stop::with(message, failure))
+    Err(CheckError::with(message, failure))
 }
 
 #[cfg(test)]
@@ -266,20 +266,20 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    fn pair() -> (End, End) {
+    fn pair() -> (Endpoint, Endpoint) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (far, _) = listener.accept().unwrap();
         let stream = |tcp| Stream::new(tcp, Deadline::new(LONG, "the check"));
         (
-            End::new(stream(near), "the client"),
-            End::new(stream(far), "the service"),
+            Endpoint::new(stream(near), "the client"),
+            Endpoint::new(stream(far), "the service"),
         )
     }
 
-    fn message(stop: Stop) -> String {
-        match stop {
-            Stop::Failed(message, _) => message,
+    fn message(error: CheckError) -> String {
+        match error {
+            CheckError::Failed(message, _) => message,
             other => format!("{other:?}"),
         }
     }
@@ -326,24 +326,24 @@ mod tests {
 
         let (near, mut far) = pair();
         let short = &data[..299_999];
-        let stop = thread::scope(|scope| {
+        let error = thread::scope(|scope| {
             scope.spawn(|| near.into_stream().write_all(short));
             far.receive_all(&data).unwrap_err()
         });
         let cut = "the service has 299999 of 300000 bytes; then the connection ended";
-        assert_eq!(message(stop), cut);
+        assert_eq!(message(error), cut);
 
         let (near, mut far) = pair();
         let mut other = data.clone();
         other[200_000] ^= 1;
-        let stop = thread::scope(|scope| {
+        let error = thread::scope(|scope| {
             scope.spawn(|| near.into_stream().write_all(&other));
-            let stop = far.receive_all(&data).unwrap_err();
+            let error = far.receive_all(&data).unwrap_err();
             drop(far);
-            stop
+            error
         });
-        let Stop::Failed(text, failure) = stop else {
-            panic!("{stop:?}");
+        let CheckError::Failed(text, failure) = error else {
+            panic!("{error:?}");
         };
         assert_eq!(
             text,

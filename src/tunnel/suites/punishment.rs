@@ -3,32 +3,32 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::crowd;
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::connection_group;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::data::Data;
 use crate::tunnel::ends::random::Random;
 use crate::tunnel::ends::transfer::{Load, Transfer};
 
 /// How much more time than others the check may take in all.
-const PATIENCE: u32 = 18;
+const TIMEOUT_FACTOR: u32 = 18;
 
 /// The suite.
-pub(in crate::tunnel) const TABLE: Table = Table {
+pub(crate) const SUITE: SuiteDef = SuiteDef {
     name: "punishment",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Plans(&[Plan::must(
+    checks: Checks::Independent(&[CheckDef::must(
         "transfers",
         "all of many transfers, of many sizes and many at once, arrive whole",
         "RFC 9293, section 2.2",
         punish,
     )
-    .own()
-    .alone()
-    .patience(PATIENCE)]),
+    .fresh_process()
+    .exclusive()
+    .timeout_factor(TIMEOUT_FACTOR)]),
 };
 
 /// How hard it is.
@@ -58,35 +58,35 @@ impl Measure {
     }
 }
 
-fn punish(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let measure = Measure::of(trial.sizes());
-    let bounds = trial.bounds(PATIENCE);
-    let transfers = transfers(&measure, trial.random());
+fn punish(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let measure = Measure::of(context.sizes());
+    let bounds = context.bounds(TIMEOUT_FACTOR);
+    let transfers = transfers(&measure, context.random());
     let total = transfers.iter().map(Transfer::bytes).sum();
     let next = AtomicUsize::new(0);
     let begun = Instant::now();
-    crowd::run(trial, bounds, measure.at_once, |_, crowd| {
+    connection_group::run(context, bounds, measure.at_once, |_, group| {
         while let Some(transfer) = transfers.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let ends = crowd.open().map_err(|stop| about(transfer, stop))?;
+            let ends = group.open().map_err(|error| about(transfer, error))?;
             let carried = transfer.clone().carry(&ends, bounds);
-            carried.map_err(|stop| about(transfer, stop))?;
+            carried.map_err(|error| about(transfer, error))?;
         }
         Ok(())
     })?;
-    trial.throughput(total, begun);
-    trial.carried(total);
+    context.throughput(total, begun);
+    context.carried(total);
     Ok(())
 }
 
-fn about(transfer: &Transfer, stop: Stop) -> Stop {
+fn about(transfer: &Transfer, error: CheckError) -> CheckError {
     let way = match (&transfer.up, &transfer.down) {
         (Some(_), Some(_)) => "both ways",
         (Some(_), None) => "up",
         _ => "down",
     };
-    crowd::about(
+    connection_group::about(
         format!("a transfer of {} bytes {way}", transfer.bytes()),
-        stop,
+        error,
     )
 }
 

@@ -489,11 +489,11 @@ fn ids() -> BTreeSet<String> {
         Kind::HttpConnect,
         Kind::ProxyProtocol,
     ];
-    let of = |kind: Kind| Suite::ALL.iter().flat_map(move |suite| suite.tables(kind));
-    let tables = kinds.into_iter().flat_map(of);
-    let ids = tables.flat_map(|table| {
-        let rules = table.plans().iter().map(|plan| plan.rule);
-        rules.map(|rule| format!("{}/{}", table.name, rule.name))
+    let of = |kind: Kind| Suite::ALL.iter().flat_map(move |suite| suite.suites(kind));
+    let suites = kinds.into_iter().flat_map(of);
+    let ids = suites.flat_map(|suite| {
+        let requirements = suite.defs().iter().map(|def| def.requirement);
+        requirements.map(|requirement| format!("{}/{}", suite.name, requirement.name))
     });
     ids.collect()
 }

@@ -12,12 +12,12 @@ use crate::deadline::Deadline;
 use crate::proto::decode::Decoded;
 use crate::proto::socks5::udp::{decode, encode};
 use crate::proto::socks5::{self, Bound, Host, UDP_ASSOCIATE};
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::crowd;
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::connection_group;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::family::Family;
-use crate::tunnel::ends::conversation::End;
+use crate::tunnel::ends::conversation::Endpoint;
 use crate::tunnel::ends::socks5::request;
 use crate::tunnel::report::Failure;
 use crate::tunnel::route::Kind;
@@ -37,89 +37,89 @@ const OVER_AFTER: u32 = 3 * MEANWHILE;
 const SOURCE: &str = "RFC 1928, section 7";
 
 /// The suite.
-pub(in crate::tunnel) const TABLE: Table = Table {
+pub(crate) const SUITE: SuiteDef = SuiteDef {
     name: "udp",
     routes: Routes::Each,
     applies: |tunnel| match tunnel.kind() {
         Kind::Socks5 => Ok(()),
         _ => Err("datagrams are relayed by SOCKS5 alone".to_owned()),
     },
-    steps: Steps::Plans(&[
-        Plan::must(
+    checks: Checks::Independent(&[
+        CheckDef::must(
             "associate",
             "UDP ASSOCIATE is granted with a port",
             SOURCE,
             associates,
         ),
-        Plan::must(
+        CheckDef::must(
             "echo",
             "a datagram arrives, and the answer with the service's address",
             SOURCE,
             echo,
         ),
-        Plan::must(
+        CheckDef::must(
             "several",
             "further datagrams arrive too, each as it is",
             SOURCE,
             several,
         ),
-        Plan::must(
+        CheckDef::must(
             "payload-0",
             "an empty payload arrives, and so does the answer",
             SOURCE,
-            |trial| payload(trial, 0),
+            |context| payload(context, 0),
         ),
-        Plan::must(
+        CheckDef::must(
             "payload-1400",
             "1400 bytes arrive, and come back",
             SOURCE,
-            |trial| payload(trial, 1400),
+            |context| payload(context, 1400),
         ),
-        Plan::harness(
+        CheckDef::harness(
             "payload-9000",
             "9000 bytes arrive, and come back",
-            |trial| payload(trial, 9000),
+            |context| payload(context, 9000),
         ),
-        Plan::harness(
+        CheckDef::harness(
             "payload-60000",
             "60000 bytes arrive, and come back",
-            |trial| payload(trial, 60_000),
+            |context| payload(context, 60_000),
         ),
-        Plan::must(
+        CheckDef::must(
             "two-services",
             "one association reaches two services",
             SOURCE,
             two_services,
         ),
-        Plan::must(
+        CheckDef::must(
             "name",
             "localhost is reached by name, and the answer tells an address",
             SOURCE,
             name,
         ),
-        Plan::harness(
+        CheckDef::harness(
             "name-literal",
             "a name that is an address in text form is reached",
             name_literal,
         ),
-        Plan::must(
+        CheckDef::must(
             "fragment",
             "a fragment is not sent on as if it were whole",
             SOURCE,
             fragment,
         ),
-        Plan::harness(
+        CheckDef::harness(
             "junk",
             "malformed datagrams are dropped, and the association goes on",
             junk,
         ),
-        Plan::must(
+        CheckDef::must(
             "stranger",
             "a datagram from another address than the client's is dropped",
             SOURCE,
             stranger,
         ),
-        Plan::must(
+        CheckDef::must(
             "closed",
             "when the TCP connection is closed, nothing is sent on",
             SOURCE,
@@ -129,25 +129,25 @@ pub(in crate::tunnel) const TABLE: Table = Table {
 };
 
 /// Statements 44 and 53.
-fn associates(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let mut association = Association::new(trial)?;
+fn associates(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let mut association = Association::new(context)?;
     let relay = association.relay;
-    trial.note(format!("the relay is at {relay}"));
+    context.note(format!("the relay is at {relay}"));
     association.stays()?;
     drop(association);
-    trial.still_works()
+    context.still_works()
 }
 
 /// Statement 45.
-fn echo(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let association = Association::new(trial)?;
-    let service = Far::new(trial)?;
+fn echo(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let association = Association::new(context)?;
+    let service = Far::new(context)?;
     let from = association.exchange(&service, b"echo")?;
-    trial.note(format!("came from {}", from.ip()));
-    let outgoing = trial.route().outgoing;
-    match trial.tunnel().binds_outgoing() && from.ip() != outgoing {
+    context.note(format!("came from {}", from.ip()));
+    let outgoing = context.route().outgoing;
+    match context.tunnel().binds_outgoing() && from.ip() != outgoing {
         false => Ok(()),
-        true => Err(Stop::failed(format!(
+        true => Err(CheckError::failed(format!(
             "the datagram came from {}, not from {outgoing}",
             from.ip()
         ))),
@@ -155,9 +155,9 @@ fn echo(trial: &mut Trial<'_>) -> Result<(), Stop> {
 }
 
 /// Statement 46.
-fn several(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let mut association = Association::new(trial)?;
-    let service = Far::new(trial)?;
+fn several(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let mut association = Association::new(context)?;
+    let service = Far::new(context)?;
     for payload in [&b"first"[..], b"second", b"\x00\x00\x00\x01 third"] {
         association.exchange(&service, payload)?;
     }
@@ -165,19 +165,19 @@ fn several(trial: &mut Trial<'_>) -> Result<(), Stop> {
 }
 
 /// Statement 47.
-fn payload(trial: &mut Trial<'_>, length: usize) -> Result<(), Stop> {
-    let association = Association::new(trial)?;
-    let service = Far::new(trial)?;
-    let payload = trial.random().bytes(length);
+fn payload(context: &mut CheckContext<'_>, length: usize) -> Result<(), CheckError> {
+    let association = Association::new(context)?;
+    let service = Far::new(context)?;
+    let payload = context.random().bytes(length);
     association.exchange(&service, &payload)?;
-    trial.carried(2 * length as u64);
+    context.carried(2 * length as u64);
     Ok(())
 }
 
 /// As statement 45, with answers that must not be mixed up.
-fn two_services(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let association = Association::new(trial)?;
-    let services = [Far::new(trial)?, Far::new(trial)?];
+fn two_services(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let association = Association::new(context)?;
+    let services = [Far::new(context)?, Far::new(context)?];
     for round in [&b"one"[..], b"two"] {
         for service in &services {
             association.exchange(service, round)?;
@@ -187,13 +187,14 @@ fn two_services(trial: &mut Trial<'_>) -> Result<(), Stop> {
 }
 
 /// Statement 48.
-fn name(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    if !trial.tunnel().takes_names() {
-        return Err(Stop::Skipped("the program takes no names".to_owned()));
+fn name(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    if !context.tunnel().takes_names() {
+        return Err(CheckError::Skipped("the program takes no names".to_owned()));
     }
     // The same rules as for streams; its port is not used.
-    let streams = crate::tunnel::suites::connectivity::localhost(trial.tunnel(), &trial.route())?;
-    let association = Association::new(trial)?;
+    let streams =
+        crate::tunnel::suites::connectivity::localhost(context.tunnel(), &context.route())?;
+    let association = Association::new(context)?;
     let service = Far::at(streams.addrs(), &association.deadline)?;
     let host = Host::Name(b"localhost".to_vec());
     association
@@ -201,12 +202,12 @@ fn name(trial: &mut Trial<'_>) -> Result<(), Stop> {
         .map(drop)
 }
 
-fn name_literal(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    if !trial.tunnel().takes_names() {
-        return Err(Stop::Skipped("the program takes no names".to_owned()));
+fn name_literal(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    if !context.tunnel().takes_names() {
+        return Err(CheckError::Skipped("the program takes no names".to_owned()));
     }
-    let association = Association::new(trial)?;
-    let service = Far::new(trial)?;
+    let association = Association::new(context)?;
+    let service = Far::new(context)?;
     let host = Host::Name(service.address().ip().to_string().into_bytes());
     association
         .exchange_by(&service, &host, b"by name")
@@ -214,9 +215,9 @@ fn name_literal(trial: &mut Trial<'_>) -> Result<(), Stop> {
 }
 
 /// Statement 49. A program may put fragments together; the first of two alone is nothing in any case.
-fn fragment(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let mut association = Association::new(trial)?;
-    let service = Far::new(trial)?;
+fn fragment(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let mut association = Association::new(context)?;
+    let service = Far::new(context)?;
     association.exchange(&service, b"before")?;
     let (host, port) = service.named();
     association.send(&encoded(1, &host, port, b"a fragment")?)?;
@@ -226,9 +227,9 @@ fn fragment(trial: &mut Trial<'_>) -> Result<(), Stop> {
 }
 
 /// Statement 50.
-fn junk(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let mut association = Association::new(trial)?;
-    let service = Far::new(trial)?;
+fn junk(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let mut association = Association::new(context)?;
+    let service = Far::new(context)?;
     association.exchange(&service, b"before")?;
     let (host, port) = service.named();
     let whole = encoded(0, &host, port, b"junk")?;
@@ -242,29 +243,30 @@ fn junk(trial: &mut Trial<'_>) -> Result<(), Stop> {
 }
 
 /// Statement 51.
-fn stranger(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let association = Association::new(trial)?;
-    let service = Far::new(trial)?;
+fn stranger(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let association = Association::new(context)?;
+    let service = Far::new(context)?;
     association.exchange(&service, b"before")?;
-    let stranger = association.stranger(trial)?;
+    let stranger = association.stranger(context)?;
     let (host, port) = service.named();
     let datagram = encoded(0, &host, port, b"from a stranger")?;
     let sent = stranger.send_to(&datagram, association.relay);
-    sent.map_err(|error| Stop::Skipped(format!("a stranger cannot send: {error}")))?;
+    sent.map_err(|error| CheckError::Skipped(format!("a stranger cannot send: {error}")))?;
     association.exchange(&service, b"after").map(drop)
 }
 
 /// Statement 52. A relay that is gone refuses; one that only drops shows by silence, which means something
 /// while the program does other work of the kind.
-fn closed(trial: &mut Trial<'_>) -> Result<(), Stop> {
-    let other = Association::new(trial)?;
-    let other_service = Far::new(trial)?;
+fn closed(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let other = Association::new(context)?;
+    let other_service = Far::new(context)?;
     let meanwhile = || {
         let carried = other.exchange(&other_service, b"meanwhile");
-        carried.map_err(|stop| crowd::about("another association, which is open", stop))
+        carried
+            .map_err(|error| connection_group::about("another association, which is open", error))
     };
-    let association = Association::new(trial)?;
-    let service = Far::new(trial)?;
+    let association = Association::new(context)?;
+    let service = Far::new(context)?;
     association.exchange(&service, b"before")?;
     meanwhile()?;
     let Association { near, control, .. } = association;
@@ -284,9 +286,9 @@ fn closed(trial: &mut Trial<'_>) -> Result<(), Stop> {
         let pause = Deadline::new(QUIET / MEANWHILE, "a datagram");
         match service.receive(&pause) {
             Err(_) if pause.expired() => quiet += 1,
-            Err(stop) => return Err(stop),
+            Err(error) => return Err(error),
             Ok(_) if closed.elapsed() > OVER_LIMIT && carried > OVER_AFTER => {
-                return Err(Stop::failed(format!(
+                return Err(CheckError::failed(format!(
                     "{:.1?} after the TCP connection was closed, datagrams still arrive",
                     closed.elapsed()
                 )));
@@ -300,30 +302,30 @@ fn closed(trial: &mut Trial<'_>) -> Result<(), Stop> {
 /// A client of an association.
 struct Association {
     /// The TCP connection that keeps it alive.
-    control: End,
+    control: Endpoint,
     near: UdpSocket,
     relay: SocketAddr,
     deadline: Deadline,
 }
 
 impl Association {
-    fn new(trial: &mut Trial<'_>) -> Result<Association, Stop> {
-        let mut control = trial.raw()?;
-        let bound = associate(trial, &mut control)?;
+    fn new(context: &mut CheckContext<'_>) -> Result<Association, CheckError> {
+        let mut control = context.raw()?;
+        let bound = associate(context, &mut control)?;
         let Some(told) = bound.socket_addr() else {
             return Err(control.failed("the reply tells a name"));
         };
         if told.port() == 0 {
             return Err(control.failed("the reply tells port 0"));
         }
-        let route = trial.route();
+        let route = context.route();
         let ip = match told.ip().is_unspecified() {
             // All of its addresses, so the one that is known.
             true => route.listen.ip(),
             false => told.ip(),
         };
         let relay = SocketAddr::new(ip, told.port());
-        let deadline = trial.deadline("the answer");
+        let deadline = context.deadline("the answer");
         let near = UdpSocket::bind((route.client, 0)).and_then(|near| {
             near.connect(relay)?;
             Ok(near)
@@ -340,13 +342,18 @@ impl Association {
     }
 
     /// There and back again; where the datagram came from at the service.
-    fn exchange(&self, service: &Far, payload: &[u8]) -> Result<SocketAddr, Stop> {
+    fn exchange(&self, service: &Far, payload: &[u8]) -> Result<SocketAddr, CheckError> {
         let (host, _) = service.named();
         self.exchange_by(service, &host, payload)
     }
 
     /// As [`Association::exchange`], with another name for the service's host.
-    fn exchange_by(&self, service: &Far, host: &Host, payload: &[u8]) -> Result<SocketAddr, Stop> {
+    fn exchange_by(
+        &self,
+        service: &Far,
+        host: &Host,
+        payload: &[u8],
+    ) -> Result<SocketAddr, CheckError> {
         let port = service.address().port();
         self.send(&encoded(0, host, port, payload)?)?;
         let deadline = self
@@ -365,15 +372,15 @@ impl Association {
         Ok(from)
     }
 
-    fn send(&self, datagram: &[u8]) -> Result<(), Stop> {
+    fn send(&self, datagram: &[u8]) -> Result<(), CheckError> {
         let sent = self.near.send(datagram);
         sent.map(drop).map_err(|error| {
-            Stop::failed(format!("the client cannot send to {}: {error}", self.relay))
+            CheckError::failed(format!("the client cannot send to {}: {error}", self.relay))
         })
     }
 
     /// The answer of the service at `from`, with its header.
-    fn expect(&self, from: SocketAddr, payload: &[u8]) -> Result<(), Stop> {
+    fn expect(&self, from: SocketAddr, payload: &[u8]) -> Result<(), CheckError> {
         let mut buffer = vec![0; BUFFER];
         let came = receive(&self.near, &mut buffer, &self.deadline)?;
         let shown = |message: String| {
@@ -381,7 +388,7 @@ impl Association {
                 received: Some(first(came).to_vec()),
                 ..Failure::default()
             };
-            Stop::with(message, failure)
+            CheckError::with(message, failure)
         };
         let datagram = decode(came).map_err(|error| shown(error.to_string()))?;
         if datagram.fragment != 0 {
@@ -407,7 +414,7 @@ impl Association {
     }
 
     /// The program has not closed the TCP connection.
-    fn stays(&mut self) -> Result<(), Stop> {
+    fn stays(&mut self) -> Result<(), CheckError> {
         match self.control.stream().has_ended() {
             false => Ok(()),
             true => Err(self
@@ -417,25 +424,27 @@ impl Association {
     }
 
     /// A socket at another address of the client's family.
-    fn stranger(&self, trial: &Trial<'_>) -> Result<UdpSocket, Stop> {
-        let route = trial.route();
+    fn stranger(&self, context: &CheckContext<'_>) -> Result<UdpSocket, CheckError> {
+        let route = context.route();
         let others = [route.service.ip(), route.outgoing, route.listen.ip()];
         let like = |ip: &&IpAddr| ip.is_ipv4() == route.client.is_ipv4() && **ip != route.client;
         let bound = others.iter().find(like).map(|ip| UdpSocket::bind((*ip, 0)));
         match bound {
             Some(Ok(socket)) => Ok(socket),
-            _ => Err(Stop::Skipped("there is no other address here".to_owned())),
+            _ => Err(CheckError::Skipped(
+                "there is no other address here".to_owned(),
+            )),
         }
     }
 }
 
 /// Asks for an association for a client that does not say where it sends from (statement 44).
-fn associate(trial: &Trial<'_>, control: &mut End) -> Result<Bound, Stop> {
-    let anyone: IpAddr = match Family::of(trial.route().listen.ip()) {
+fn associate(context: &CheckContext<'_>, control: &mut Endpoint) -> Result<Bound, CheckError> {
+    let anyone: IpAddr = match Family::of(context.route().listen.ip()) {
         Family::V4 => [0; 4].into(),
         Family::V6 => [0; 16].into(),
     };
-    let credentials = trial.tunnel().credentials();
+    let credentials = context.tunnel().credentials();
     let done = request(
         control.stream(),
         credentials,
@@ -445,7 +454,7 @@ fn associate(trial: &Trial<'_>, control: &mut End) -> Result<Bound, Stop> {
     );
     done.map_err(|error| match refusal(control) {
         // Statement 53; or a rule of the program's own configuration forbids it.
-        Some(code @ (7 | 2)) => Stop::Unsupported(format!(
+        Some(code @ (7 | 2)) => CheckError::Unsupported(format!(
             "UDP ASSOCIATE: reply code {code:02x}, {}",
             socks5::meaning(code)
         )),
@@ -454,7 +463,7 @@ fn associate(trial: &Trial<'_>, control: &mut End) -> Result<Bound, Stop> {
 }
 
 /// The code of the last reply.
-fn refusal(control: &mut End) -> Option<u8> {
+fn refusal(control: &mut Endpoint) -> Option<u8> {
     let came = control.stream().received();
     // It is preceded by the method, and by the answer to a login.
     [2, 4]
@@ -472,8 +481,8 @@ struct Far {
 }
 
 impl Far {
-    fn new(trial: &Trial<'_>) -> Result<Far, Stop> {
-        let ip = trial.route().service.ip();
+    fn new(context: &CheckContext<'_>) -> Result<Far, CheckError> {
+        let ip = context.route().service.ip();
         let bound = UdpSocket::bind((ip, 0)).and_then(|socket| {
             let addresses = vec![socket.local_addr()?];
             Ok(Far {
@@ -481,11 +490,12 @@ impl Far {
                 addresses,
             })
         });
-        bound.map_err(|error| Stop::Skipped(format!("no port for a service on {ip}: {error}")))
+        bound
+            .map_err(|error| CheckError::Skipped(format!("no port for a service on {ip}: {error}")))
     }
 
     /// The same port on each of `addresses`.
-    fn at(addresses: Vec<SocketAddr>, deadline: &Deadline) -> Result<Far, Stop> {
+    fn at(addresses: Vec<SocketAddr>, deadline: &Deadline) -> Result<Far, CheckError> {
         loop {
             let mut far = Far {
                 sockets: Vec::new(),
@@ -505,7 +515,7 @@ impl Far {
                 return Ok(far);
             }
             if deadline.expired() {
-                return Err(Stop::Skipped(
+                return Err(CheckError::Skipped(
                     "no port for a service on localhost".to_owned(),
                 ));
             }
@@ -522,7 +532,7 @@ impl Far {
     }
 
     /// The next datagram: on which socket, its payload, and where it came from.
-    fn receive(&self, deadline: &Deadline) -> Result<(usize, Vec<u8>, SocketAddr), Stop> {
+    fn receive(&self, deadline: &Deadline) -> Result<(usize, Vec<u8>, SocketAddr), CheckError> {
         let mut buffer = vec![0; BUFFER];
         loop {
             for (index, socket) in self.sockets.iter().enumerate() {
@@ -539,25 +549,27 @@ impl Far {
                     Ok((length, from)) => return Ok((index, buffer[..length].to_vec(), from)),
                     Err(error) if is_passing(&error) => {}
                     Err(error) => {
-                        return Err(Stop::failed(format!("the service cannot receive: {error}")));
+                        return Err(CheckError::failed(format!(
+                            "the service cannot receive: {error}"
+                        )));
                     }
                 }
             }
             deadline
                 .check()
-                .map_err(|error| Stop::failed(error.to_string()))?;
+                .map_err(|error| CheckError::failed(error.to_string()))?;
         }
     }
 
-    fn answer(&self, index: usize, payload: &[u8], to: SocketAddr) -> Result<(), Stop> {
+    fn answer(&self, index: usize, payload: &[u8], to: SocketAddr) -> Result<(), CheckError> {
         let sent = self.sockets[index].send_to(payload, to);
         sent.map(drop)
-            .map_err(|error| Stop::failed(format!("the service cannot answer {to}: {error}")))
+            .map_err(|error| CheckError::failed(format!("the service cannot answer {to}: {error}")))
     }
 }
 
-fn encoded(fragment: u8, host: &Host, port: u16, payload: &[u8]) -> Result<Vec<u8>, Stop> {
-    encode(fragment, host, port, payload).map_err(|error| Stop::failed(error.to_string()))
+fn encoded(fragment: u8, host: &Host, port: u16, payload: &[u8]) -> Result<Vec<u8>, CheckError> {
+    encode(fragment, host, port, payload).map_err(|error| CheckError::failed(error.to_string()))
 }
 
 /// The next datagram within the deadline.
@@ -565,22 +577,26 @@ fn receive<'a>(
     socket: &UdpSocket,
     buffer: &'a mut [u8],
     deadline: &Deadline,
-) -> Result<&'a [u8], Stop> {
+) -> Result<&'a [u8], CheckError> {
     loop {
         let left = deadline.check();
-        let left = left.map_err(|error| Stop::failed(error.to_string()))?;
+        let left = left.map_err(|error| CheckError::failed(error.to_string()))?;
         let read = socket
             .set_read_timeout(Some(left.max(Duration::from_millis(1))))
             .and_then(|()| socket.recv(buffer));
         match read {
             Ok(length) => return Ok(&buffer[..length]),
             Err(error) if is_passing(&error) => {}
-            Err(error) => return Err(Stop::failed(format!("the client cannot receive: {error}"))),
+            Err(error) => {
+                return Err(CheckError::failed(format!(
+                    "the client cannot receive: {error}"
+                )));
+            }
         }
     }
 }
 
-fn same(message: &str, expected: &[u8], received: &[u8]) -> Result<(), Stop> {
+fn same(message: &str, expected: &[u8], received: &[u8]) -> Result<(), CheckError> {
     if expected == received {
         return Ok(());
     }
@@ -590,7 +606,7 @@ fn same(message: &str, expected: &[u8], received: &[u8]) -> Result<(), Stop> {
         received: Some(first(received).to_vec()),
         ..Failure::default()
     };
-    Err(Stop::with(
+    Err(CheckError::with(
         format!("{message}: {came} bytes, {due} were due"),
         failure,
     ))

@@ -17,7 +17,7 @@ fn only_the_checks_asked_for_are_made_and_told() {
         only: vec![Glob::new("*/good"), Glob::new("toy/?4/other*")],
         ..options()
     };
-    const OTHER: Plan = Plan::must("others", "words arrive", "harness", words);
+    const OTHER: CheckDef = CheckDef::must("others", "words arrive", "harness", words);
     let report = run_with(&options, &[BAD, OTHER, GOOD]);
     assert_eq!(ids(&report), ["toy/44/others", "toy/44/good"]);
     report.assert_passed();
@@ -85,7 +85,7 @@ fn the_first_failure_ends_the_run_if_asked() {
         fail_fast: true,
         ..one_job()
     };
-    const LATE: Plan = Plan::must("late", "words arrive", "harness", words);
+    const LATE: CheckDef = CheckDef::must("late", "words arrive", "harness", words);
     let report = run_with(&options, &[GOOD, BAD, LATE]);
     check(&report, "good", Outcome::Passed);
     check(&report, "bad", Outcome::Failed);
@@ -96,10 +96,10 @@ fn the_first_failure_ends_the_run_if_asked() {
 
 #[test]
 fn every_check_is_made_in_each_round_with_data_of_its_own() {
-    const NOTES: Plan = Plan::must("notes", "data is noted", "harness", |trial| {
-        let (data, sizes) = (trial.random().next(), trial.sizes());
-        trial.note(format!("{data} {sizes:?}"));
-        words(trial)
+    const NOTES: CheckDef = CheckDef::must("notes", "data is noted", "harness", |context| {
+        let (data, sizes) = (context.random().next(), context.sizes());
+        context.note(format!("{data} {sizes:?}"));
+        words(context)
     });
     let noted = |options: &Options| {
         let report = run_with(options, &[NOTES]);
@@ -134,28 +134,28 @@ fn every_check_is_made_in_each_round_with_data_of_its_own() {
 fn checks_run_side_by_side_and_measurements_after_all_others() {
     static ARRIVED: AtomicU32 = AtomicU32::new(0);
     /// Waits for the other one, which only comes if both run at the same time.
-    fn meet(trial: &mut Trial<'_>) -> Result<(), Stop> {
-        words(trial)?;
+    fn meet(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+        words(context)?;
         ARRIVED.fetch_add(1, Ordering::SeqCst);
-        let deadline = trial.deadline("the other check");
+        let deadline = context.deadline("the other check");
         while ARRIVED.load(Ordering::SeqCst) < 2 {
             if deadline.expired() {
-                return Err(Stop::failed("the other check did not come"));
+                return Err(CheckError::failed("the other check did not come"));
             }
             thread::yield_now();
         }
         Ok(())
     }
-    const PLANS: &[Plan] = &[
-        Plan::must("measures", "it is alone", "harness", |_| {
+    const PLANS: &[CheckDef] = &[
+        CheckDef::must("measures", "it is alone", "harness", |_| {
             match ARRIVED.load(Ordering::SeqCst) {
                 2 => Ok(()),
-                others => Err(Stop::failed(format!("{others} have come before"))),
+                others => Err(CheckError::failed(format!("{others} have come before"))),
             }
         })
-        .alone(),
-        Plan::must("one", "they meet", "harness", meet),
-        Plan::must("two", "they meet", "harness", meet),
+        .exclusive(),
+        CheckDef::must("one", "they meet", "harness", meet),
+        CheckDef::must("two", "they meet", "harness", meet),
     ];
     let options = Options {
         jobs: 2,
@@ -173,8 +173,8 @@ fn checks_run_side_by_side_and_measurements_after_all_others() {
 
 #[test]
 fn both_ends_send_in_segments_of_the_size_that_was_asked_for() {
-    const PLAN: Plan = Plan::must("cut", "7 bytes are sent", "harness", |trial| {
-        let mut both = trial.connect()?;
+    const PLAN: CheckDef = CheckDef::must("cut", "7 bytes are sent", "harness", |context| {
+        let mut both = context.connect()?;
         for end in [&mut both.client, &mut both.service] {
             let written = end.stream().write(&[b'x'; 100]).unwrap();
             assert_eq!(written, 7);
@@ -191,19 +191,19 @@ fn both_ends_send_in_segments_of_the_size_that_was_asked_for() {
 
 #[test]
 fn a_check_ends_at_its_deadline_or_at_a_multiple_of_it() {
-    const PLANS: &[Plan] = &[
-        Plan::must("waits", "it never comes", "harness", |trial| {
-            let mut both = trial.connect()?;
+    const PLANS: &[CheckDef] = &[
+        CheckDef::must("waits", "it never comes", "harness", |context| {
+            let mut both = context.connect()?;
             both.service.take("what nobody sends", 1).map(drop)
         })
-        .own(),
-        Plan::must("patient", "it has more time", "harness", |trial| {
-            let limit = trial.deadline("nothing").limit();
-            trial.note(format!("{limit:?}"));
+        .fresh_process(),
+        CheckDef::must("patient", "it has more time", "harness", |context| {
+            let limit = context.deadline("nothing").limit();
+            context.note(format!("{limit:?}"));
             Ok(())
         })
-        .own()
-        .patience(3),
+        .fresh_process()
+        .timeout_factor(3),
     ];
     let options = Options {
         check_deadline: Duration::from_secs(4),
@@ -220,13 +220,13 @@ fn a_check_ends_at_its_deadline_or_at_a_multiple_of_it() {
 #[test]
 fn a_run_whose_time_is_over_fails() {
     let short = Duration::from_secs(4);
-    const PLANS: &[Plan] = &[
-        Plan::must("waits", "it takes all the time", "harness", |trial| {
-            let mut both = trial.connect()?;
+    const PLANS: &[CheckDef] = &[
+        CheckDef::must("waits", "it takes all the time", "harness", |context| {
+            let mut both = context.connect()?;
             both.service.take("what nobody sends", 1).map(drop)
         }),
         // Not being made is no deviation.
-        Plan::should("good", "words arrive", "harness", words),
+        CheckDef::should("good", "words arrive", "harness", words),
     ];
     let options = Options {
         deadline: short,

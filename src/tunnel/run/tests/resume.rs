@@ -39,17 +39,17 @@ impl Drop for File {
 #[test]
 fn checks_that_are_written_down_are_not_made_again() {
     static MADE: AtomicU32 = AtomicU32::new(0);
-    const COUNTED: Plan = Plan::must("counted", "words arrive", "harness", |trial| {
+    const COUNTED: CheckDef = CheckDef::must("counted", "words arrive", "harness", |context| {
         MADE.fetch_add(1, Ordering::SeqCst);
-        words(trial)
+        words(context)
     });
     let file = File::new("again");
-    let plans: &[Plan] = &[COUNTED, BAD, GOOD];
-    let first = run_with(&file.options(), plans);
+    let defs: &[CheckDef] = &[COUNTED, BAD, GOOD];
+    let first = run_with(&file.options(), defs);
     assert_eq!(MADE.load(Ordering::SeqCst), 1);
     let text = file.text();
     assert_eq!(text.lines().count(), 4, "{text}");
-    let second = run_with(&file.options(), plans);
+    let second = run_with(&file.options(), defs);
     assert_eq!(MADE.load(Ordering::SeqCst), 1);
     assert_eq!(second.checks(), first.checks());
     assert_eq!(file.text(), text);
@@ -57,7 +57,7 @@ fn checks_that_are_written_down_are_not_made_again() {
     // Interrupted while it wrote: what is whole counts, and what is not is made again.
     let counted = text.find("\"task\":\"toy/44/counted\"").unwrap();
     fs::write(&file.0, &text[..counted + 100]).unwrap();
-    let third = run_with(&file.options(), plans);
+    let third = run_with(&file.options(), defs);
     assert_eq!(MADE.load(Ordering::SeqCst), 2);
     assert_eq!(ids(&third), ids(&first));
     assert_eq!(file.text().lines().count(), 4);
@@ -65,7 +65,7 @@ fn checks_that_are_written_down_are_not_made_again() {
         repeat: 2,
         ..file.options()
     };
-    let fourth = run_with(&another, plans);
+    let fourth = run_with(&another, defs);
     assert_eq!((MADE.load(Ordering::SeqCst), fourth.checks().len()), (3, 6));
 }
 
@@ -103,8 +103,8 @@ fn what_was_not_really_made_is_not_written_down() {
 
     let file = File::new("unstarted");
     let dead = Forward::spawn(|_| Command::new("false"));
-    let tables = [table(&[GOOD])];
-    let report = run(&dead, &file.options(), &tables).unwrap();
+    let suites = [suite(&[GOOD])];
+    let report = run(&dead, &file.options(), &suites).unwrap();
     check(&report, "start", Outcome::Failed);
     run_with(&file.options(), &[GOOD]).assert_passed();
 }
@@ -114,7 +114,7 @@ fn a_file_of_another_run_is_refused() {
     let file = File::new("other");
     run_with(&file.options(), &[GOOD]).assert_passed();
     let refused = |options: &Options| {
-        let error = run(&forwarder(), options, &[table(&[GOOD])]).unwrap_err();
+        let error = run(&forwarder(), options, &[suite(&[GOOD])]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Resume);
         let text = error.to_string();
         let begin = format!("cannot go on with the run in {}: ", file.0.display());
@@ -162,7 +162,7 @@ fn a_file_of_another_run_is_refused() {
         resume: Some(file.0.join("not-a-folder")),
         ..options()
     };
-    let error = run(&forwarder(), &nowhere, &[table(&[GOOD])]).unwrap_err();
+    let error = run(&forwarder(), &nowhere, &[suite(&[GOOD])]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Resume);
 }
 
@@ -170,7 +170,7 @@ fn a_file_of_another_run_is_refused() {
 fn a_file_that_is_no_runs_stays_as_it_is() {
     let file = File::new("foreign");
     let refused = |options: &Options| {
-        let error = run(&forwarder(), options, &[table(&[GOOD])]).unwrap_err();
+        let error = run(&forwarder(), options, &[suite(&[GOOD])]).unwrap_err();
         error.to_string()
     };
     let other = "it is of another run: its first line does not tell of a run";

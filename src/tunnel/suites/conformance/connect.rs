@@ -11,13 +11,13 @@ use super::{
     statements, takes_names,
 };
 use crate::proto::connect::{self, Response};
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::definition::{Routes, Steps, Table};
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{Checks, Routes, SuiteDef};
 use crate::tunnel::check::wire::Wire;
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::family::Family;
 use crate::tunnel::core::options::Sizes;
-use crate::tunnel::ends::conversation::{End, is_reset};
+use crate::tunnel::ends::conversation::{Endpoint, is_reset};
 
 /// The most interim responses before the one that counts.
 const MOST_INTERIM: usize = 8;
@@ -34,11 +34,11 @@ const LOOK: Duration = Duration::from_millis(20);
 const LONG_FIELD: usize = 70 * 1024;
 
 /// The suite for CONNECT.
-pub(super) const TABLE: Table = Table {
+pub(super) const SUITE: SuiteDef = SuiteDef {
     name: "connect",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Standing(statements! {
+    checks: Checks::RequireConnection(statements! {
         cut {
             Must "rfc9110/9.3.6/connect" "CONNECT host:port gets a 2xx and an empty line, and carries" "RFC 9110, section 9.3.6" connect;
             Must "rfc9110/9.3.6/no-length" "a 2xx has no Content-Length and no Transfer-Encoding" "RFC 9110, section 9.3.6" no_length;
@@ -83,17 +83,17 @@ pub(super) const TABLE: Table = Table {
 };
 
 /// Statement 59.
-fn connect(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    ask(trial, wire, &own(trial))?;
+fn connect(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    ask(context, wire, &own(context))?;
     accepted(wire)?;
-    wire.carries(trial, None, b"").map(drop)
+    wire.carries(context, None, b"").map(drop)
 }
 
 /// Statement 60.
-fn no_length(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    ask(trial, wire, &own(trial))?;
+fn no_length(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    ask(context, wire, &own(context))?;
     let response = accepted(wire)?;
-    wire.carries(trial, None, b"")?;
+    wire.carries(context, None, b"")?;
     let forbidden = ["content-length", "transfer-encoding"];
     let is_forbidden = |name: &str| forbidden.iter().any(|f| name.eq_ignore_ascii_case(f));
     match response.fields.iter().find(|(name, _)| is_forbidden(name)) {
@@ -102,219 +102,225 @@ fn no_length(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
     }
 }
 
-fn ipv4(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    connect_by(trial, wire, Family::V4)
+fn ipv4(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    connect_by(context, wire, Family::V4)
 }
 
 /// Statement 66.
-fn ipv6(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    connect_by(trial, wire, Family::V6)
+fn ipv6(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    connect_by(context, wire, Family::V6)
 }
 
-fn connect_by(trial: &mut Trial<'_>, wire: &mut Wire, family: Family) -> Result<(), Stop> {
-    let service = service_of(trial, family)?;
-    ask(trial, wire, &connect::authority(service.addr()))?;
+fn connect_by(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+    family: Family,
+) -> Result<(), CheckError> {
+    let service = service_of(context, family)?;
+    ask(context, wire, &connect::authority(service.addr()))?;
     accepted(wire)?;
-    wire.carries(trial, Some(&service), b"").map(drop)
+    wire.carries(context, Some(&service), b"").map(drop)
 }
 
-fn name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let service = localhost(trial)?;
-    ask(trial, wire, &format!("localhost:{}", service.port()))?;
+fn name(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let service = localhost(context)?;
+    ask(context, wire, &format!("localhost:{}", service.port()))?;
     accepted(wire)?;
-    wire.carries(trial, Some(&service), b"").map(drop)
+    wire.carries(context, Some(&service), b"").map(drop)
 }
 
 /// Statement 64.
-fn port_empty(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    port(trial, wire, ":")
+fn port_empty(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    port(context, wire, ":")
 }
 
-fn port_missing(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    port(trial, wire, "")
+fn port_missing(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    port(context, wire, "")
 }
 
-fn port_0(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    port(trial, wire, ":0")
+fn port_0(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    port(context, wire, ":0")
 }
 
 /// The service's port comes out where only 16 bits are kept.
-fn port_large(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let large = u32::from(trial.route().service.port()) + 65_536;
-    port(trial, wire, &format!(":{large}"))
+fn port_large(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let large = u32::from(context.route().service.port()) + 65_536;
+    port(context, wire, &format!(":{large}"))
 }
 
-fn port_negative(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    port(trial, wire, ":-1")
+fn port_negative(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    port(context, wire, ":-1")
 }
 
-fn port(trial: &mut Trial<'_>, wire: &mut Wire, port: &str) -> Result<(), Stop> {
-    let own = own(trial);
+fn port(context: &mut CheckContext<'_>, wire: &mut Wire, port: &str) -> Result<(), CheckError> {
+    let own = own(context);
     let host = own.rsplit_once(':').map_or(&own[..], |(host, _)| host);
-    ask(trial, wire, &format!("{host}{port}"))?;
-    rejected_or_closed(trial, wire)
+    ask(context, wire, &format!("{host}{port}"))?;
+    rejected_or_closed(context, wire)
 }
 
 /// Statement 65.
-fn refused(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    refusal(trial, wire).map(drop)
+fn refused(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    refusal(context, wire).map(drop)
 }
 
-fn refused_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    match refusal(trial, wire)? {
+fn refused_code(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    match refusal(context, wire)? {
         500..=599 => Ok(()),
         status => Err(wire.failed(format!("the status is {status}"))),
     }
 }
 
-fn refusal(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<u16, Stop> {
-    let refusing = Refusing::new(trial)?;
-    ask(trial, wire, &connect::authority(refusing.address))?;
+fn refusal(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<u16, CheckError> {
+    let refusing = Refusing::new(context)?;
+    ask(context, wire, &connect::authority(refusing.address))?;
     let response = response(wire)?;
-    rejected(trial, wire, response)
+    rejected(context, wire, response)
 }
 
 /// Statement 67.
-fn unknown_name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    takes_names(trial)?;
+fn unknown_name(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    takes_names(context)?;
     let name = String::from_utf8_lossy(&impossible_name(64)).into_owned();
-    let port = trial.route().service.port();
-    ask(trial, wire, &format!("{name}:{port}"))?;
+    let port = context.route().service.port();
+    ask(context, wire, &format!("{name}:{port}"))?;
     let response = response(wire)?;
-    rejected(trial, wire, response).map(drop)
+    rejected(context, wire, response).map(drop)
 }
 
 /// Statement 74.
-fn unknown_method(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let own = own(trial);
-    let login = login(trial)?;
+fn unknown_method(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let own = own(context);
+    let login = login(context)?;
     wire.send(format!("FROB {own} HTTP/1.1\r\nHost: {own}\r\n{login}\r\n").as_bytes())?;
-    rejected_or_closed(trial, wire)
+    rejected_or_closed(context, wire)
 }
 
-fn path(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    ask(trial, wire, "/path")?;
-    rejected_or_closed(trial, wire)
+fn path(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    ask(context, wire, "/path")?;
+    rejected_or_closed(context, wire)
 }
 
 /// The beginning of a ClientHello (RFC 8446 section 4.1.2). A program may wait for more of it.
-fn tls(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+fn tls(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
     let mut hello = vec![0x16, 3, 1, 0, 46, 1, 0, 0, 42, 3, 3];
     hello.extend([7; 32]);
     hello.extend([0, 0, 2, 0x13, 1, 1, 0, 0]);
     wire.send(&hello)?;
     wire.half_close();
-    rejected_or_closed(trial, wire)
+    rejected_or_closed(context, wire)
 }
 
 /// Statement 75.
-fn version(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (own, login) = (own(trial), login(trial)?);
+fn version(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (own, login) = (own(context), login(context)?);
     wire.send(format!("CONNECT {own} HTTP/9.9\r\nHost: {own}\r\n{login}\r\n").as_bytes())?;
-    one_of(trial, wire, &[505, 400])
+    one_of(context, wire, &[505, 400])
 }
 
 /// Statement 61.
-fn http_1_0(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (own, login) = (own(trial), login(trial)?);
+fn http_1_0(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (own, login) = (own(context), login(context)?);
     wire.send(format!("CONNECT {own} HTTP/1.0\r\n{login}\r\n").as_bytes())?;
     accepted(wire)?;
-    wire.carries(trial, None, b"").map(drop)
+    wire.carries(context, None, b"").map(drop)
 }
 
 /// Statement 61. The standard wants 400; a proxy that finds all in the target does no harm.
-fn no_host(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (own, login) = (own(trial), login(trial)?);
+fn no_host(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (own, login) = (own(context), login(context)?);
     wire.send(format!("CONNECT {own} HTTP/1.1\r\n{login}\r\n").as_bytes())?;
-    one_of(trial, wire, &[400])
+    one_of(context, wire, &[400])
 }
 
 /// Statement 62.
-fn early_data(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+fn early_data(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
     let data = b"early\x00\xff";
-    let mut message = request(&own(trial), &login(trial)?);
+    let mut message = request(&own(context), &login(context)?);
     message.extend(data);
     wire.send(&message)?;
     accepted(wire)?;
-    wire.carries(trial, None, data).map(drop)
+    wire.carries(context, None, data).map(drop)
 }
 
 /// Statement 69.
-fn no_credentials(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    credentials(trial)?;
-    trial.still_works()?;
-    wire.send(&request(&own(trial), ""))?;
+fn no_credentials(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    credentials(context)?;
+    context.still_works()?;
+    wire.send(&request(&own(context), ""))?;
     let response = response(wire)?;
     let is_challenge = |(name, _): &(String, _)| name.eq_ignore_ascii_case("proxy-authenticate");
     let has_challenge = response.fields.iter().any(is_challenge);
-    status_is(trial, wire, &response, &[407])?;
+    status_is(context, wire, &response, &[407])?;
     match has_challenge {
         true => Ok(()),
         false => Err(wire.failed("the 407 has no Proxy-Authenticate")),
     }
 }
 
-fn right(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    credentials(trial)?;
-    connect(trial, wire)
+fn right(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    credentials(context)?;
+    connect(context, wire)
 }
 
 /// Statement 70.
-fn wrong_password(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (user, password) = credentials(trial)?;
+fn wrong_password(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (user, password) = credentials(context)?;
     let wrong: Vec<u8> = password.iter().map(|byte| byte ^ 1).collect();
-    denied(trial, wire, user, &wrong)
+    denied(context, wire, user, &wrong)
 }
 
-fn wrong_user(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (user, password) = credentials(trial)?;
+fn wrong_user(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (user, password) = credentials(context)?;
     let wrong: Vec<u8> = user.iter().map(|byte| byte ^ 1).collect();
-    denied(trial, wire, &wrong, password)
+    denied(context, wire, &wrong, password)
 }
 
-fn password_prefix(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    match credentials(trial)? {
-        (user, [prefix @ .., _]) if !prefix.is_empty() => denied(trial, wire, user, prefix),
-        _ => Err(Stop::Skipped("the password has one byte only".to_owned())),
+fn password_prefix(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    match credentials(context)? {
+        (user, [prefix @ .., _]) if !prefix.is_empty() => denied(context, wire, user, prefix),
+        _ => Err(CheckError::Skipped(
+            "the password has one byte only".to_owned(),
+        )),
     }
 }
 
 /// Only the first colon divides (RFC 7617 section 2).
-fn password_colon(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (user, password) = credentials(trial)?;
-    denied(trial, wire, user, &other_behind_colon(password)?)
+fn password_colon(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (user, password) = credentials(context)?;
+    denied(context, wire, user, &other_behind_colon(password)?)
 }
 
 /// Statement 71.
-fn scheme_case(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    credentials(trial)?;
-    let login = login(trial)?.replace(": Basic ", ": basic ");
-    wire.send(&request(&own(trial), &login))?;
+fn scheme_case(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    credentials(context)?;
+    let login = login(context)?.replace(": Basic ", ": basic ");
+    wire.send(&request(&own(context), &login))?;
     accepted(wire)?;
-    wire.carries(trial, None, b"").map(drop)
+    wire.carries(context, None, b"").map(drop)
 }
 
-fn bearer(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    credentials(trial)?;
-    let login = login(trial)?.replace(": Basic ", ": Bearer ");
-    field(trial, wire, &login, &[407])
+fn bearer(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    credentials(context)?;
+    let login = login(context)?.replace(": Basic ", ": Bearer ");
+    field(context, wire, &login, &[407])
 }
 
-fn bad_base64(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    credentials(trial)?;
+fn bad_base64(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    credentials(context)?;
     field(
-        trial,
+        context,
         wire,
         "Proxy-Authorization: Basic !!!\r\n",
         &[407, 400],
     )
 }
 
-fn no_colon(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (user, _) = credentials(trial)?;
+fn no_colon(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (user, _) = credentials(context)?;
     let text = BASE64.encode(user);
     field(
-        trial,
+        context,
         wire,
         &format!("Proxy-Authorization: Basic {text}\r\n"),
         &[407, 400],
@@ -322,41 +328,45 @@ fn no_colon(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
 }
 
 /// Statement 72.
-fn authorization(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    credentials(trial)?;
-    let login = login(trial)?.replace("Proxy-Authorization", "Authorization");
-    field(trial, wire, &login, &[407])
+fn authorization(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    credentials(context)?;
+    let login = login(context)?.replace("Proxy-Authorization", "Authorization");
+    field(context, wire, &login, &[407])
 }
 
 /// Statement 73. A program may close before it has read all, and its answer is lost then.
-fn long_head(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let long = format!("X-Long: {}\r\n{}", "x".repeat(LONG_FIELD), login(trial)?);
-    wire.send(&request(&own(trial), &long))?;
+fn long_head(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let long = format!("X-Long: {}\r\n{}", "x".repeat(LONG_FIELD), login(context)?);
+    wire.send(&request(&own(context), &long))?;
     match wire.message("the response", connect::response)? {
-        None => not_reached(trial, wire),
-        Some(response) => taken_or(trial, wire, &response, &[431, 413, 400]),
+        None => not_reached(context, wire),
+        Some(response) => taken_or(context, wire, &response, &[431, 413, 400]),
     }
 }
 
 /// Statement 76, one way.
-fn outstanding(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let mut far = through(trial, wire)?;
-    outstanding_between(trial, &mut far, &mut wire.end)
+fn outstanding(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let mut far = through(context, wire)?;
+    outstanding_between(context, &mut far, &mut wire.end)
 }
 
 /// Statement 76, the other way.
-fn outstanding_up(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let mut far = through(trial, wire)?;
-    outstanding_between(trial, &mut wire.end, &mut far)
+fn outstanding_up(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let mut far = through(context, wire)?;
+    outstanding_between(context, &mut wire.end, &mut far)
 }
 
 /// `near` sends a lot and closes; `far` has all of it, then the end.
-fn outstanding_between(trial: &mut Trial<'_>, near: &mut End, far: &mut End) -> Result<(), Stop> {
-    let length = match trial.sizes() {
+fn outstanding_between(
+    context: &mut CheckContext<'_>,
+    near: &mut Endpoint,
+    far: &mut Endpoint,
+) -> Result<(), CheckError> {
+    let length = match context.sizes() {
         Sizes::Quick => QUICK_OUTSTANDING,
         Sizes::Full => OUTSTANDING,
     };
-    let data = trial.random().bytes(length);
+    let data = context.random().bytes(length);
     thread::scope(|scope| {
         let sending = scope.spawn(|| {
             let sent = near.send(&data);
@@ -366,18 +376,18 @@ fn outstanding_between(trial: &mut Trial<'_>, near: &mut End, far: &mut End) -> 
         let received = far.receive_all(&data);
         let sent = sending.join().unwrap_or_else(|_| {
             let text = "sending has panicked";
-            Err(Stop::failed(text))
+            Err(CheckError::failed(text))
         });
         // What has arrived says more than that it could not be sent.
         received.and(sent)
     })?;
-    trial.carried(length as u64);
+    context.carried(length as u64);
     far.expect_end()
 }
 
 /// Statement 76, the end.
-fn closes(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let far = through(trial, wire)?;
+fn closes(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let far = through(context, wire)?;
     drop(far);
     wire.end.expect_end()?;
     for _ in 0..MOST_LATE / LATE.len() {
@@ -395,26 +405,26 @@ fn closes(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
 }
 
 /// An ordinary connection; its other end.
-fn through(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<End, Stop> {
-    ask(trial, wire, &own(trial))?;
+fn through(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<Endpoint, CheckError> {
+    ask(context, wire, &own(context))?;
     accepted(wire)?;
-    trial.accept(&mut wire.end).map(|(far, _)| far)
+    context.accept(&mut wire.end).map(|(far, _)| far)
 }
 
-fn half_request(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let message = request(&own(trial), &login(trial)?);
+fn half_request(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let message = request(&own(context), &login(context)?);
     wire.send(&message[..message.len() / 2])?;
-    wire.ends_half(trial)
+    wire.ends_half(context)
 }
 
 /// The service of the route, as a request names it.
-fn own(trial: &Trial<'_>) -> String {
-    connect::authority(trial.route().service)
+fn own(context: &CheckContext<'_>) -> String {
+    connect::authority(context.route().service)
 }
 
 /// An ordinary request for `authority`.
-fn ask(trial: &Trial<'_>, wire: &mut Wire, authority: &str) -> Result<(), Stop> {
-    wire.send(&request(authority, &login(trial)?))
+fn ask(context: &CheckContext<'_>, wire: &mut Wire, authority: &str) -> Result<(), CheckError> {
+    wire.send(&request(authority, &login(context)?))
 }
 
 fn request(authority: &str, fields: &str) -> Vec<u8> {
@@ -422,8 +432,8 @@ fn request(authority: &str, fields: &str) -> Vec<u8> {
 }
 
 /// The field with the credentials that are set; nothing without any.
-fn login(trial: &Trial<'_>) -> Result<String, Stop> {
-    match trial.tunnel().credentials() {
+fn login(context: &CheckContext<'_>) -> Result<String, CheckError> {
+    match context.tunnel().credentials() {
         None => Ok(String::new()),
         Some((user, password)) => Ok(basic(user, password)),
     }
@@ -436,32 +446,37 @@ fn basic(user: &[u8], password: &[u8]) -> String {
 
 /// Wrong credentials.
 fn denied(
-    trial: &mut Trial<'_>,
+    context: &mut CheckContext<'_>,
     wire: &mut Wire,
     user: &[u8],
     password: &[u8],
-) -> Result<(), Stop> {
-    field(trial, wire, &basic(user, password), &[407])
+) -> Result<(), CheckError> {
+    field(context, wire, &basic(user, password), &[407])
 }
 
 /// A request with this field in place of the right credentials, right after a good one from the same
 /// address, which must change nothing.
-fn field(trial: &mut Trial<'_>, wire: &mut Wire, field: &str, right: &[u16]) -> Result<(), Stop> {
-    trial.still_works()?;
-    wire.send(&request(&own(trial), field))?;
+fn field(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+    field: &str,
+    right: &[u16],
+) -> Result<(), CheckError> {
+    context.still_works()?;
+    wire.send(&request(&own(context), field))?;
     let response = response(wire)?;
-    status_is(trial, wire, &response, right)
+    status_is(context, wire, &response, right)
 }
 
 /// The response that counts.
-fn response(wire: &mut Wire) -> Result<Response, Stop> {
+fn response(wire: &mut Wire) -> Result<Response, CheckError> {
     match response_or_close(wire)? {
         Some(response) => Ok(response),
         None => Err(wire.failed("the program closes in place of the response")),
     }
 }
 
-fn response_or_close(wire: &mut Wire) -> Result<Option<Response>, Stop> {
+fn response_or_close(wire: &mut Wire) -> Result<Option<Response>, CheckError> {
     for _ in 0..=MOST_INTERIM {
         match wire.message("the response", connect::response)? {
             Some(response) if response.is_interim() => {}
@@ -471,7 +486,7 @@ fn response_or_close(wire: &mut Wire) -> Result<Option<Response>, Stop> {
     Err(wire.failed(format!("more than {MOST_INTERIM} interim responses")))
 }
 
-fn accepted(wire: &mut Wire) -> Result<Response, Stop> {
+fn accepted(wire: &mut Wire) -> Result<Response, CheckError> {
     let response = response(wire)?;
     match response.clone().accepted() {
         Ok(()) => Ok(response),
@@ -480,52 +495,60 @@ fn accepted(wire: &mut Wire) -> Result<Response, Stop> {
 }
 
 /// The response is a 4xx or 5xx, and the service was not reached; the status.
-fn rejected(trial: &Trial<'_>, wire: &Wire, response: Response) -> Result<u16, Stop> {
+fn rejected(
+    context: &CheckContext<'_>,
+    wire: &Wire,
+    response: Response,
+) -> Result<u16, CheckError> {
     match response.status {
-        400..=599 => not_reached(trial, wire).map(|()| response.status),
+        400..=599 => not_reached(context, wire).map(|()| response.status),
         status => Err(wire.failed(format!("the status is {status}"))),
     }
 }
 
-fn rejected_or_closed(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+fn rejected_or_closed(context: &CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
     // A program that passes it on waits for the service, and does not answer before that.
     while !wire.has_more_within(LOOK) && !wire.end.stream().remaining().is_zero() {
-        not_reached(trial, wire)?;
+        not_reached(context, wire)?;
     }
     match response_or_close(wire) {
-        Ok(Some(response)) => rejected(trial, wire, response).map(drop),
-        Ok(None) => not_reached(trial, wire),
+        Ok(Some(response)) => rejected(context, wire, response).map(drop),
+        Ok(None) => not_reached(context, wire),
         // That it was forwarded says more than that no answer comes.
-        Err(stop) => not_reached(trial, wire).and(Err(stop)),
+        Err(error) => not_reached(context, wire).and(Err(error)),
     }
 }
 
 fn status_is(
-    trial: &Trial<'_>,
+    context: &CheckContext<'_>,
     wire: &Wire,
     response: &Response,
     right: &[u16],
-) -> Result<(), Stop> {
+) -> Result<(), CheckError> {
     match right.contains(&response.status) {
-        true => not_reached(trial, wire),
+        true => not_reached(context, wire),
         false => Err(wire.failed(format!("the status is {}", response.status))),
     }
 }
 
 /// One of these, or a 2xx that is meant.
-fn one_of(trial: &mut Trial<'_>, wire: &mut Wire, right: &[u16]) -> Result<(), Stop> {
+fn one_of(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+    right: &[u16],
+) -> Result<(), CheckError> {
     let response = response(wire)?;
-    taken_or(trial, wire, &response, right)
+    taken_or(context, wire, &response, right)
 }
 
 fn taken_or(
-    trial: &mut Trial<'_>,
+    context: &mut CheckContext<'_>,
     wire: &mut Wire,
     response: &Response,
     right: &[u16],
-) -> Result<(), Stop> {
+) -> Result<(), CheckError> {
     match response.status {
-        200..=299 => wire.carries(trial, None, b"").map(drop),
-        _ => status_is(trial, wire, response, right),
+        200..=299 => wire.carries(context, None, b"").map(drop),
+        _ => status_is(context, wire, response, right),
     }
 }

@@ -1,14 +1,14 @@
 //! A client that speaks a handshake byte by byte, and cuts what it sends in all ways.
 
-use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::Once;
 use crate::tunnel::check::wire::{Cut, Wire};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
 
 /// The most places at which a quick run splits what is sent.
 const QUICK_SPLITS: usize = 12;
-/// The plans for statements: each line is a strictness, a name, the statement, its source and the body.
+/// The checks for statements: each line is a strictness, a name, the statement, its source and the body.
 /// Those of `cut` are checked in pieces too, those of `whole` only whole.
 macro_rules! statements {
     (
@@ -17,18 +17,18 @@ macro_rules! statements {
     ) => {
         {
             use $crate::tunnel::report::Strictness;
-            use $crate::tunnel::check::definition::Plan;
-            use $crate::tunnel::core::requirement::Rule;
+            use $crate::tunnel::check::definition::CheckDef;
+            use $crate::tunnel::core::requirement::Requirement;
             use $crate::tunnel::suites::conformance::cut;
         &[
             $(
-                Plan::by(
-                    Rule::new(Strictness::$cut, $name, $statement, $source),
+                CheckDef::by(
+                    Requirement::new(Strictness::$cut, $name, $statement, $source),
                     cut::whole,
                     $once,
                 ),
-                Plan::by(
-                    Rule::new(
+                CheckDef::by(
+                    Requirement::new(
                         Strictness::Harness,
                         concat!($name, "/cut"),
                         concat!($statement, "; however the client's bytes are cut"),
@@ -37,11 +37,11 @@ macro_rules! statements {
                     cut::in_pieces,
                     $once,
                 )
-                .patience(2),
+                .timeout_factor(2),
             )*
             $(
-                Plan::by(
-                    Rule::new(Strictness::$whole, $name2, $statement2, $source2),
+                CheckDef::by(
+                    Requirement::new(Strictness::$whole, $name2, $statement2, $source2),
                     cut::whole,
                     $once2,
                 ),
@@ -54,31 +54,31 @@ macro_rules! statements {
 pub(super) use statements;
 
 /// Makes the check with whole messages.
-pub(super) fn whole(trial: &mut Trial<'_>, once: Once) -> Result<(), Stop> {
-    cut(trial, Cut::Whole, once)?;
-    trial.still_works()
+pub(super) fn whole(context: &mut CheckContext<'_>, once: Once) -> Result<(), CheckError> {
+    cut(context, Cut::Whole, once)?;
+    context.still_works()
 }
 
 /// Makes the check one byte a segment, and split in two, but not where a message ends anyway.
-pub(super) fn in_pieces(trial: &mut Trial<'_>, once: Once) -> Result<(), Stop> {
-    let ends = cut(trial, Cut::Bytes, once)?;
-    for at in splits(&ends, trial.sizes()) {
-        cut(trial, Cut::At(at), once)?;
+pub(super) fn in_pieces(context: &mut CheckContext<'_>, once: Once) -> Result<(), CheckError> {
+    let ends = cut(context, Cut::Bytes, once)?;
+    for at in splits(&ends, context.sizes()) {
+        cut(context, Cut::At(at), once)?;
     }
-    trial.still_works()
+    context.still_works()
 }
 
-fn cut(trial: &mut Trial<'_>, cut: Cut, once: Once) -> Result<Vec<usize>, Stop> {
-    let mut wire = Wire::new(trial.raw()?, cut);
-    match (once(trial, &mut wire), cut) {
+fn cut(context: &mut CheckContext<'_>, cut: Cut, once: Once) -> Result<Vec<usize>, CheckError> {
+    let mut wire = Wire::new(context.raw()?, cut);
+    match (once(context, &mut wire), cut) {
         (Ok(()), _) => Ok(wire.into_message_ends()),
-        (Err(Stop::Failed(message, failure)), Cut::Bytes) => {
+        (Err(CheckError::Failed(message, failure)), Cut::Bytes) => {
             let message = format!("one byte a segment: {message}");
-            Err(Stop::Failed(message, failure))
+            Err(CheckError::Failed(message, failure))
         }
-        (Err(Stop::Failed(message, failure)), Cut::At(at)) => {
+        (Err(CheckError::Failed(message, failure)), Cut::At(at)) => {
             let message = format!("split after byte {at}: {message}");
-            Err(Stop::Failed(message, failure))
+            Err(CheckError::Failed(message, failure))
         }
         (Err(other), _) => Err(other),
     }

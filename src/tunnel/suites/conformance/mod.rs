@@ -25,7 +25,7 @@
 //! | PROXY protocol: LOCAL and UNKNOWN | a forwarder sends them for connections of its own, such as health checks |
 
 mod connect;
-pub(in crate::tunnel) mod cut;
+pub(crate) mod cut;
 mod proxy_protocol;
 mod socks4;
 mod socks5;
@@ -34,31 +34,31 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::definition::{Plan, Routes, Steps, Table};
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
 use crate::tunnel::check::wire::Wire;
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::family::Family;
 use crate::tunnel::ends::address::connect_from;
-use crate::tunnel::ends::conversation::End;
+use crate::tunnel::ends::conversation::Endpoint;
 use crate::tunnel::ends::service::Service;
 use crate::tunnel::route::Kind;
 use cut::statements;
 
 /// The tables for what the tunnel speaks.
-pub(in crate::tunnel) fn tables(kind: Kind) -> &'static [&'static Table] {
+pub(crate) fn suites(kind: Kind) -> &'static [&'static SuiteDef] {
     match kind {
-        Kind::Socks4 => &[&socks4::TABLE],
-        Kind::Socks4a => &[&socks4::TABLE_4A],
-        Kind::Socks5 => &[&socks5::TABLE],
-        Kind::HttpConnect => &[&connect::TABLE],
-        Kind::ProxyProtocol => &[&proxy_protocol::TABLE],
+        Kind::Socks4 => &[&socks4::SUITE],
+        Kind::Socks4a => &[&socks4::SUITE_4A],
+        Kind::Socks5 => &[&socks5::SUITE],
+        Kind::HttpConnect => &[&connect::SUITE],
+        Kind::ProxyProtocol => &[&proxy_protocol::SUITE],
         Kind::Forward | Kind::Other => &[&NOTHING],
     }
 }
 
 /// Stands in the report for what cannot be checked.
-const NOTHING: Table = Table {
+const NOTHING: SuiteDef = SuiteDef {
     name: "conformance",
     routes: Routes::First,
     applies: |tunnel| {
@@ -67,7 +67,7 @@ const NOTHING: Table = Table {
             _ => "what it speaks is not known".to_owned(),
         })
     },
-    steps: Steps::Plans(&[Plan::must(
+    checks: Checks::Independent(&[CheckDef::must(
         "handshake",
         "the handshake is as its protocol says",
         "the protocol of the tunnel",
@@ -76,20 +76,22 @@ const NOTHING: Table = Table {
 };
 
 /// The user and the password that are set; without, there is nothing to look at.
-fn credentials<'a>(trial: &Trial<'a>) -> Result<(&'a [u8], &'a [u8]), Stop> {
-    let set = trial.tunnel().credentials();
-    set.ok_or_else(|| Stop::Skipped("no user and password are set".to_owned()))
+fn credentials<'a>(context: &CheckContext<'a>) -> Result<(&'a [u8], &'a [u8]), CheckError> {
+    let set = context.tunnel().credentials();
+    set.ok_or_else(|| CheckError::Skipped("no user and password are set".to_owned()))
 }
 
 /// A password that is right up to its colon, and wrong behind it.
-fn other_behind_colon(password: &[u8]) -> Result<Vec<u8>, Stop> {
+fn other_behind_colon(password: &[u8]) -> Result<Vec<u8>, CheckError> {
     let Some(colon) = password.iter().position(|byte| *byte == b':') else {
-        return Err(Stop::Skipped("the password has no colon".to_owned()));
+        return Err(CheckError::Skipped("the password has no colon".to_owned()));
     };
     let mut wrong = password[..=colon].to_vec();
     wrong.extend(password[colon + 1..].iter().map(|byte| byte ^ 1));
     match wrong == password {
-        true => Err(Stop::Skipped("the password ends in its colon".to_owned())),
+        true => Err(CheckError::Skipped(
+            "the password ends in its colon".to_owned(),
+        )),
         false => Ok(wrong),
     }
 }
@@ -102,8 +104,8 @@ struct Refusing {
 }
 
 impl Refusing {
-    fn new(trial: &Trial<'_>) -> Result<Refusing, Stop> {
-        let ip = trial.route().service.ip();
+    fn new(context: &CheckContext<'_>) -> Result<Refusing, CheckError> {
+        let ip = context.route().service.ip();
         let bound = || {
             let any = SocketAddr::new(ip, 0);
             let socket = Socket::new(Domain::for_address(any), Type::STREAM, None)?;
@@ -116,17 +118,17 @@ impl Refusing {
         };
         match bound() {
             Ok(Some(refusing)) => Ok(refusing),
-            _ => Err(Stop::Skipped(format!("no port that refuses on {ip}"))),
+            _ => Err(CheckError::Skipped(format!("no port that refuses on {ip}"))),
         }
     }
 }
 
 /// A service of this family beside that of the route, for a client that names its address.
-fn service_of(trial: &Trial<'_>, family: Family) -> Result<Service, Stop> {
-    let route = trial.route();
-    if trial.tunnel().binds_outgoing() && Family::of(route.outgoing) != family {
+fn service_of(context: &CheckContext<'_>, family: Family) -> Result<Service, CheckError> {
+    let route = context.route();
+    if context.tunnel().binds_outgoing() && Family::of(route.outgoing) != family {
         let reason = format!("the program is bound to {}", route.outgoing);
-        return Err(Stop::Skipped(reason));
+        return Err(CheckError::Skipped(reason));
     }
     let ip: IpAddr = match family {
         _ if Family::of(route.service.ip()) == family => route.service.ip(),
@@ -134,19 +136,19 @@ fn service_of(trial: &Trial<'_>, family: Family) -> Result<Service, Stop> {
         Family::V6 => Ipv6Addr::LOCALHOST.into(),
     };
     Service::bind(&[ip])
-        .map_err(|error| Stop::Skipped(format!("no {} service here: {error}", family.name())))
+        .map_err(|error| CheckError::Skipped(format!("no {} service here: {error}", family.name())))
 }
 
 /// A service at `localhost`, where the program takes names.
-fn localhost(trial: &Trial<'_>) -> Result<Service, Stop> {
-    takes_names(trial)?;
-    crate::tunnel::suites::connectivity::localhost(trial.tunnel(), &trial.route())
+fn localhost(context: &CheckContext<'_>) -> Result<Service, CheckError> {
+    takes_names(context)?;
+    crate::tunnel::suites::connectivity::localhost(context.tunnel(), &context.route())
 }
 
-fn takes_names(trial: &Trial<'_>) -> Result<(), Stop> {
-    match trial.tunnel().takes_names() {
+fn takes_names(context: &CheckContext<'_>) -> Result<(), CheckError> {
+    match context.tunnel().takes_names() {
         true => Ok(()),
-        false => Err(Stop::Skipped("the program takes no names".to_owned())),
+        false => Err(CheckError::Skipped("the program takes no names".to_owned())),
     }
 }
 
@@ -157,20 +159,25 @@ fn impossible_name(length: usize) -> Vec<u8> {
 }
 
 /// Connects from `ip` to where the program listens for it after BIND.
-fn come(trial: &Trial<'_>, wire: &Wire, ip: IpAddr, listens: SocketAddr) -> Result<End, Stop> {
-    let deadline = trial.deadline("the connection from outside");
+fn come(
+    context: &CheckContext<'_>,
+    wire: &Wire,
+    ip: IpAddr,
+    listens: SocketAddr,
+) -> Result<Endpoint, CheckError> {
+    let deadline = context.deadline("the connection from outside");
     let tcp = connect_from(ip, listens, deadline.remaining()).map_err(|error| {
         wire.failed(format!(
             "{ip} cannot connect to {listens}, as told: {error}"
         ))
     })?;
-    let stream = trial.line().accepted(tcp, &deadline);
-    Ok(End::new(stream, "the service"))
+    let stream = context.connector().accepted(tcp, &deadline);
+    Ok(Endpoint::new(stream, "the service"))
 }
 
 /// The service must not have been connected to.
-fn not_reached(trial: &Trial<'_>, wire: &Wire) -> Result<(), Stop> {
-    match trial.service().is_idle() {
+fn not_reached(context: &CheckContext<'_>, wire: &Wire) -> Result<(), CheckError> {
+    match context.service().is_idle() {
         true => Ok(()),
         false => Err(wire.failed("the program has connected to the service all the same")),
     }

@@ -4,19 +4,19 @@ use std::net::{SocketAddr, SocketAddrV4};
 
 use super::{Refusing, come, impossible_name, localhost, not_reached, statements};
 use crate::proto::socks4::{self, BIND, CONNECT, Host, Reply};
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::definition::{Routes, Steps, Table};
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{Checks, Routes, SuiteDef};
 use crate::tunnel::check::wire::{CLOSE_LIMIT, Wire};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::check_error::CheckError;
 
 /// The suite's table: what SOCKS4 and 4a have in common, and more statements that are checked in pieces too.
-macro_rules! table {
+macro_rules! suite {
     ($name:literal { $($more:tt)* }) => {
-        Table {
+        SuiteDef {
             name: $name,
             routes: Routes::First,
             applies: |_| Ok(()),
-            steps: Steps::Standing(statements! {
+            checks: Checks::RequireConnection(statements! {
                 cut {
                     Must "connect" "CONNECT is granted by 00 5a and six bytes, and carries" "SOCKS4 memo, CONNECT" connect;
                     Must "refused" "a refused connection gets 00 5b and six bytes" "SOCKS4 memo, CONNECT" refused;
@@ -39,10 +39,10 @@ macro_rules! table {
 }
 
 /// The suite for SOCKS4.
-pub(super) const TABLE: Table = table!("socks4" {});
+pub(super) const SUITE: SuiteDef = suite!("socks4" {});
 
 /// The suite for SOCKS4a: all of SOCKS4, and names.
-pub(super) const TABLE_4A: Table = table!("socks4a" {
+pub(super) const SUITE_4A: SuiteDef = suite!("socks4a" {
     Must "name" "CONNECT to localhost by name is granted" "SOCKS4a memo" name;
     Harness "name-literal" "CONNECT by a name that is an address in text form is granted" "harness" name_literal;
     Must "unknown-name" "a name that cannot exist gets a failure" "SOCKS4a memo" unknown_name;
@@ -50,18 +50,18 @@ pub(super) const TABLE_4A: Table = table!("socks4a" {
 });
 
 /// Statement 54.
-fn connect(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, port) = own_host(trial)?;
-    wire.send(&request(trial, CONNECT, &host, port)?)?;
+fn connect(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (host, port) = own_host(context)?;
+    wire.send(&request(context, CONNECT, &host, port)?)?;
     granted(wire)?;
-    wire.carries(trial, None, b"").map(drop)
+    wire.carries(context, None, b"").map(drop)
 }
 
 /// Statement 55.
-fn refused(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let refusing = Refusing::new(trial)?;
+fn refused(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let refusing = Refusing::new(context)?;
     let host = ipv4(refusing.address)?;
-    wire.send(&request(trial, CONNECT, &host, refusing.address.port())?)?;
+    wire.send(&request(context, CONNECT, &host, refusing.address.port())?)?;
     match wire.answer("the reply", socks4::reply)?.code {
         0x5b => Ok(()),
         code => Err(wire.failed(format!(
@@ -71,157 +71,171 @@ fn refused(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
     }
 }
 
-fn closes(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    refused(trial, wire)?;
+fn closes(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    refused(context, wire)?;
     wire.closes(CLOSE_LIMIT)
 }
 
 /// Statement 56.
-fn name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let service = localhost(trial)?;
+fn name(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let service = localhost(context)?;
     let host = Host::Name(b"localhost".to_vec());
-    wire.send(&request(trial, CONNECT, &host, service.port())?)?;
+    wire.send(&request(context, CONNECT, &host, service.port())?)?;
     granted(wire)?;
-    wire.carries(trial, Some(&service), b"").map(drop)
+    wire.carries(context, Some(&service), b"").map(drop)
 }
 
-fn name_literal(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let service = trial.route().service;
+fn name_literal(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let service = context.route().service;
     let host = Host::Name(service.ip().to_string().into_bytes());
-    wire.send(&request(trial, CONNECT, &host, service.port())?)?;
+    wire.send(&request(context, CONNECT, &host, service.port())?)?;
     granted(wire)?;
-    wire.carries(trial, None, b"").map(drop)
+    wire.carries(context, None, b"").map(drop)
 }
 
-fn unknown_name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    ask_impossible(trial, wire, 64)?;
+fn unknown_name(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    ask_impossible(context, wire, 64)?;
     let reply = wire.answer("the reply", socks4::reply)?;
-    denied(trial, wire, Some(reply))
+    denied(context, wire, Some(reply))
 }
 
-fn longest_name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    ask_impossible(trial, wire, 255)?;
-    failure_or_close(trial, wire)
+fn longest_name(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    ask_impossible(context, wire, 255)?;
+    failure_or_close(context, wire)
 }
 
-fn ask_impossible(trial: &mut Trial<'_>, wire: &mut Wire, length: usize) -> Result<(), Stop> {
-    let port = trial.route().service.port();
+fn ask_impossible(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+    length: usize,
+) -> Result<(), CheckError> {
+    let port = context.route().service.port();
     let host = Host::Name(impossible_name(length));
-    wire.send(&request(trial, CONNECT, &host, port)?)
+    wire.send(&request(context, CONNECT, &host, port)?)
 }
 
 /// Statement 57.
-fn command(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, port) = own_host(trial)?;
-    wire.send(&request(trial, 9, &host, port)?)?;
-    failure_or_close(trial, wire)
+fn command(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (host, port) = own_host(context)?;
+    wire.send(&request(context, 9, &host, port)?)?;
+    failure_or_close(context, wire)
 }
 
-fn version<const VERSION: u8>(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, port) = own_host(trial)?;
-    let mut message = request(trial, CONNECT, &host, port)?;
+fn version<const VERSION: u8>(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    let (host, port) = own_host(context)?;
+    let mut message = request(context, CONNECT, &host, port)?;
     message[0] = VERSION;
     wire.send(&message)?;
-    no_grant(trial, wire)
+    no_grant(context, wire)
 }
 
-fn port_0(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, _) = own_host(trial)?;
-    wire.send(&request(trial, CONNECT, &host, 0)?)?;
+fn port_0(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (host, _) = own_host(context)?;
+    wire.send(&request(context, CONNECT, &host, 0)?)?;
     let reply = wire.answer("the reply", socks4::reply)?;
-    denied(trial, wire, Some(reply))
+    denied(context, wire, Some(reply))
 }
 
-fn http(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+fn http(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
     wire.send(b"GET / HTTP/1.0\r\n\r\n")?;
-    no_grant(trial, wire)
+    no_grant(context, wire)
 }
 
-fn early_data(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+fn early_data(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
     let data = b"early\x00\xff";
-    let (host, port) = own_host(trial)?;
-    let mut message = request(trial, CONNECT, &host, port)?;
+    let (host, port) = own_host(context)?;
+    let mut message = request(context, CONNECT, &host, port)?;
     message.extend(data);
     wire.send(&message)?;
     granted(wire)?;
-    wire.carries(trial, None, data).map(drop)
+    wire.carries(context, None, data).map(drop)
 }
 
-fn bind(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, port) = own_host(trial)?;
-    wire.send(&request(trial, BIND, &host, port)?)?;
+fn bind(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (host, port) = own_host(context)?;
+    wire.send(&request(context, BIND, &host, port)?)?;
     let first = wire.answer("the first reply", socks4::reply)?;
     let Ok(told) = first.granted() else {
         let meaning = socks4::meaning(first.code);
         let how = format!("BIND: reply code {:02x}, {meaning}", first.code);
-        return Err(Stop::Unsupported(how));
+        return Err(CheckError::Unsupported(how));
     };
-    let route = trial.route();
+    let route = context.route();
     let ip = match told.ip().is_unspecified() {
         // The memo: then it is the address that the client has connected to.
         true => route.listen.ip(),
         false => (*told.ip()).into(),
     };
     let listens = SocketAddr::new(ip, told.port());
-    let mut far = come(trial, wire, route.service.ip(), listens)?;
+    let mut far = come(context, wire, route.service.ip(), listens)?;
     granted(wire)?;
     wire.carries_back(&mut far)
 }
 
-fn half_request(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, port) = own_host(trial)?;
-    let message = request(trial, CONNECT, &host, port)?;
+fn half_request(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (host, port) = own_host(context)?;
+    let message = request(context, CONNECT, &host, port)?;
     wire.send(&message[..5])?;
-    wire.ends_half(trial)
+    wire.ends_half(context)
 }
 
 /// The service of the route, as a request names it.
-fn own_host(trial: &Trial<'_>) -> Result<(Host, u16), Stop> {
-    let service = trial.route().service;
+fn own_host(context: &CheckContext<'_>) -> Result<(Host, u16), CheckError> {
+    let service = context.route().service;
     ipv4(service).map(|host| (host, service.port()))
 }
 
-fn ipv4(address: SocketAddr) -> Result<Host, Stop> {
+fn ipv4(address: SocketAddr) -> Result<Host, CheckError> {
     match address {
         SocketAddr::V4(address) => Ok(Host::Ip(*address.ip())),
-        SocketAddr::V6(_) => Err(Stop::Skipped("SOCKS4 has no IPv6 addresses".to_owned())),
+        SocketAddr::V6(_) => Err(CheckError::Skipped(
+            "SOCKS4 has no IPv6 addresses".to_owned(),
+        )),
     }
 }
 
-fn request(trial: &Trial<'_>, command: u8, host: &Host, port: u16) -> Result<Vec<u8>, Stop> {
-    let user = trial
+fn request(
+    context: &CheckContext<'_>,
+    command: u8,
+    host: &Host,
+    port: u16,
+) -> Result<Vec<u8>, CheckError> {
+    let user = context
         .tunnel()
         .credentials()
         .map_or(&b"u"[..], |(user, _)| user);
     let request = socks4::request(command, host, port, user);
-    request.map_err(|error| Stop::failed(error.to_string()))
+    request.map_err(|error| CheckError::failed(error.to_string()))
 }
 
-fn granted(wire: &mut Wire) -> Result<SocketAddrV4, Stop> {
+fn granted(wire: &mut Wire) -> Result<SocketAddrV4, CheckError> {
     let reply = wire.answer("the reply", socks4::reply)?;
     reply
         .granted()
         .map_err(|error| wire.failed(error.to_string()))
 }
 
-fn failure_or_close(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+fn failure_or_close(context: &CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
     let reply = wire.message("the reply", socks4::reply)?;
-    denied(trial, wire, reply)
+    denied(context, wire, reply)
 }
 
-fn denied(trial: &Trial<'_>, wire: &Wire, reply: Option<Reply>) -> Result<(), Stop> {
+fn denied(context: &CheckContext<'_>, wire: &Wire, reply: Option<Reply>) -> Result<(), CheckError> {
     match reply.map(Reply::granted) {
         Some(Ok(_)) => Err(wire.failed("the program grants the request")),
-        _ => not_reached(trial, wire),
+        _ => not_reached(context, wire),
     }
 }
 
 /// Whatever is answered, and in which protocol, is no grant.
-fn no_grant(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+fn no_grant(context: &CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
     // Whoever waits for more gets an end.
     wire.half_close();
     match wire.rest()?[..] {
         [0, 0x5a, ..] => Err(wire.failed("the program grants the request")),
-        _ => not_reached(trial, wire),
+        _ => not_reached(context, wire),
     }
 }

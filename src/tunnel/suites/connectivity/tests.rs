@@ -23,10 +23,10 @@ fn no_command(_: &Route) -> std::process::Command {
     unreachable!("nothing is started here")
 }
 
-fn message(stop: Stop) -> String {
-    match stop {
-        Stop::Failed(message, _) => format!("failed: {message}"),
-        Stop::Skipped(message) => format!("skipped: {message}"),
+fn message(error: CheckError) -> String {
+    match error {
+        CheckError::Failed(message, _) => format!("failed: {message}"),
+        CheckError::Skipped(message) => format!("skipped: {message}"),
         other => format!("{other:?}"),
     }
 }
@@ -78,7 +78,7 @@ fn the_source_is_judged_by_what_is_known_of_it() {
 #[test]
 fn ends_are_told_apart() {
     use std::os::unix::process::ExitStatusExt;
-    let end = |raw, by_itself, killed| End {
+    let end = |raw, by_itself, killed| ExitReport {
         status: Some(ExitStatus::from_raw(raw)),
         by_itself,
         signal: Signal::Term,
@@ -87,7 +87,7 @@ fn ends_are_told_apart() {
         strays: 0,
         who: String::new(),
     };
-    let judge = |end: End, listened| {
+    let judge = |end: ExitReport, listened| {
         let mut notes = Vec::new();
         judge_end(&end, listened, &mut notes).map_err(message)
     };
@@ -111,7 +111,7 @@ fn ends_are_told_apart() {
         killed.starts_with("failed: killed by signal 9, as TERM"),
         "{killed}"
     );
-    let stuck = End {
+    let stuck = ExitReport {
         status: None,
         ..end(0, false, true)
     };
@@ -126,7 +126,7 @@ fn ends_are_told_apart() {
 #[test]
 fn of_several_ends_all_are_noted_and_the_failure_is_told() {
     use std::os::unix::process::ExitStatusExt;
-    let end = |who: &str, code, by_itself| End {
+    let end = |who: &str, code, by_itself| ExitReport {
         status: Some(ExitStatus::from_raw(code << 8)),
         by_itself,
         signal: Signal::Term,
@@ -135,7 +135,7 @@ fn of_several_ends_all_are_noted_and_the_failure_is_told() {
         strays: 0,
         who: who.to_owned(),
     };
-    let judge = |ends: &[End]| {
+    let judge = |ends: &[ExitReport]| {
         let mut notes = Vec::new();
         let judged = judge_ends(ends, true, &mut notes).map_err(message);
         assert_eq!(notes.len(), ends.len());

@@ -23,7 +23,8 @@ fn a_service_on_several_addresses_has_one_port_and_tells_where_it_was_reached() 
 #[test]
 fn a_difference_is_told_with_its_lengths() {
     assert!(same("x", b"ab", b"ab").is_ok());
-    let Err(Stop::Failed(message, failure)) = same("another payload", b"ab", &[1; 300]) else {
+    let Err(CheckError::Failed(message, failure)) = same("another payload", b"ab", &[1; 300])
+    else {
         panic!("they differ");
     };
     assert_eq!(message, "another payload: 300 bytes, 2 were due");

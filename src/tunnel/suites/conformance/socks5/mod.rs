@@ -6,17 +6,17 @@ mod request;
 
 use super::statements;
 use crate::proto::socks5::{self, Host, Reply};
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::check::definition::{Routes, Steps, Table};
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{Checks, Routes, SuiteDef};
 use crate::tunnel::check::wire::Wire;
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::check_error::CheckError;
 
 /// The suite for SOCKS5.
-pub(super) const TABLE: Table = Table {
+pub(super) const SUITE: SuiteDef = SuiteDef {
     name: "socks5",
     routes: Routes::First,
     applies: |_| Ok(()),
-    steps: Steps::Standing(statements! {
+    checks: Checks::RequireConnection(statements! {
         cut {
             Must "rfc1928/3/no-auth" "05 01 00 is answered with 05 00" "RFC 1928, section 3" negotiation::no_auth;
             Must "rfc1928/3/choice" "of the methods 00 and 02 one is chosen" "RFC 1928, section 3" negotiation::choice;
@@ -85,35 +85,37 @@ pub(super) const TABLE: Table = Table {
 };
 
 /// Goes on where no login is set.
-fn no_credentials(trial: &Trial<'_>) -> Result<(), Stop> {
-    match trial.tunnel().credentials() {
+fn no_credentials(context: &CheckContext<'_>) -> Result<(), CheckError> {
+    match context.tunnel().credentials() {
         None => Ok(()),
-        Some(_) => Err(Stop::Skipped("a user and a password are set".to_owned())),
+        Some(_) => Err(CheckError::Skipped(
+            "a user and a password are set".to_owned(),
+        )),
     }
 }
 
 /// The method that an ordinary client offers here.
-fn own_method(trial: &Trial<'_>) -> u8 {
-    match trial.tunnel().credentials() {
+fn own_method(context: &CheckContext<'_>) -> u8 {
+    match context.tunnel().credentials() {
         None => socks5::NO_AUTHENTICATION,
         Some(_) => socks5::USER_PASSWORD,
     }
 }
 
 /// All messages of an ordinary client before its request.
-fn opening(trial: &Trial<'_>) -> Result<Vec<Vec<u8>>, Stop> {
-    let mut messages = vec![vec![5, 1, own_method(trial)]];
-    if let Some((user, password)) = trial.tunnel().credentials() {
+fn opening(context: &CheckContext<'_>) -> Result<Vec<Vec<u8>>, CheckError> {
+    let mut messages = vec![vec![5, 1, own_method(context)]];
+    if let Some((user, password)) = context.tunnel().credentials() {
         let login = socks5::credentials(user, password);
-        messages.push(login.map_err(|error| Stop::Skipped(error.to_string()))?);
+        messages.push(login.map_err(|error| CheckError::Skipped(error.to_string()))?);
     }
     Ok(messages)
 }
 
 /// Reads the replies to [`opening`].
-fn opened(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    method(wire, &[own_method(trial)])?;
-    match trial.tunnel().credentials() {
+fn opened(context: &CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    method(wire, &[own_method(context)])?;
+    match context.tunnel().credentials() {
         None => Ok(()),
         Some(_) => match wire.answer("the password reply", socks5::credentials_reply)? {
             0 => Ok(()),
@@ -123,10 +125,10 @@ fn opened(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
 }
 
 /// Greets and logs in as an ordinary client does.
-fn open(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    wire.send(&[5, 1, own_method(trial)])?;
-    method(wire, &[own_method(trial)])?;
-    for message in opening(trial)?.iter().skip(1) {
+fn open(context: &CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    wire.send(&[5, 1, own_method(context)])?;
+    method(wire, &[own_method(context)])?;
+    for message in opening(context)?.iter().skip(1) {
         wire.send(message)?;
         match wire.answer("the password reply", socks5::credentials_reply)? {
             0 => {}
@@ -137,7 +139,7 @@ fn open(trial: &Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
 }
 
 /// Reads the method that the program has chosen, which must be one of `right`.
-fn method(wire: &mut Wire, right: &[u8]) -> Result<u8, Stop> {
+fn method(wire: &mut Wire, right: &[u8]) -> Result<u8, CheckError> {
     let method = wire.answer("the method reply", socks5::method_reply)?;
     match right.contains(&method) {
         true => Ok(method),
@@ -152,22 +154,22 @@ fn method(wire: &mut Wire, right: &[u8]) -> Result<u8, Stop> {
 }
 
 /// The service of the route, as a request names it.
-fn own_host(trial: &Trial<'_>) -> (Host, u16) {
-    let service = trial.route().service;
+fn own_host(context: &CheckContext<'_>) -> (Host, u16) {
+    let service = context.route().service;
     (Host::Ip(service.ip()), service.port())
 }
 
-fn request(command: u8, host: &Host, port: u16) -> Result<Vec<u8>, Stop> {
+fn request(command: u8, host: &Host, port: u16) -> Result<Vec<u8>, CheckError> {
     let request = socks5::request(command, host, port);
-    request.map_err(|error| Stop::failed(error.to_string()))
+    request.map_err(|error| CheckError::failed(error.to_string()))
 }
 
-fn reply(wire: &mut Wire) -> Result<Option<Reply>, Stop> {
+fn reply(wire: &mut Wire) -> Result<Option<Reply>, CheckError> {
     wire.message("the reply", socks5::reply)
 }
 
 /// Reads a reply that must grant the request.
-fn granted(wire: &mut Wire) -> Result<Reply, Stop> {
+fn granted(wire: &mut Wire) -> Result<Reply, CheckError> {
     let reply = wire.answer("the reply", socks5::reply)?;
     match reply.code {
         0 => Ok(reply),

@@ -9,9 +9,9 @@ use super::super::{
 };
 use super::{granted, open, opened, opening, own_host, reply, request};
 use crate::proto::socks5::{self, BIND, CONNECT, Host, Reply};
-use crate::tunnel::check::context::Trial;
+use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::wire::{CLOSE_LIMIT, Wire};
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::family::Family;
 use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::address::connect_from;
@@ -28,19 +28,19 @@ const QUICK_SILENCE: Duration = Duration::from_millis(200);
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Statement 24.
-pub(super) fn connect(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, port) = own_host(trial);
-    ask(trial, wire, CONNECT, &host, port)?;
+pub(super) fn connect(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (host, port) = own_host(context);
+    ask(context, wire, CONNECT, &host, port)?;
     granted(wire)?;
-    wire.carries(trial, None, b"").map(drop)
+    wire.carries(context, None, b"").map(drop)
 }
 
 /// Statement 24, the address.
-pub(super) fn bound(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, port) = own_host(trial);
-    ask(trial, wire, CONNECT, &host, port)?;
+pub(super) fn bound(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (host, port) = own_host(context);
+    ask(context, wire, CONNECT, &host, port)?;
     let told = granted(wire)?.bound;
-    let peer = wire.carries(trial, None, b"")?;
+    let peer = wire.carries(context, None, b"")?;
     let Some(told) = told.socket_addr() else {
         return Err(wire.failed("the reply tells a name"));
     };
@@ -54,222 +54,270 @@ pub(super) fn bound(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> 
 }
 
 /// Statement 24, the length: a client may read that many bytes at once.
-pub(super) fn bound_type(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, port) = own_host(trial);
+pub(super) fn bound_type(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    let (host, port) = own_host(context);
     if !matches!(host, Host::Ip(ip) if ip.is_ipv4()) {
-        return Err(Stop::Skipped("the service has no IPv4 address".to_owned()));
+        return Err(CheckError::Skipped(
+            "the service has no IPv4 address".to_owned(),
+        ));
     }
-    ask(trial, wire, CONNECT, &host, port)?;
+    ask(context, wire, CONNECT, &host, port)?;
     match granted(wire)?.bound.host {
-        Host::Ip(ip) if ip.is_ipv4() => wire.carries(trial, None, b"").map(drop),
+        Host::Ip(ip) if ip.is_ipv4() => wire.carries(context, None, b"").map(drop),
         Host::Ip(_) => Err(wire.failed("the reply tells an IPv6 address")),
         Host::Name(_) => Err(wire.failed("the reply tells a name")),
     }
 }
 
-pub(super) fn ipv4(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    connect_by(trial, wire, Family::V4)
+pub(super) fn ipv4(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    connect_by(context, wire, Family::V4)
 }
 
 /// Statement 25.
-pub(super) fn ipv6(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    connect_by(trial, wire, Family::V6)
+pub(super) fn ipv6(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    connect_by(context, wire, Family::V6)
 }
 
-fn connect_by(trial: &mut Trial<'_>, wire: &mut Wire, family: Family) -> Result<(), Stop> {
-    let service = service_of(trial, family)?;
+fn connect_by(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+    family: Family,
+) -> Result<(), CheckError> {
+    let service = service_of(context, family)?;
     let host = Host::Ip(service.addr().ip());
-    ask(trial, wire, CONNECT, &host, service.port())?;
+    ask(context, wire, CONNECT, &host, service.port())?;
     granted(wire)?;
-    wire.carries(trial, Some(&service), b"").map(drop)
+    wire.carries(context, Some(&service), b"").map(drop)
 }
 
 /// Statement 26.
-pub(super) fn name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let service = localhost(trial)?;
+pub(super) fn name(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let service = localhost(context)?;
     let host = Host::Name(b"localhost".to_vec());
-    ask(trial, wire, CONNECT, &host, service.port())?;
+    ask(context, wire, CONNECT, &host, service.port())?;
     granted(wire)?;
-    wire.carries(trial, Some(&service), b"").map(drop)
+    wire.carries(context, Some(&service), b"").map(drop)
 }
 
 /// Statement 27.
-pub(super) fn name_literal(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    takes_names(trial)?;
-    let service = trial.route().service;
+pub(super) fn name_literal(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    takes_names(context)?;
+    let service = context.route().service;
     let host = Host::Name(service.ip().to_string().into_bytes());
-    ask(trial, wire, CONNECT, &host, service.port())?;
+    ask(context, wire, CONNECT, &host, service.port())?;
     granted(wire)?;
-    wire.carries(trial, None, b"").map(drop)
+    wire.carries(context, None, b"").map(drop)
 }
 
 /// Statement 28.
-pub(super) fn refused(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    refusal_code(trial, wire).map(drop)
+pub(super) fn refused(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    refusal_code(context, wire).map(drop)
 }
 
-pub(super) fn refused_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let code = refusal_code(trial, wire)?;
+pub(super) fn refused_code(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    let code = refusal_code(context, wire)?;
     is_code(wire, code, &[5])
 }
 
-pub(super) fn closes(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    refusal_code(trial, wire)?;
+pub(super) fn closes(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    refusal_code(context, wire)?;
     wire.closes(CLOSE_LIMIT)
 }
 
-fn refusal_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<u8, Stop> {
-    let refusing = Refusing::new(trial)?;
+fn refusal_code(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<u8, CheckError> {
+    let refusing = Refusing::new(context)?;
     let address = refusing.address;
     ask(
-        trial,
+        context,
         wire,
         CONNECT,
         &Host::Ip(address.ip()),
         address.port(),
     )?;
-    failure(trial, wire)
+    failure(context, wire)
 }
 
 /// Statement 30.
-pub(super) fn no_route(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    no_route_failure(trial, wire).map(drop)
+pub(super) fn no_route(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    no_route_failure(context, wire).map(drop)
 }
 
 /// Statements 30 and 31.
-pub(super) fn no_route_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let code = no_route_failure(trial, wire)?;
+pub(super) fn no_route_code(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    let code = no_route_failure(context, wire)?;
     is_code(wire, code, &[3, 2])
 }
 
 /// This machine itself is asked first, for not every system says the same of such addresses.
-fn no_route_failure(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<u8, Stop> {
-    let nowhere = probe::nowhere(trial.route().service.ip());
-    let own = connect_from(trial.route().outgoing, nowhere, NOWHERE_LIMIT);
+fn no_route_failure(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<u8, CheckError> {
+    let nowhere = probe::nowhere(context.route().service.ip());
+    let own = connect_from(context.route().outgoing, nowhere, NOWHERE_LIMIT);
     match own.map_err(|error| error.kind()) {
         Err(io::ErrorKind::NetworkUnreachable) => {}
         other => {
             let reason = format!("this system says of {nowhere}: {other:?}");
-            return Err(Stop::Skipped(reason));
+            return Err(CheckError::Skipped(reason));
         }
     }
     ask(
-        trial,
+        context,
         wire,
         CONNECT,
         &Host::Ip(nowhere.ip()),
         nowhere.port(),
     )?;
-    failure(trial, wire)
+    failure(context, wire)
 }
 
 /// Statement 33.
-pub(super) fn unknown_name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    unknown_name_failure(trial, wire, 64).map(drop)
+pub(super) fn unknown_name(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    unknown_name_failure(context, wire, 64).map(drop)
 }
 
-pub(super) fn unknown_name_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let code = unknown_name_failure(trial, wire, 64)?;
+pub(super) fn unknown_name_code(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    let code = unknown_name_failure(context, wire, 64)?;
     is_code(wire, code, &[4, 1])
 }
 
 /// Statement 37.
-pub(super) fn longest_name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    unknown_name_failure(trial, wire, 255).map(drop)
+pub(super) fn longest_name(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    unknown_name_failure(context, wire, 255).map(drop)
 }
 
-fn unknown_name_failure(trial: &mut Trial<'_>, wire: &mut Wire, length: usize) -> Result<u8, Stop> {
-    takes_names(trial)?;
-    let port = trial.route().service.port();
+fn unknown_name_failure(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+    length: usize,
+) -> Result<u8, CheckError> {
+    takes_names(context)?;
+    let port = context.route().service.port();
     let host = Host::Name(impossible_name(length));
-    ask(trial, wire, CONNECT, &host, port)?;
-    failure(trial, wire)
+    ask(context, wire, CONNECT, &host, port)?;
+    failure(context, wire)
 }
 
 /// Statement 37.
-pub(super) fn empty_name(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    open(trial, wire)?;
-    let [high, low] = trial.route().service.port().to_be_bytes();
+pub(super) fn empty_name(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    open(context, wire)?;
+    let [high, low] = context.route().service.port().to_be_bytes();
     wire.send(&[5, CONNECT, 0, 3, 0, high, low])?;
-    failure_or_close(trial, wire).map(drop)
+    failure_or_close(context, wire).map(drop)
 }
 
 /// Statement 34.
 pub(super) fn command<const COMMAND: u8>(
-    trial: &mut Trial<'_>,
+    context: &mut CheckContext<'_>,
     wire: &mut Wire,
-) -> Result<(), Stop> {
-    command_failure(trial, wire, COMMAND).map(drop)
+) -> Result<(), CheckError> {
+    command_failure(context, wire, COMMAND).map(drop)
 }
 
-pub(super) fn command_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let code = command_failure(trial, wire, 0x7f)?;
+pub(super) fn command_code(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    let code = command_failure(context, wire, 0x7f)?;
     is_code(wire, code, &[7])
 }
 
-fn command_failure(trial: &mut Trial<'_>, wire: &mut Wire, command: u8) -> Result<u8, Stop> {
-    let (host, port) = own_host(trial);
-    ask(trial, wire, command, &host, port)?;
-    failure(trial, wire)
+fn command_failure(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+    command: u8,
+) -> Result<u8, CheckError> {
+    let (host, port) = own_host(context);
+    ask(context, wire, command, &host, port)?;
+    failure(context, wire)
 }
 
 /// Statement 36.
 pub(super) fn address_type<const TYPE: u8>(
-    trial: &mut Trial<'_>,
+    context: &mut CheckContext<'_>,
     wire: &mut Wire,
-) -> Result<(), Stop> {
-    type_failure(trial, wire, TYPE).map(drop)
+) -> Result<(), CheckError> {
+    type_failure(context, wire, TYPE).map(drop)
 }
 
-pub(super) fn address_type_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let code = type_failure(trial, wire, 9)?;
+pub(super) fn address_type_code(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    let code = type_failure(context, wire, 9)?;
     is_code(wire, code, &[8])
 }
 
-fn type_failure(trial: &mut Trial<'_>, wire: &mut Wire, kind: u8) -> Result<u8, Stop> {
-    open(trial, wire)?;
-    let (host, port) = own_host(trial);
+fn type_failure(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+    kind: u8,
+) -> Result<u8, CheckError> {
+    open(context, wire)?;
+    let (host, port) = own_host(context);
     let mut message = request(CONNECT, &host, port)?;
     message[3] = kind;
     wire.send(&message)?;
-    failure(trial, wire)
+    failure(context, wire)
 }
 
 /// Statement 38.
-pub(super) fn port_0(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, _) = own_host(trial);
-    ask(trial, wire, CONNECT, &host, 0)?;
-    failure(trial, wire).map(drop)
+pub(super) fn port_0(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (host, _) = own_host(context);
+    ask(context, wire, CONNECT, &host, 0)?;
+    failure(context, wire).map(drop)
 }
 
 /// Statement 39.
-pub(super) fn version(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    open(trial, wire)?;
-    let (host, port) = own_host(trial);
+pub(super) fn version(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    open(context, wire)?;
+    let (host, port) = own_host(context);
     let mut message = request(CONNECT, &host, port)?;
     message[0] = 4;
     wire.send(&message)?;
-    failure_or_close(trial, wire).map(drop)
+    failure_or_close(context, wire).map(drop)
 }
 
 /// Statement 40.
-pub(super) fn reserved(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    open(trial, wire)?;
-    let (host, port) = own_host(trial);
+pub(super) fn reserved(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    open(context, wire)?;
+    let (host, port) = own_host(context);
     let mut message = request(CONNECT, &host, port)?;
     message[2] = 1;
     wire.send(&message)?;
     match wire.answer("the reply", socks5::reply)?.code {
-        0 => wire.carries(trial, None, b"").map(drop),
+        0 => wire.carries(context, None, b"").map(drop),
         code => assigned(wire, code),
     }
 }
 
 /// Statement 35.
-pub(super) fn bind(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let listens = listens(trial, wire)?;
-    let from = trial.route().service.ip();
-    let mut far = come(trial, wire, from, listens)?;
+pub(super) fn bind(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let listens = listens(context, wire)?;
+    let from = context.route().service.ip();
+    let mut far = come(context, wire, from, listens)?;
     let peer = granted(wire)?.bound.socket_addr();
     let here = far.stream().local_addr().ok();
     match peer {
@@ -284,27 +332,32 @@ pub(super) fn bind(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
 }
 
 /// Statement 35, of a program that has no BIND.
-pub(super) fn bind_code(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let (host, port) = own_host(trial);
-    ask(trial, wire, BIND, &host, port)?;
+pub(super) fn bind_code(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let (host, port) = own_host(context);
+    ask(context, wire, BIND, &host, port)?;
     match wire.answer("the first reply", socks5::reply)?.code {
-        0 => Err(Stop::Skipped("it has BIND".to_owned())),
+        0 => Err(CheckError::Skipped("it has BIND".to_owned())),
         code => is_code(wire, code, &[7, 2]),
     }
 }
 
 /// Statement 35, whom it is for.
-pub(super) fn bind_stranger(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    let route = trial.route();
+pub(super) fn bind_stranger(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    let route = context.route();
     let others = [route.client, route.outgoing];
     let like = |ip: &&IpAddr| ip.is_ipv4() == route.service.is_ipv4() && **ip != route.service.ip();
     let Some(&stranger) = others.iter().find(like) else {
-        return Err(Stop::Skipped("there is no other address here".to_owned()));
+        return Err(CheckError::Skipped(
+            "there is no other address here".to_owned(),
+        ));
     };
-    let listens = listens(trial, wire)?;
-    let _stranger = come(trial, wire, stranger, listens)?;
+    let listens = listens(context, wire)?;
+    let _stranger = come(context, wire, stranger, listens)?;
     // It may wait for the right one, or give up.
-    let limit = trial.deadline("a connection").remaining();
+    let limit = context.deadline("a connection").remaining();
     let _right = connect_from(route.service.ip(), listens, limit);
     match reply(wire)? {
         Some(Reply { code: 0, bound })
@@ -320,14 +373,14 @@ pub(super) fn bind_stranger(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<()
 }
 
 /// Asks for BIND; where the program listens for the service's host.
-fn listens(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<SocketAddr, Stop> {
-    let (host, port) = own_host(trial);
-    ask(trial, wire, BIND, &host, port)?;
+fn listens(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<SocketAddr, CheckError> {
+    let (host, port) = own_host(context);
+    ask(context, wire, BIND, &host, port)?;
     let reply = wire.answer("the first reply", socks5::reply)?;
     if reply.code != 0 {
         assigned(wire, reply.code)?;
         let meaning = socks5::meaning(reply.code);
-        return Err(Stop::Unsupported(format!(
+        return Err(CheckError::Unsupported(format!(
             "BIND: reply code {:02x}, {meaning}",
             reply.code
         )));
@@ -338,8 +391,11 @@ fn listens(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<SocketAddr, Stop> {
     if told.port() == 0 {
         return Err(wire.failed("the first reply tells port 0"));
     }
-    let route = trial.route();
-    let ip = match (told.ip().is_unspecified(), trial.tunnel().binds_outgoing()) {
+    let route = context.route();
+    let ip = match (
+        told.ip().is_unspecified(),
+        context.tunnel().binds_outgoing(),
+    ) {
         (false, _) => told.ip(),
         (true, true) => route.outgoing,
         (true, false) => route.listen.ip(),
@@ -348,96 +404,105 @@ fn listens(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<SocketAddr, Stop> {
 }
 
 /// Statement 11.
-pub(super) fn pipelined(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    in_one(trial, wire, b"")
+pub(super) fn pipelined(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    in_one(context, wire, b"")
 }
 
 /// Statement 12.
-pub(super) fn early_data(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    in_one(trial, wire, b"early\x00\xff")
+pub(super) fn early_data(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    in_one(context, wire, b"early\x00\xff")
 }
 
-fn in_one(trial: &mut Trial<'_>, wire: &mut Wire, data: &[u8]) -> Result<(), Stop> {
-    let (host, port) = own_host(trial);
-    let mut message = opening(trial)?.concat();
+fn in_one(context: &mut CheckContext<'_>, wire: &mut Wire, data: &[u8]) -> Result<(), CheckError> {
+    let (host, port) = own_host(context);
+    let mut message = opening(context)?.concat();
     message.extend(request(CONNECT, &host, port)?);
     message.extend(data);
     let begun = Instant::now();
     wire.send(&message)?;
-    opened(trial, wire)?;
+    opened(context, wire)?;
     if wire.has_more_within(SOON.max(TIMES_AS_LONG * begun.elapsed())) {
         granted(wire)?;
-        return wire.carries(trial, None, data).map(drop);
+        return wire.carries(context, None, data).map(drop);
     }
     // A slow program still answers after the client's end; one that has lost the request closes now, and
     // need not be waited for.
     wire.half_close();
     granted(wire)?;
-    let (mut service, _) = trial.accept(&mut wire.end)?;
+    let (mut service, _) = context.accept(&mut wire.end)?;
     service.expect("the data sent with the request", data)
 }
 
 /// Statement 41.
-pub(super) fn half_greeting(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+pub(super) fn half_greeting(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
     wire.send(&[5])?;
-    wire.ends_half(trial)
+    wire.ends_half(context)
 }
 
 /// Statement 41.
-pub(super) fn half_request(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
-    open(trial, wire)?;
+pub(super) fn half_request(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<(), CheckError> {
+    open(context, wire)?;
     wire.send(&[5, CONNECT, 0, 1, 127])?;
-    wire.ends_half(trial)
+    wire.ends_half(context)
 }
 
 /// Statement 42.
-pub(super) fn silence(trial: &mut Trial<'_>, wire: &mut Wire) -> Result<(), Stop> {
+pub(super) fn silence(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
     wire.send(&[5])?;
-    trial.still_works()?;
-    let limit = match trial.sizes() {
+    context.still_works()?;
+    let limit = match context.sizes() {
         Sizes::Quick => QUICK_SILENCE,
         Sizes::Full => SILENCE,
     };
     let begun = Instant::now();
     let ended = wire.rest_within(limit).is_ok();
-    let seen = match ended {
+    let evidence = match ended {
         true => format!("closed {}", probe::coarse_since(begun)),
         false => format!("open after {limit:.1?}"),
     };
-    trial.record("silence after one byte", seen);
+    context.record("silence after one byte", evidence);
     Ok(())
 }
 
 /// Greets, logs in and makes a request.
 fn ask(
-    trial: &Trial<'_>,
+    context: &CheckContext<'_>,
     wire: &mut Wire,
     command: u8,
     host: &Host,
     port: u16,
-) -> Result<(), Stop> {
-    open(trial, wire)?;
+) -> Result<(), CheckError> {
+    open(context, wire)?;
     wire.send(&request(command, host, port)?)
 }
 
 /// Reads a reply that must be a failure; its code.
-fn failure(trial: &Trial<'_>, wire: &mut Wire) -> Result<u8, Stop> {
-    match failure_or_close(trial, wire)? {
+fn failure(context: &CheckContext<'_>, wire: &mut Wire) -> Result<u8, CheckError> {
+    match failure_or_close(context, wire)? {
         Some(code) => Ok(code),
         None => Err(wire.failed("the program closes in place of the reply")),
     }
 }
 
-fn failure_or_close(trial: &Trial<'_>, wire: &mut Wire) -> Result<Option<u8>, Stop> {
+fn failure_or_close(context: &CheckContext<'_>, wire: &mut Wire) -> Result<Option<u8>, CheckError> {
     let Some(Reply { code, .. }) = reply(wire)? else {
-        return not_reached(trial, wire).map(|()| None);
+        return not_reached(context, wire).map(|()| None);
     };
     assigned(wire, code)?;
-    not_reached(trial, wire)?;
+    not_reached(context, wire)?;
     Ok(Some(code))
 }
 
-fn assigned(wire: &Wire, code: u8) -> Result<(), Stop> {
+fn assigned(wire: &Wire, code: u8) -> Result<(), CheckError> {
     match code {
         0 => Err(wire.failed("the program grants the request")),
         1..=8 => Ok(()),
@@ -445,7 +510,7 @@ fn assigned(wire: &Wire, code: u8) -> Result<(), Stop> {
     }
 }
 
-fn is_code(wire: &Wire, code: u8, right: &[u8]) -> Result<(), Stop> {
+fn is_code(wire: &Wire, code: u8, right: &[u8]) -> Result<(), CheckError> {
     match right.contains(&code) {
         true => Ok(()),
         false => Err(wire.failed(format!(

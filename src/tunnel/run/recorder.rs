@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::journal::Journal;
 use crate::deadline::Deadline;
-use crate::tunnel::check::context::Seen;
-use crate::tunnel::check::definition::Plan;
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::context::Evidence;
+use crate::tunnel::check::definition::CheckDef;
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::glob::Glob;
 use crate::tunnel::core::options::Options;
-use crate::tunnel::core::requirement::Rule;
+use crate::tunnel::core::requirement::Requirement;
 use crate::tunnel::error::Error;
 use crate::tunnel::report::{
     Check, Ended, Expectation, ExpectationState, Measures, Outcome, Report, Strictness,
@@ -22,10 +22,10 @@ use crate::tunnel::route::Route;
 const TARGET: &str = "loopback::tunnel";
 /// How long a program may take to end after TERM when nobody judges that, or when the run's time is
 /// over.
-pub(in crate::tunnel) const LAST_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// What becomes of a whole combination that is not run.
-const COMBINATION: Rule = Rule::new(
+const COMBINATION: Requirement = Requirement::new(
     Strictness::Must,
     "",
     "every combination of address families is run",
@@ -33,8 +33,8 @@ const COMBINATION: Rule = Rule::new(
 );
 
 /// All checks of a run as they are made.
-pub(in crate::tunnel) struct Book<'a> {
-    pub(in crate::tunnel) options: &'a Options,
+pub(crate) struct RunRecorder<'a> {
+    pub(crate) options: &'a Options,
     begun: Instant,
     run: Deadline,
     state: Mutex<State>,
@@ -55,8 +55,8 @@ struct State {
 }
 
 /// The checks of one task, on their way into the book.
-pub(in crate::tunnel) struct Page<'a> {
-    book: &'a Book<'a>,
+pub(crate) struct TaskRecorder<'a> {
+    recorder: &'a RunRecorder<'a>,
     /// The task's place in the report.
     place: usize,
     /// The task's name in the journal.
@@ -68,7 +68,7 @@ pub(in crate::tunnel) struct Page<'a> {
     /// Whether the journal gets it: a run that goes on does not make its checks again then.
     keep: bool,
     /// Whether it is told even where nobody asked for it.
-    tell_all: bool,
+    report_all: bool,
     /// The last check whose statement does not hold: what stands on it is not reached.
     broken: Option<Broken>,
 }
@@ -88,13 +88,13 @@ fn not_run(run: &Deadline) -> String {
     )
 }
 
-impl<'a> Book<'a> {
-    pub(in crate::tunnel) fn open(options: &'a Options, tunnel: &str) -> Result<Book<'a>, Error> {
+impl<'a> RunRecorder<'a> {
+    pub(crate) fn open(options: &'a Options, tunnel: &str) -> Result<RunRecorder<'a>, Error> {
         let state = State {
             journal: Journal::open(options, tunnel)?,
             ..State::default()
         };
-        Ok(Book {
+        Ok(RunRecorder {
             options,
             begun: Instant::now(),
             run: Deadline::new(options.deadline, "the run"),
@@ -103,7 +103,7 @@ impl<'a> Book<'a> {
     }
 
     /// Takes the checks of a task from an earlier run's journal; `false` if it is not in there.
-    pub(in crate::tunnel) fn knows(&self, place: usize, task: &str, round: u32) -> bool {
+    pub(crate) fn knows(&self, place: usize, task: &str, round: u32) -> bool {
         let mut state = self.state();
         let known = state.journal.as_mut().and_then(|j| j.take(task, round));
         match known {
@@ -116,15 +116,15 @@ impl<'a> Book<'a> {
         }
     }
 
-    pub(in crate::tunnel) fn page(
+    pub(crate) fn record(
         &self,
         place: usize,
         task: String,
         group: String,
         round: u32,
-    ) -> Page<'_> {
-        Page {
-            book: self,
+    ) -> TaskRecorder<'_> {
+        TaskRecorder {
+            recorder: self,
             place,
             task,
             group,
@@ -132,41 +132,41 @@ impl<'a> Book<'a> {
             route: None,
             checks: Vec::new(),
             keep: true,
-            tell_all: false,
+            report_all: false,
             broken: None,
         }
     }
 
     /// Keeps what made it impossible to run a combination at all.
-    pub(in crate::tunnel) fn keep_error(&self, place: usize, error: Error) {
+    pub(crate) fn keep_error(&self, place: usize, error: Error) {
         self.state().errors.push((place, error));
     }
 
     /// Why no further check is to be made, if so: no time is left, or one has failed that ends the run.
-    pub(in crate::tunnel) fn closed(&self) -> Option<Stop> {
+    pub(crate) fn closed(&self) -> Option<CheckError> {
         if self.run.expired() {
-            return Some(Stop::NotMade(not_run(&self.run)));
+            return Some(CheckError::NotMade(not_run(&self.run)));
         }
         let ended_by = self.state().ended_by.clone()?;
         let reason = format!("not run, as {ended_by} failed and the first failure ends the run");
-        Some(Stop::Skipped(reason))
+        Some(CheckError::Skipped(reason))
     }
 
     /// The time for a check that may take `patience` times the usual.
-    pub(in crate::tunnel) fn limit(&self, patience: u32) -> Duration {
-        let limit = self.options.check_deadline.saturating_mul(patience);
+    pub(crate) fn limit(&self, timeout_factor: u32) -> Duration {
+        let limit = self.options.check_deadline.saturating_mul(timeout_factor);
         limit.min(self.run.remaining())
     }
 
     /// The time for a program to end: some is left even when the run's time is over, so that it can end
     /// in order.
-    pub(in crate::tunnel) fn grace(&self) -> Duration {
+    pub(crate) fn grace(&self) -> Duration {
         let left = self.run.remaining().max(LAST_GRACE);
         self.options.stop_deadline.min(left)
     }
 
     /// The report; or the first error, if that is all that there is to say.
-    pub(in crate::tunnel) fn into_report(self, tunnel: String) -> Result<Report, Error> {
+    pub(crate) fn into_report(self, tunnel: String) -> Result<Report, Error> {
         let state = self.state.into_inner();
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         state.done.sort_by_key(|(place, _)| *place);
@@ -192,21 +192,21 @@ impl<'a> Book<'a> {
         })
     }
 
-    fn add(&self, page: &mut Page<'_>) {
-        let checks = std::mem::take(&mut page.checks);
+    fn add(&self, record: &mut TaskRecorder<'_>) {
+        let checks = std::mem::take(&mut record.checks);
         let mut state = self.state();
         let failed = checks.iter().find(|c| c.outcome == Outcome::Failed);
         if let (Some(check), true) = (failed, self.options.fail_fast) {
             state.ended_by.get_or_insert_with(|| check.id.clone());
         }
-        let journal = state.journal.as_mut().filter(|_| page.keep);
-        let written = journal.map(|j| j.add(&page.task, page.round, &checks));
+        let journal = state.journal.as_mut().filter(|_| record.keep);
+        let written = journal.map(|j| j.add(&record.task, record.round, &checks));
         if let Some(Err(error)) = written {
             // Once is enough, and the run goes on.
             state.journal = None;
             state.warnings.push(error);
         }
-        state.done.push((page.place, checks));
+        state.done.push((record.place, checks));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,88 +215,90 @@ impl<'a> Book<'a> {
     }
 }
 
-impl Page<'_> {
+impl TaskRecorder<'_> {
     /// A run that goes on from the journal makes these checks again: here they were not really made.
-    pub(in crate::tunnel) fn make_again(&mut self) {
+    pub(crate) fn make_again(&mut self) {
         self.keep = false;
     }
 
     /// Its checks are told even where nobody asked for them.
-    pub(in crate::tunnel) fn tell_all(&mut self) {
-        self.tell_all = true;
+    pub(crate) fn report_all(&mut self) {
+        self.report_all = true;
     }
 
     /// Whether each of these checks is to be skipped or not asked for.
-    pub(in crate::tunnel) fn skips_all(&self, plans: &[Plan]) -> bool {
-        let options = self.book.options;
-        let mut ids = plans.iter().map(|plan| self.id(&plan.rule));
+    pub(crate) fn skips_all(&self, defs: &[CheckDef]) -> bool {
+        let options = self.recorder.options;
+        let mut ids = defs.iter().map(|def| self.id(&def.requirement));
         ids.all(|id| options.skips(&id).is_some() || !options.selects(&id))
     }
 
     /// Where the checks from now on are made.
-    pub(in crate::tunnel) fn set_route(&mut self, route: Route) {
+    pub(crate) fn set_route(&mut self, route: Route) {
         self.route = Some(route);
     }
 
     /// Whether the run has time for a check.
-    pub(in crate::tunnel) fn may_run(&mut self) -> Result<(), Stop> {
-        if !self.book.run.expired() {
+    pub(crate) fn may_run(&mut self) -> Result<(), CheckError> {
+        if !self.recorder.run.expired() {
             return Ok(());
         }
         self.keep = false;
-        Err(Stop::NotMade(not_run(&self.book.run)))
+        Err(CheckError::NotMade(not_run(&self.recorder.run)))
     }
 
     /// Writes down that a check was not reached, as one before it failed; nothing if none did.
-    pub(in crate::tunnel) fn skip(&mut self, rule: &Rule) {
+    pub(crate) fn skip(&mut self, requirement: &Requirement) {
         let Some(broken) = &self.broken else {
             return;
         };
         let name = &broken.name;
-        let stop = match broken.told {
-            true => Stop::Skipped(format!("not reached, as {name} failed")),
+        let error = match broken.told {
+            true => CheckError::Skipped(format!("not reached, as {name} failed")),
             // What is not looked at because of something that the report does not tell must not look well.
-            false => Stop::NotMade(format!("not reached, as {name} failed: {}", broken.message)),
+            false => {
+                CheckError::NotMade(format!("not reached, as {name} failed: {}", broken.message))
+            }
         };
         let before = self.broken.take();
-        self.write(rule, Err(stop), Seen::default(), Duration::ZERO);
+        self.write(requirement, Err(error), Evidence::default(), Duration::ZERO);
         self.broken = before;
     }
 
     /// Writes down what became of a check: by its strictness, and by what the run was told of it.
-    pub(in crate::tunnel) fn write(
+    pub(crate) fn write(
         &mut self,
-        rule: &Rule,
-        done: Result<(), Stop>,
-        seen: Seen,
+        requirement: &Requirement,
+        done: Result<(), CheckError>,
+        evidence: Evidence,
         elapsed: Duration,
     ) {
-        let options = self.book.options;
-        let mut check = self.blank(rule);
-        check.notes = seen.notes;
-        check.measures = seen.measures;
+        let options = self.recorder.options;
+        let mut check = self.blank(requirement);
+        check.notes = evidence.notes;
+        check.measures = evidence.measures;
         check.elapsed = elapsed;
-        let broken = matches!(done, Err(Stop::Failed(..) | Stop::Died(_)));
+        let broken = matches!(done, Err(CheckError::Failed(..) | CheckError::Died(_)));
         match done {
             Ok(()) => {}
-            Err(Stop::Failed(message, failure)) => {
-                check.outcome = rule.strictness.when_broken(options.strict);
+            Err(CheckError::Failed(message, failure)) => {
+                check.outcome = requirement.strictness.when_broken(options.strict);
                 (check.message, check.failure) = (message, Some(failure));
             }
-            Err(Stop::Died(message) | Stop::NotMade(message)) => {
+            Err(CheckError::Died(message) | CheckError::NotMade(message)) => {
                 (check.outcome, check.message) = (Outcome::Failed, message);
                 check.failure = Some(Box::default());
             }
-            Err(Stop::Unsupported(how)) => {
+            Err(CheckError::Unsupported(how)) => {
                 (check.outcome, check.message) = (Outcome::Unsupported, how);
             }
-            Err(Stop::Skipped(reason)) => {
+            Err(CheckError::Skipped(reason)) => {
                 (check.outcome, check.message) = (Outcome::Skipped, reason);
             }
         }
         if check.failure.is_some() {
             self.broken = Some(Broken {
-                name: rule.name.to_owned(),
+                name: requirement.name.to_owned(),
                 message: check.message.clone(),
                 told: options.selects(&check.id) && options.skips(&check.id).is_none(),
             });
@@ -313,26 +315,28 @@ impl Page<'_> {
                 check.notes.push(note);
             }
         }
-        if self.tell_all || options.selects(&check.id) {
+        if self.report_all || options.selects(&check.id) {
             self.push(check);
         }
     }
 
     /// Writes down that the whole combination is not run.
-    pub(in crate::tunnel) fn leave_out(&mut self, stop: Stop) {
+    pub(crate) fn leave_out(&mut self, error: CheckError) {
         self.make_again();
         let mut check = self.blank(&COMBINATION);
-        (check.outcome, check.message) = match stop {
-            Stop::Unsupported(message) | Stop::Skipped(message) => (Outcome::Skipped, message),
-            Stop::Failed(message, _) | Stop::Died(message) | Stop::NotMade(message) => {
-                (Outcome::Failed, message)
+        (check.outcome, check.message) = match error {
+            CheckError::Unsupported(message) | CheckError::Skipped(message) => {
+                (Outcome::Skipped, message)
             }
+            CheckError::Failed(message, _)
+            | CheckError::Died(message)
+            | CheckError::NotMade(message) => (Outcome::Failed, message),
         };
         self.push(check);
     }
 
     /// Adds what is known of the programs to every failure.
-    pub(in crate::tunnel) fn explain(&mut self, programs: &[Ended]) {
+    pub(crate) fn explain(&mut self, programs: &[Ended]) {
         let failures = self.checks.iter_mut();
         for failure in failures.filter_map(|check| check.failure.as_deref_mut()) {
             failure.programs = programs.to_vec();
@@ -340,19 +344,19 @@ impl Page<'_> {
     }
 
     /// Whether a statement did not hold so far.
-    pub(in crate::tunnel) fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.broken.is_some()
     }
 
     /// The check of `rule` as it is until something else is known.
-    fn blank(&self, rule: &Rule) -> Check {
+    fn blank(&self, requirement: &Requirement) -> Check {
         Check {
-            id: self.id(rule),
+            id: self.id(requirement),
             group: self.group.clone(),
             round: self.round,
-            statement: Cow::Borrowed(rule.statement),
-            source: Cow::Borrowed(rule.source),
-            strictness: rule.strictness,
+            statement: Cow::Borrowed(requirement.statement),
+            source: Cow::Borrowed(requirement.source),
+            strictness: requirement.strictness,
             route: self.route,
             outcome: Outcome::Passed,
             message: String::new(),
@@ -372,8 +376,8 @@ impl Page<'_> {
         self.checks.push(check);
     }
 
-    fn id(&self, rule: &Rule) -> String {
-        match rule.name {
+    fn id(&self, requirement: &Requirement) -> String {
+        match requirement.name {
             "" => self.group.clone(),
             name => format!("{}/{name}", self.group),
         }
@@ -381,9 +385,9 @@ impl Page<'_> {
 }
 
 /// The task has ended.
-impl Drop for Page<'_> {
+impl Drop for TaskRecorder<'_> {
     fn drop(&mut self) {
-        self.book.add(self);
+        self.recorder.add(self);
     }
 }
 

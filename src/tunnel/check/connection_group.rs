@@ -9,11 +9,11 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::deadline::Deadline;
-use crate::tunnel::check::context::Trial;
-use crate::tunnel::core::check_error::Stop;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::ends::transfer::{Bounds, Ends};
-use crate::tunnel::link::program::Line;
+use crate::tunnel::link::program::Connector;
 use crate::tunnel::route::{Kind, Target};
 
 /// How soon a wait looks whether it is still worth it: then after twice that, and so on.
@@ -31,8 +31,8 @@ const NEXT: u64 = 0;
 
 /// Threads that make connections to one program. The service cannot tell from where a connection
 /// comes, so each begins with a number by which its two ends find each other.
-pub(in crate::tunnel) struct Crowd<'a> {
-    line: Line<'a>,
+pub(crate) struct ConnectionGroup<'a> {
+    connector: Connector<'a>,
     bounds: Bounds,
     /// The connection that found the program listening, for the first who needs one.
     first: Mutex<Option<Stream>>,
@@ -53,10 +53,10 @@ pub(in crate::tunnel) struct Crowd<'a> {
 
 #[derive(Default)]
 struct State {
-    /// How many have come to [`Crowd::wait_for_all`].
+    /// How many have come to [`ConnectionGroup::wait_for_all`].
     here: usize,
     /// The first failure. All others give up then.
-    failure: Option<Stop>,
+    failure: Option<CheckError>,
 }
 
 /// One end that waits for the other.
@@ -66,17 +66,17 @@ enum Waiting {
 }
 
 /// Runs `work` on `size` threads at once, each with its number from 0 on, and gives their first failure.
-pub(in crate::tunnel) fn run(
-    trial: &mut Trial<'_>,
+pub(crate) fn run(
+    context: &mut CheckContext<'_>,
     bounds: Bounds,
     size: usize,
-    work: impl Fn(usize, &Crowd<'_>) -> Result<(), Stop> + Sync,
-) -> Result<(), Stop> {
-    let crowd = Crowd {
-        line: trial.line(),
+    work: impl Fn(usize, &ConnectionGroup<'_>) -> Result<(), CheckError> + Sync,
+) -> Result<(), CheckError> {
+    let group = ConnectionGroup {
+        connector: context.connector(),
         bounds,
-        first: Mutex::new(Some(trial.raw()?.into_stream())),
-        salt: trial.random().next(),
+        first: Mutex::new(Some(context.raw()?.into_stream())),
+        salt: context.random().next(),
         opened: AtomicU64::new(0),
         repeated: AtomicU64::new(0),
         waiting: Mutex::default(),
@@ -86,60 +86,64 @@ pub(in crate::tunnel) fn run(
         changed: Condvar::new(),
     };
     thread::scope(|scope| {
-        let (crowd, work) = (&crowd, &work);
+        let (group, work) = (&group, &work);
         for index in 0..size {
             scope.spawn(move || {
-                let _busy = Busy(crowd);
-                if let Err(stop) = work(index, crowd) {
-                    crowd.fail(stop);
+                let _busy = Busy(group);
+                if let Err(error) = work(index, group) {
+                    group.fail(error);
                 }
             });
         }
-        while crowd.busy.load(Ordering::SeqCst) > 0 {
+        while group.busy.load(Ordering::SeqCst) > 0 {
             let look = Deadline::new(LOOK, "a connection");
-            match trial.service().accept(&look) {
+            match context.service().accept(&look) {
                 Ok((tcp, _)) => {
-                    let stream = crowd.line.accepted(tcp, &bounds.next("a number"));
-                    match crowd.is_one_by_one() {
+                    let stream = group.connector.accepted(tcp, &bounds.next("a number"));
+                    match group.is_one_by_one() {
                         // Nothing is read for that, and all the others wait for it.
-                        true => crowd.introduce(stream),
-                        false => drop(scope.spawn(move || crowd.introduce(stream))),
+                        true => group.match_by_number(stream),
+                        false => drop(scope.spawn(move || group.match_by_number(stream))),
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Err(error) => {
-                    crowd.fail(Stop::failed(format!("the service cannot accept: {error}")));
+                    group.fail(CheckError::failed(format!(
+                        "the service cannot accept: {error}"
+                    )));
                 }
             }
-            if !trial.is_running() {
-                crowd.fail(Stop::failed("the program has ended"));
+            if !context.is_running() {
+                group.fail(CheckError::failed("the program has ended"));
             }
         }
     });
     // `raw` has counted the first.
-    trial.connected(crowd.opened.load(Ordering::SeqCst).saturating_sub(1));
-    match crowd.repeated.into_inner() {
+    context.connected(group.opened.load(Ordering::SeqCst).saturating_sub(1));
+    match group.repeated.into_inner() {
         0 => {}
-        times => trial.note(format!(
+        times => context.note(format!(
             "the program's queue was full: {times} attempts to connect were not answered"
         )),
     }
-    let state = crowd.state.into_inner();
+    let state = group.state.into_inner();
     let failure = state.unwrap_or_else(PoisonError::into_inner).failure;
     failure.map_or(Ok(()), Err)
 }
 
 /// Puts what the failure is about before it.
-pub(in crate::tunnel) fn about(what: impl Display, stop: Stop) -> Stop {
-    match stop {
-        Stop::Failed(message, failure) => Stop::Failed(format!("{what}: {message}"), failure),
+pub(crate) fn about(what: impl Display, error: CheckError) -> CheckError {
+    match error {
+        CheckError::Failed(message, failure) => {
+            CheckError::Failed(format!("{what}: {message}"), failure)
+        }
         other => other,
     }
 }
 
-impl Crowd<'_> {
+impl ConnectionGroup<'_> {
     /// Makes a connection: both its ends.
-    pub(in crate::tunnel) fn open(&self) -> Result<Ends, Stop> {
+    pub(crate) fn open(&self) -> Result<Ends, CheckError> {
         if !self.is_one_by_one() {
             let number = self.next_number();
             return self.open_as(number, number);
@@ -149,10 +153,10 @@ impl Crowd<'_> {
         let mut ends = self.open_as(number, NEXT)?;
         let deadline = self.bounds.next("what the service reads first");
         ends.service.set_deadline(deadline);
-        self.line.preamble(&mut ends.service, &ends.client)?;
+        self.connector.preamble(&mut ends.service, &ends.client)?;
         let mut came = [0; 8];
         ends.service.read_exact(&mut came).map_err(|error| {
-            Stop::failed(format!(
+            CheckError::failed(format!(
                 "the service cannot read the first 8 bytes: {error}"
             ))
         })?;
@@ -165,7 +169,10 @@ impl Crowd<'_> {
     /// Whether the program may say something about the client to the service: then the two must have
     /// found each other before that is read, and connections are opened one after the other.
     fn is_one_by_one(&self) -> bool {
-        matches!(self.line.tunnel.kind(), Kind::ProxyProtocol | Kind::Other)
+        matches!(
+            self.connector.tunnel.kind(),
+            Kind::ProxyProtocol | Kind::Other
+        )
     }
 
     fn next_number(&self) -> u64 {
@@ -174,7 +181,7 @@ impl Crowd<'_> {
     }
 
     /// A connection on which the client says `number`; its other end is waited for as `name`.
-    fn open_as(&self, number: u64, name: u64) -> Result<Ends, Stop> {
+    fn open_as(&self, number: u64, name: u64) -> Result<Ends, CheckError> {
         let deadline = self.bounds.next("a connection through the program");
         let first = self
             .first
@@ -188,11 +195,11 @@ impl Crowd<'_> {
         self.wait_as(name);
         // Looked at behind that: a failure from now on ends the wait.
         self.go_on()?;
-        let target = Target::Address(self.line.route.service);
-        self.line.handshake(&mut client, &target, &deadline)?;
+        let target = Target::Address(self.connector.route.service);
+        self.connector.handshake(&mut client, &target, &deadline)?;
         client.forget();
         client.write_all(&number.to_be_bytes()).map_err(|error| {
-            Stop::failed(format!("the client cannot send its first 8 bytes: {error}"))
+            CheckError::failed(format!("the client cannot send its first 8 bytes: {error}"))
         })?;
         // Looks rarely whether the client was closed: a hundred that look often take a machine's time.
         let mut look = LOOK;
@@ -207,7 +214,7 @@ impl Crowd<'_> {
                 return Err(closed());
             }
             look = (2 * look).min(LONGEST_LOOK);
-            let expired = |error: io::Error| Stop::failed(error.to_string());
+            let expired = |error: io::Error| CheckError::failed(error.to_string());
             deadline.check().map_err(expired)?;
         }
     }
@@ -221,7 +228,7 @@ impl Crowd<'_> {
     }
 
     /// The service's end of a connection, if it comes in time.
-    fn other_end(&self, name: u64, wait: &Deadline) -> Result<Option<Stream>, Stop> {
+    fn other_end(&self, name: u64, wait: &Deadline) -> Result<Option<Stream>, CheckError> {
         loop {
             let mut waiting = self.waiting();
             if let Some(Waiting::Service(_)) = waiting.get(&name)
@@ -239,13 +246,13 @@ impl Crowd<'_> {
         }
     }
 
-    fn connect(&self, deadline: &Deadline) -> Result<Stream, Stop> {
+    fn connect(&self, deadline: &Deadline) -> Result<Stream, CheckError> {
         let mut limit = ATTEMPT;
         loop {
             self.go_on()?;
             let attempt = Deadline::new(limit.min(deadline.remaining()), "a connection");
             limit = (2 * limit).min(LONGEST_ATTEMPT);
-            match self.line.connect(&attempt) {
+            match self.connector.connect(&attempt) {
                 Ok(mut stream) => {
                     stream.set_deadline(*deadline);
                     return Ok(stream);
@@ -254,16 +261,16 @@ impl Crowd<'_> {
                     self.repeated.fetch_add(1, Ordering::SeqCst);
                 }
                 Err(error) => {
-                    let listen = self.line.route.listen;
+                    let listen = self.connector.route.listen;
                     let message = format!("cannot connect to {listen} again: {error}");
-                    return Err(Stop::failed(message));
+                    return Err(CheckError::failed(message));
                 }
             }
         }
     }
 
     /// Waits until all `size` threads are here.
-    pub(in crate::tunnel) fn wait_for_all(&self, size: usize) -> Result<(), Stop> {
+    pub(crate) fn wait_for_all(&self, size: usize) -> Result<(), CheckError> {
         let deadline = self.bounds.next("all connections to be open at once");
         let mut state = self.state();
         state.here += 1;
@@ -277,7 +284,7 @@ impl Crowd<'_> {
             let so_far = format!("; {} of {size} are", state.here);
             let left = deadline.remaining();
             if left.is_zero() {
-                return Err(Stop::failed(deadline.error(&so_far).to_string()));
+                return Err(CheckError::failed(deadline.error(&so_far).to_string()));
             }
             let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -286,7 +293,7 @@ impl Crowd<'_> {
     }
 
     /// Reads the number that a connection at the service begins with, and hands it to who waits for it.
-    fn introduce(&self, mut stream: Stream) {
+    fn match_by_number(&self, mut stream: Stream) {
         if self.is_one_by_one() {
             let before = self.waiting().insert(NEXT, Waiting::Service(stream));
             if let Some(Waiting::Client(thread)) = before {
@@ -313,15 +320,15 @@ impl Crowd<'_> {
         }
     }
 
-    fn go_on(&self) -> Result<(), Stop> {
+    fn go_on(&self) -> Result<(), CheckError> {
         match self.state().failure {
             Some(_) => Err(given_up()),
             None => Ok(()),
         }
     }
 
-    fn fail(&self, stop: Stop) {
-        self.state().failure.get_or_insert(stop);
+    fn fail(&self, error: CheckError) {
+        self.state().failure.get_or_insert(error);
         self.changed.notify_all();
         // Whoever waits for its service's end waits no more.
         for (_, waits) in self.waiting().drain() {
@@ -341,7 +348,7 @@ impl Crowd<'_> {
 }
 
 /// A thread that runs, also if it panics.
-struct Busy<'a>(&'a Crowd<'a>);
+struct Busy<'a>(&'a ConnectionGroup<'a>);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
@@ -349,15 +356,17 @@ impl Drop for Busy<'_> {
     }
 }
 
-fn closed() -> Stop {
-    Stop::failed("no connection to the service: the program has closed the client's connection")
+fn closed() -> CheckError {
+    CheckError::failed(
+        "no connection to the service: the program has closed the client's connection",
+    )
 }
 
-fn other_bytes() -> Stop {
-    Stop::failed("the service has other bytes than were sent, in the first 8 of a connection")
+fn other_bytes() -> CheckError {
+    CheckError::failed("the service has other bytes than were sent, in the first 8 of a connection")
 }
 
 /// Never told: another failure was first.
-fn given_up() -> Stop {
-    Stop::Skipped("given up, as another connection failed".to_owned())
+fn given_up() -> CheckError {
+    CheckError::Skipped("given up, as another connection failed".to_owned())
 }
