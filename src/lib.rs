@@ -148,7 +148,7 @@ pub use crate::smtp::{Smtp, TestSmtpServer};
 pub use crate::tcp::{ConnectionRecord, Tcp, TestTcpServer};
 #[cfg(feature = "tunnel")]
 #[doc(inline)]
-pub use crate::tunnel::TunnelHarness;
+pub use crate::tunnel::{RunningTunnel, TunnelHarness};
 pub use crate::udp::{IntoReplies, Replies, TestUdpServer, Udp};
 
 /// The README's code compiles, and runs where it can.

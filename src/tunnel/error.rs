@@ -1,15 +1,16 @@
-//! Why nothing could be run.
+//! What went wrong with a tunnel, where no report tells of it.
 
 use std::{error, fmt, io};
 
-/// Nothing could be run at all. A tunnel that ran and failed is not this: it is in the report.
+/// Nothing could be run at all, or a [`RunningTunnel`](crate::RunningTunnel) did not end well. What a harness
+/// finds wrong with a tunnel that ran is not this: it is in the report.
 pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<io::Error>,
 }
 
-/// What was missing for a run.
+/// What went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -19,6 +20,8 @@ pub enum ErrorKind {
     Address,
     /// No port could be kept for the program, or none bound for the test service.
     Port,
+    /// The program ended before it was told to, had to be killed, or has left processes behind.
+    Stop,
     /// The file to [go on from](crate::TunnelHarness::resume) cannot be used.
     Resume,
 }
@@ -32,7 +35,7 @@ impl Error {
         }
     }
 
-    /// What was missing.
+    /// What went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }

@@ -149,7 +149,7 @@ mod suites;
 
 pub use self::core::family::Family;
 pub use self::core::options::Sizes;
-pub use ends::stream::Stream;
+pub use ends::proxy_header::ProxyHeader;
 pub use error::{Error, ErrorKind};
 pub use harness::TunnelHarness;
 pub use kinds::attached::Attached;
@@ -159,7 +159,9 @@ pub use kinds::http_connect::HttpConnect;
 pub use kinds::proxy_protocol::ProxyProtocol;
 pub use kinds::socks4::{Socks4, Socks4a};
 pub use kinds::socks5::Socks5;
-pub use link::tunnel::{Running, Tunnel};
+pub use link::running_tunnel::{RunningTunnel, RunningTunnelBuilder, TunnelService};
+pub use link::tunnel::{ReadWrite, Running, Tunnel};
+pub use programs::group::Signal;
 pub use programs::setup::{Program, Setup};
 pub use programs::template::Template;
 pub use report::{

@@ -53,6 +53,26 @@ pub enum Target {
     Name(String, u16),
 }
 
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Target {
+        Target::Address(address)
+    }
+}
+
+/// A name and a port.
+impl From<(&str, u16)> for Target {
+    fn from((name, port): (&str, u16)) -> Target {
+        Target::Name(name.to_owned(), port)
+    }
+}
+
+/// A name and a port.
+impl From<(String, u16)> for Target {
+    fn from((name, port): (String, u16)) -> Target {
+        Target::Name(name, port)
+    }
+}
+
 impl Target {
     /// As reports have it: an address and a name that reads like one are told apart.
     pub(crate) fn to_report(&self) -> String {

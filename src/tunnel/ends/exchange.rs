@@ -4,14 +4,13 @@ use std::io::{self, Read};
 
 use crate::deadline::bytes_of;
 use crate::proto::decode::Decoded;
-use crate::tunnel::ends::stream::Stream;
 
 /// The most bytes read at once; a longer message takes several reads.
 const CHUNK: usize = 512;
 
 /// Reads the message that `decode` knows, of at most `most` bytes; `what` names it in errors.
 pub(crate) fn read_message<T, E>(
-    stream: &mut Stream,
+    stream: &mut (impl Read + ?Sized),
     what: &str,
     most: usize,
     decode: impl Fn(&[u8]) -> Result<Decoded<T>, E>,

@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod conversation;
 pub(crate) mod data;
 pub(crate) mod exchange;
+pub(crate) mod proxy_header;
 pub(crate) mod random;
 pub(crate) mod service;
 pub(crate) mod socks5;

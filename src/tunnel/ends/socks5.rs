@@ -4,13 +4,12 @@ use std::io::{self, Read, Write};
 
 use crate::proto::socks5::{Bound, Client, Host, Step};
 use crate::tunnel::ends::exchange::{cut_short, named};
-use crate::tunnel::ends::stream::Stream;
 
 /// Makes a request on a fresh connection: greeting, authentication, `command` with `host` and `port`,
 /// first reply. For CONNECT this is the handshake. UDP ASSOCIATE tells where the relay for datagrams
 /// is, for as long as the connection lasts (RFC 1928 section 7).
 pub(crate) fn request(
-    stream: &mut Stream,
+    stream: &mut (impl Read + Write + ?Sized),
     credentials: Option<(&[u8], &[u8])>,
     command: u8,
     host: &Host,
@@ -32,7 +31,11 @@ pub(crate) fn request(
 }
 
 /// Reads no more than belongs to the proxy's current message: what follows is the service's.
-fn read(stream: &mut Stream, client: &Client, buffer: &mut [u8]) -> io::Result<usize> {
+fn read(
+    stream: &mut (impl Read + ?Sized),
+    client: &Client,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
     let room = client.missing().min(buffer.len());
     let what = client.waiting_for();
     let read = stream.read(&mut buffer[..room]);

@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Reading gives a [`TimedOut`](io::ErrorKind::TimedOut) error at the deadline, however many reads it
 /// took to get there.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     tcp: TcpStream,
     deadline: Deadline,
     segment_size: Option<usize>,
@@ -56,6 +56,11 @@ impl Stream {
         self
     }
 
+    /// The socket itself, without deadline.
+    pub(crate) fn into_tcp(self) -> TcpStream {
+        self.tcp
+    }
+
     /// Leaves it to the system when what has come is acknowledged, as any program does: for
     /// measurements.
     pub(crate) fn plain(mut self) -> Stream {
@@ -90,25 +95,18 @@ impl Stream {
     }
 
     /// This end's address.
-    ///
-    /// # Errors
-    ///
-    /// The system's, for a socket that is no longer connected.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
 
-    /// The other end's address: the program's.
-    ///
-    /// # Errors
-    ///
-    /// The system's, for a socket that is no longer connected.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+    /// The other end's address.
+    #[cfg(test)]
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.tcp.peer_addr()
     }
 
     /// The time left for the check.
-    pub fn remaining(&self) -> Duration {
+    pub(crate) fn remaining(&self) -> Duration {
         self.deadline.remaining()
     }
 

@@ -4,8 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::tunnel::core::family::Family;
-use crate::tunnel::ends::stream::Stream;
-use crate::tunnel::link::tunnel::{Running, Tunnel};
+use crate::tunnel::link::tunnel::{ReadWrite, Running, Tunnel};
 use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::route::{Kind, Route, Target};
 
@@ -55,11 +54,20 @@ impl<T: Tunnel> Tunnel for Attached<T> {
         Ok(Vec::new())
     }
 
-    fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>> {
+    fn handshake(
+        &self,
+        stream: &mut dyn ReadWrite,
+        target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         self.tunnel.handshake(stream, target)
     }
 
-    fn preamble(&self, service: &mut Stream, client: SocketAddr, route: &Route) -> io::Result<()> {
+    fn preamble(
+        &self,
+        service: &mut dyn ReadWrite,
+        client: SocketAddr,
+        route: &Route,
+    ) -> io::Result<()> {
         self.tunnel.preamble(service, client, route)
     }
 

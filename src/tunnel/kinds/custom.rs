@@ -5,15 +5,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::link::tunnel::{ReadWrite, Tunnel};
 use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::programs::template::Template;
 use crate::tunnel::route::{Route, Target};
 
-type Handshake = dyn Fn(&mut Stream, &Target) -> io::Result<Option<SocketAddr>> + Send + Sync;
-type Preamble = dyn Fn(&mut Stream, SocketAddr, &Route) -> io::Result<()> + Send + Sync;
+type Handshake =
+    dyn Fn(&mut dyn ReadWrite, &Target) -> io::Result<Option<SocketAddr>> + Send + Sync;
+type Preamble = dyn Fn(&mut dyn ReadWrite, SocketAddr, &Route) -> io::Result<()> + Send + Sync;
 
 /// A tunnel with closures for what it speaks; a forwarder unless any is set. For more than this,
 /// implement [`Tunnel`].
@@ -59,7 +59,7 @@ impl Custom {
     #[must_use]
     pub fn handshake(
         mut self,
-        handshake: impl Fn(&mut Stream, &Target) -> io::Result<Option<SocketAddr>>
+        handshake: impl Fn(&mut dyn ReadWrite, &Target) -> io::Result<Option<SocketAddr>>
         + Send
         + Sync
         + 'static,
@@ -72,7 +72,10 @@ impl Custom {
     #[must_use]
     pub fn preamble(
         mut self,
-        preamble: impl Fn(&mut Stream, SocketAddr, &Route) -> io::Result<()> + Send + Sync + 'static,
+        preamble: impl Fn(&mut dyn ReadWrite, SocketAddr, &Route) -> io::Result<()>
+        + Send
+        + Sync
+        + 'static,
     ) -> Custom {
         self.preamble = Some(Box::new(preamble));
         self
@@ -89,14 +92,23 @@ impl Custom {
 impl Tunnel for Custom {
     by_base!();
 
-    fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>> {
+    fn handshake(
+        &self,
+        stream: &mut dyn ReadWrite,
+        target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         match &self.handshake {
             Some(handshake) => handshake(stream, target),
             None => Ok(None),
         }
     }
 
-    fn preamble(&self, service: &mut Stream, client: SocketAddr, route: &Route) -> io::Result<()> {
+    fn preamble(
+        &self,
+        service: &mut dyn ReadWrite,
+        client: SocketAddr,
+        route: &Route,
+    ) -> io::Result<()> {
         match &self.preamble {
             Some(preamble) => preamble(service, client, route),
             None => Ok(()),

@@ -4,9 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::link::tunnel::{ReadWrite, Tunnel};
 use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::programs::template::Template;
 use crate::tunnel::route::{Kind, Route, Target};
@@ -40,7 +39,11 @@ impl Forward {
 impl Tunnel for Forward {
     by_base!();
 
-    fn handshake(&self, _stream: &mut Stream, _target: &Target) -> io::Result<Option<SocketAddr>> {
+    fn handshake(
+        &self,
+        _stream: &mut dyn ReadWrite,
+        _target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         Ok(None)
     }
 

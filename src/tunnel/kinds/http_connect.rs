@@ -1,15 +1,14 @@
 //! HTTP proxies, asked by CONNECT.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::deadline::prose;
 use crate::proto::connect;
 use crate::tunnel::ends::exchange::read_message;
-use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::link::tunnel::{ReadWrite, Tunnel};
 use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::programs::template::Template;
 use crate::tunnel::route::{Kind, Route, Target};
@@ -67,7 +66,11 @@ impl HttpConnect {
 impl Tunnel for HttpConnect {
     by_base!();
 
-    fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>> {
+    fn handshake(
+        &self,
+        stream: &mut dyn ReadWrite,
+        target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         let authority = match target {
             Target::Address(address) => connect::authority(*address),
             Target::Name(name, port) => {

@@ -7,15 +7,12 @@ use std::process::Command;
 use crate::deadline::prose;
 use crate::proto::proxy_protocol::{self, Header};
 use crate::tunnel::ends::exchange::read_message;
-use crate::tunnel::ends::stream::Stream;
+use crate::tunnel::ends::proxy_header::LONGEST;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::link::tunnel::{ReadWrite, Tunnel};
 use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::programs::template::Template;
 use crate::tunnel::route::{Kind, Route, Target};
-
-/// The longest header: version 2 with all that its length can tell.
-const MOST_HEADER: usize = 16 + u16::MAX as usize;
 
 /// A forwarder that puts a header of the PROXY protocol before the data, version 1 unless
 /// [set](ProxyProtocol::v2), as haproxy's `send-proxy` does. The service reads the header first; it must
@@ -70,16 +67,25 @@ impl ProxyProtocol {
 impl Tunnel for ProxyProtocol {
     by_base!();
 
-    fn handshake(&self, _stream: &mut Stream, _target: &Target) -> io::Result<Option<SocketAddr>> {
+    fn handshake(
+        &self,
+        _stream: &mut dyn ReadWrite,
+        _target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         Ok(None)
     }
 
-    fn preamble(&self, service: &mut Stream, client: SocketAddr, route: &Route) -> io::Result<()> {
+    fn preamble(
+        &self,
+        service: &mut dyn ReadWrite,
+        client: SocketAddr,
+        route: &Route,
+    ) -> io::Result<()> {
         let decode = match self.version {
             Version::V1 => proxy_protocol::v1,
             Version::V2 => proxy_protocol::v2,
         };
-        let header = read_message(service, "the header (PROXY protocol)", MOST_HEADER, decode)?;
+        let header = read_message(service, "the header (PROXY protocol)", LONGEST, decode)?;
         judge(&header, client, route.listen).map_err(|text| prose(io::ErrorKind::InvalidData, text))
     }
 

@@ -1,6 +1,6 @@
 //! SOCKS4 and SOCKS4a proxies.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 
@@ -8,9 +8,8 @@ use crate::deadline::prose;
 use crate::proto::socks4::{self, Host};
 use crate::tunnel::core::family::Family;
 use crate::tunnel::ends::exchange::read_message;
-use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::link::tunnel::{ReadWrite, Tunnel};
 use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::programs::template::Template;
 use crate::tunnel::route::{Kind, Route, Target};
@@ -58,7 +57,11 @@ impl Socks4 {
 impl Tunnel for Socks4 {
     by_base!();
 
-    fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>> {
+    fn handshake(
+        &self,
+        stream: &mut dyn ReadWrite,
+        target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         let Target::Address(SocketAddr::V4(address)) = target else {
             let text = format!(
                 "SOCKS4 cannot ask for {}: it has only IPv4 addresses",
@@ -112,7 +115,11 @@ impl Socks4a {
 impl Tunnel for Socks4a {
     by_base!();
 
-    fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>> {
+    fn handshake(
+        &self,
+        stream: &mut dyn ReadWrite,
+        target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         let (host, port) = match target {
             Target::Address(SocketAddr::V4(address)) => (Host::Ip(*address.ip()), address.port()),
             // A name may be an address in text form, and IPv6 has no other way.
@@ -139,7 +146,7 @@ impl Tunnel for Socks4a {
 }
 
 fn connect(
-    stream: &mut Stream,
+    stream: &mut dyn ReadWrite,
     base: &Base,
     host: &Host,
     port: u16,

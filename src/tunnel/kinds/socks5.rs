@@ -6,9 +6,8 @@ use std::process::Command;
 
 use crate::proto::socks5::{self, Host};
 use crate::tunnel::ends::socks5::request;
-use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
-use crate::tunnel::link::tunnel::Tunnel;
+use crate::tunnel::link::tunnel::{ReadWrite, Tunnel};
 use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::programs::template::Template;
 use crate::tunnel::route::{Kind, Route, Target};
@@ -57,7 +56,11 @@ impl Socks5 {
 impl Tunnel for Socks5 {
     by_base!();
 
-    fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>> {
+    fn handshake(
+        &self,
+        stream: &mut dyn ReadWrite,
+        target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         let (host, port) = match target {
             Target::Address(address) => (Host::Ip(address.ip()), address.port()),
             Target::Name(name, port) => (Host::Name(name.as_bytes().to_vec()), *port),

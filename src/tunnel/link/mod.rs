@@ -1,4 +1,5 @@
 //! The tunnel that is tested, started with all that belongs to it, and the ways to and through it.
 
 pub(crate) mod program;
+pub(crate) mod running_tunnel;
 pub(crate) mod tunnel;

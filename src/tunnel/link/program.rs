@@ -367,7 +367,7 @@ impl Connector<'_> {
 }
 
 /// Starts the first program of `tunnel`, if it has any to start.
-fn start(tunnel: &dyn Tunnel, route: &Route, ports: &Ports) -> Result<Programs, Error> {
+pub(crate) fn start(tunnel: &dyn Tunnel, route: &Route, ports: &Ports) -> Result<Programs, Error> {
     if tunnel.running().is_some() {
         return Ok(Programs::none());
     }

@@ -1,14 +1,18 @@
 //! What a tunnel is: how its programs are started, and how it is asked for a connection.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::deadline::prose;
 use crate::tunnel::core::family::Family;
-use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::route::{Kind, Route, Target};
+
+/// What a handshake is spoken on: any stream that can be read and written.
+pub trait ReadWrite: Read + Write {}
+
+impl<T: Read + Write + ?Sized> ReadWrite for T {}
 
 /// Where a program already runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,14 +72,18 @@ pub trait Tunnel: Send + Sync {
     }
 
     /// Asks for a connection to `target` on a fresh connection to the program. Every read and write
-    /// on `stream` is bounded by the check's deadline. Must not read beyond the program's answer.
+    /// on `stream` is bounded by a deadline: the check's, or that of a [`RunningTunnel`](crate::RunningTunnel). Must not read beyond the program's answer.
     ///
     /// Returns the address that the program says it connects from, if the protocol tells.
     ///
     /// # Errors
     ///
     /// What was wrong with the program's answer; the report adds the bytes of both directions.
-    fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>>;
+    fn handshake(
+        &self,
+        stream: &mut dyn ReadWrite,
+        target: &Target,
+    ) -> io::Result<Option<SocketAddr>>;
 
     /// Reads what the program sends to the service before the client's data, on a fresh connection.
     /// `client` is where the client connected from. Must not read beyond it. Reads nothing unless
@@ -84,7 +92,12 @@ pub trait Tunnel: Send + Sync {
     /// # Errors
     ///
     /// What was wrong with it; the report adds the bytes.
-    fn preamble(&self, service: &mut Stream, client: SocketAddr, route: &Route) -> io::Result<()> {
+    fn preamble(
+        &self,
+        service: &mut dyn ReadWrite,
+        client: SocketAddr,
+        route: &Route,
+    ) -> io::Result<()> {
         let _ = (service, client, route);
         Ok(())
     }

@@ -32,6 +32,8 @@ pub(crate) struct Child {
     mark: Mark,
     output: Output,
     started: Instant,
+    /// See [`Child::signal`].
+    signalled_by_test: bool,
     signalled: Option<SignalReport>,
     end: Option<ExitReport>,
 }
@@ -104,6 +106,7 @@ impl Child {
             mark,
             output,
             started,
+            signalled_by_test: false,
             signalled: None,
             end: None,
         })
@@ -137,6 +140,12 @@ impl Child {
     /// The last of what it wrote; complete once it is stopped.
     pub(crate) fn output(&self) -> String {
         self.output.text()
+    }
+
+    /// Sends its group a signal, and waits for nothing. What ends it by that has not ended by itself.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.signalled_by_test |= !self.has_exited();
+        group::send(&mut self.process, signal, Whom::Group);
     }
 
     /// Sends it a signal and waits for its end, no longer than `limit`. The caller knows whether it had
@@ -206,7 +215,7 @@ impl Child {
         self.output.finish();
         let end = ExitReport {
             status,
-            by_itself: signalled.by_itself,
+            by_itself: signalled.by_itself && !self.signalled_by_test,
             signal: signalled.signal,
             killed: !signalled.ended,
             elapsed: signalled.elapsed,

@@ -5,12 +5,18 @@ pub(crate) use imp::{
     may_be_ending, members, send, sweep,
 };
 
-/// A signal that ends programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
+/// A signal that ends programs, or makes them read their configuration again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Signal {
+    /// TERM: end in order.
     Term,
+    /// INT: as by Ctrl-C on a terminal.
     Int,
+    /// KILL: ends at once, and cannot be caught.
     Kill,
+    /// HUP: the terminal is gone; for servers, most often: read the configuration again.
+    Hup,
 }
 
 /// Who gets a signal.
@@ -28,6 +34,7 @@ impl Signal {
             Signal::Term => "TERM",
             Signal::Int => "INT",
             Signal::Kill => "KILL",
+            Signal::Hup => "HUP",
         }
     }
 
@@ -37,6 +44,7 @@ impl Signal {
             Signal::Term => 15,
             Signal::Int => 2,
             Signal::Kill => 9,
+            Signal::Hup => 1,
         }
     }
 }
@@ -70,6 +78,7 @@ mod imp {
             Signal::Term => signal::Signal::SIGTERM,
             Signal::Int => signal::Signal::SIGINT,
             Signal::Kill => signal::Signal::SIGKILL,
+            Signal::Hup => signal::Signal::SIGHUP,
         };
         // The only failure is that nobody is left.
         let _ = match whom {

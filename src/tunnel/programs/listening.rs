@@ -17,11 +17,19 @@ const LIMIT: Duration = Duration::from_millis(500);
 /// On Linux this is found out without a connection. A program in the middle of a chain would pass one
 /// on, up to the test service.
 pub(crate) fn is_at(address: SocketAddr) -> bool {
+    let connects = || TcpStream::connect_timeout(&address, LIMIT).is_ok();
+    known_at(address).unwrap_or_else(connects)
+}
+
+/// The same without a connection in any case; `None` where the system does not tell.
+pub(crate) fn known_at(address: SocketAddr) -> Option<bool> {
     #[cfg(target_os = "linux")]
-    if let Ok(found) = linux::is_at(address) {
-        return found;
+    return linux::is_at(address).ok();
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = address;
+        None
     }
-    TcpStream::connect_timeout(&address, LIMIT).is_ok()
 }
 
 /// What to tell of a program that does not listen at `address`: where the group that `leader` leads listens

@@ -69,6 +69,29 @@ impl Programs {
         Ok(())
     }
 
+    /// The process ids of those that were started, in the order of that.
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        self.started.iter().map(Child::id).collect()
+    }
+
+    /// The last of what they wrote; with their names if there are several.
+    pub(crate) fn output(&self) -> String {
+        match &self.started[..] {
+            [one] => one.output(),
+            several => {
+                let named = |child: &Child| format!("{}:\n{}", child.name(), child.output());
+                several.iter().map(named).collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+
+    /// Sends each of them a signal, and all that they have started, the last one first. Waits for nothing.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        for child in self.started.iter_mut().rev() {
+            child.signal(signal);
+        }
+    }
+
     /// Whether nothing was started, as the tunnel already runs.
     pub(crate) fn is_foreign(&self) -> bool {
         self.started.is_empty()

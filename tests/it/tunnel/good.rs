@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{
-    Check, ErrorKind, Family, Forward, Outcome, Route, Socks5, Stream, Suite, Target, Tunnel,
+    Check, ErrorKind, Family, Forward, Outcome, ReadWrite, Route, Socks5, Suite, Target, Tunnel,
 };
 
 use super::{PATIENT, combinations, example, fixture, names, run};
@@ -118,8 +118,11 @@ impl Tunnel for ByHand {
         Ok(command)
     }
 
-    fn handshake(&self, stream: &mut Stream, target: &Target) -> io::Result<Option<SocketAddr>> {
-        use io::{Read, Write};
+    fn handshake(
+        &self,
+        stream: &mut dyn ReadWrite,
+        target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         let Target::Address(address) = target else {
             return Err(io::ErrorKind::Unsupported.into());
         };

@@ -1,13 +1,13 @@
 //! Each kind of tunnel, on programs that are right and on programs that are not.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{
-    Custom, ErrorKind, Family, Forward, HttpConnect, Outcome, Program, ProxyProtocol, Report,
-    Route, Setup, Socks4, Socks4a, Socks5, Stream, Suite, Target, Template, Tunnel,
+    Custom, ErrorKind, Family, Forward, HttpConnect, Outcome, Program, ProxyProtocol, ReadWrite,
+    Report, Route, Setup, Socks4, Socks4a, Socks5, Suite, Target, Template, Tunnel,
 };
 
 use super::{PATIENT, combinations, example, names};
@@ -527,7 +527,11 @@ impl Tunnel for ByHand {
         Ok(vec![far, forward(listen, between).into()])
     }
 
-    fn handshake(&self, _stream: &mut Stream, _target: &Target) -> io::Result<Option<SocketAddr>> {
+    fn handshake(
+        &self,
+        _stream: &mut dyn ReadWrite,
+        _target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         Ok(None)
     }
 }
@@ -549,7 +553,11 @@ impl Tunnel for Empty {
         Ok(Vec::new())
     }
 
-    fn handshake(&self, _stream: &mut Stream, _target: &Target) -> io::Result<Option<SocketAddr>> {
+    fn handshake(
+        &self,
+        _stream: &mut dyn ReadWrite,
+        _target: &Target,
+    ) -> io::Result<Option<SocketAddr>> {
         Ok(None)
     }
 }

@@ -10,6 +10,7 @@ mod kinds;
 mod life;
 mod mutant;
 mod options;
+mod running;
 mod traffic;
 mod types;
 mod udp;

@@ -3,7 +3,7 @@
 use loopback::TunnelHarness;
 use loopback::tunnel::{
     self, Attached, Custom, ErrorKind, Family, Forward, HttpConnect, Outcome, Program,
-    ProxyProtocol, Report, Route, Setup, Socks4, Socks4a, Socks5, Stream, Suite, Target, Template,
+    ProxyProtocol, Report, Route, Setup, Socks4, Socks4a, Socks5, Suite, Target, Template,
 };
 
 /// What can be shown in a test's own messages, and used on any of its threads.
@@ -23,7 +23,9 @@ const _: () = {
     common::<Template>();
     common::<Program>();
     common::<Setup>();
-    common::<Stream>();
+    common::<tunnel::RunningTunnel>();
+    common::<tunnel::RunningTunnelBuilder>();
+    common::<tunnel::ProxyHeader>();
     common::<Route>();
     common::<Target>();
     common::<tunnel::Kind>();
