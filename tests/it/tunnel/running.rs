@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loopback::tunnel::{Attached, Custom, ErrorKind, Family, Forward, HttpConnect, Signal, Socks5};
 use loopback::{RunningTunnel, TestTcpServer};
@@ -32,6 +32,16 @@ fn shell(script: &str) -> Socks5 {
         command.args(["-c", &script]);
         command
     })
+}
+
+/// Waits for the program's end.
+#[track_caller]
+fn ends(tunnel: &RunningTunnel) {
+    let deadline = Instant::now() + PATIENT;
+    while tunnel.is_running() {
+        assert!(Instant::now() < deadline, "it still runs");
+        std::thread::yield_now();
+    }
 }
 
 /// So many connections have come and gone, and no more.
@@ -130,15 +140,12 @@ fn a_client_survives_a_restart_and_a_program_that_the_test_kills() {
     answers(tunnel.connect().unwrap());
 
     tunnel.signal(Signal::Kill);
-    let deadline = std::time::Instant::now() + PATIENT;
-    while tunnel.is_running() {
-        assert!(std::time::Instant::now() < deadline);
-        std::thread::yield_now();
-    }
+    ends(&tunnel);
     tunnel.restart().unwrap();
     answers(tunnel.connect().unwrap());
     // The test has ended it itself: that is no fault.
     tunnel.signal(Signal::Int);
+    ends(&tunnel);
     tunnel.stop(PATIENT).unwrap();
 }
 
@@ -190,7 +197,13 @@ fn a_program_that_ends_ignores_term_or_leaves_somebody_fails_its_stop() {
     assert!(text.contains(" wrote:\n    deaf\n"), "{text}");
 
     if cfg!(target_os = "linux") {
-        let mut tunnel = RunningTunnel::start(script("setsid sleep 1000 & :"), ()).unwrap();
+        let leaves = script("setsid sh -c 'echo left; exec sleep 1000' & :");
+        let mut tunnel = RunningTunnel::start(leaves, ()).unwrap();
+        let deadline = Instant::now() + PATIENT;
+        while !tunnel.output().contains("left\n") {
+            assert!(Instant::now() < deadline, "{}", tunnel.output());
+            std::thread::yield_now();
+        }
         let text = tunnel.stop(PATIENT).unwrap_err().to_string();
         assert!(
             text.contains("; 1 of its processes had left its group and were killed"),
@@ -212,11 +225,7 @@ fn a_program_that_ends_ignores_term_or_leaves_somebody_fails_its_stop() {
     let tunnel = RunningTunnel::start(dies, ()).unwrap();
     let place: SocketAddr = tunnel.proxy_addr();
     drop(tunnel.connect_to(place).unwrap());
-    let deadline = std::time::Instant::now() + PATIENT;
-    while tunnel.is_running() {
-        assert!(std::time::Instant::now() < deadline);
-        std::thread::yield_now();
-    }
+    ends(&tunnel);
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(tunnel))).unwrap_err();
     let text = dropped.downcast_ref::<String>().unwrap();
     assert!(
