@@ -479,6 +479,28 @@ mod tests {
         });
     }
 
+    /// Between its old program and its new one a process has no environment to know it by.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_has_left_the_group_is_found_in_the_midst_of_an_exec() {
+        let again = r#"if [ "$1" = 0 ]; then echo "pid=$$"; fi; exec sh -c "$0" "$0" $(($1 + 1))"#;
+        for _ in 0..100 {
+            let mut command = Command::new("setsid");
+            command.args(["sh", "-c", again, again, "0"]);
+            let mut outer = Command::new("sh");
+            outer.args(["-c", r#""$@" & wait"#, "sh"]);
+            outer.arg(command.get_program()).args(command.get_args());
+            let mut child = Child::spawn(outer).unwrap();
+            let pid = line(&child, "pid=");
+            let strays = child.stop(LIMIT).strays;
+            let survives = is_running(&pid);
+            if survives {
+                let _ = Command::new("kill").args(["-9", &pid]).status();
+            }
+            assert!(!survives && strays == 1, "{strays}");
+        }
+    }
+
     #[test]
     fn dropping_ends_it_too() {
         let child = shell("echo pid=$$; exec sleep 1000");

@@ -218,12 +218,18 @@ mod linux {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
-    use crate::deadline::Backoff;
-    use crate::deadline::Deadline;
+    use crate::deadline::{Backoff, Deadline};
     use crate::tunnel::programs::environment;
 
     /// How long to wait for an end that is surely coming.
     pub(crate) const SETTLING: Duration = Duration::from_secs(5);
+
+    /// How long a process may take from the end of its old program to the beginning of its new one. One that
+    /// has wiped its arguments and its environment looks like it.
+    const EXEC_LIMIT: Duration = Duration::from_secs(1);
+
+    /// How often a process with arguments must have no environment to be one without.
+    const EMPTY: usize = 5;
 
     /// How often at most to look for processes that left their group.
     const SWEEPS: usize = 10;
@@ -390,23 +396,45 @@ mod linux {
             })
         }
 
-        /// Someone else's process cannot be read; one that has ended has an empty environment.
+        /// Someone else's process cannot be read; one that has ended has an empty environment. So has one in
+        /// the midst of an exec, which is waited for.
         fn is_on(&self, pid: i32, buffer: &mut Vec<u8>) -> bool {
-            let Ok(mut file) = File::open(format!("/proc/{pid}/environ")) else {
-                return false;
-            };
-            // The first variable has none before it, but for this byte.
-            let mut length = 1;
-            loop {
-                if buffer.len() < 2 * length {
-                    buffer.resize((2 * length).max(16 * 1024), 0);
+            let deadline = Deadline::new(EXEC_LIMIT, "a process to start its program");
+            let mut pause = Backoff::new(Duration::from_micros(100));
+            let mut empty = 0;
+            while empty < EMPTY {
+                let length = read_environment(pid, buffer);
+                if length > 1 {
+                    return String::from_utf8_lossy(&buffer[..length]).contains(&self.wanted);
                 }
-                match file.read(&mut buffer[length..]) {
-                    Ok(0) | Err(_) => break,
-                    Ok(count) => length += count,
+                match fs::read(format!("/proc/{pid}/cmdline")) {
+                    Ok(_) if has_no_memory(pid) || deadline.expired() => return false,
+                    // Without arguments too it is in the midst of it (proc(5)).
+                    Ok(arguments) if arguments.is_empty() => pause.sleep(&deadline),
+                    // Its exec may have come to an end between the two looks.
+                    Ok(_) => empty += 1,
+                    Err(_) => return false,
                 }
             }
-            String::from_utf8_lossy(&buffer[..length]).contains(&self.wanted)
+            false
+        }
+    }
+
+    /// The environment of a process behind one byte, for the first variable has none before it; the length
+    /// with it.
+    fn read_environment(pid: i32, buffer: &mut Vec<u8>) -> usize {
+        let mut length = 1;
+        let Ok(mut file) = File::open(format!("/proc/{pid}/environ")) else {
+            return length;
+        };
+        loop {
+            if buffer.len() < 2 * length {
+                buffer.resize((2 * length).max(16 * 1024), 0);
+            }
+            match file.read(&mut buffer[length..]) {
+                Ok(0) | Err(_) => return length,
+                Ok(count) => length += count,
+            }
         }
     }
 
