@@ -40,10 +40,11 @@
 //! and [`Udp`](Suite::Udp) are made for each combination of families, all others on the first that the
 //! tunnel can do. Each [`Check`] has an id, a statement, the source of that, a [`Strictness`] and an
 //! [`Outcome`]. The ids are `connectivity/46/handshake`, where 46 is a client on IPv4 and a service on
-//! IPv6, and `closing/client-reset`. A statement with [`Strictness::Must`] that
+//! IPv6, and `closing/client-reset`. They are a stable interface: one that goes or changes is a breaking change of
+//! this crate. A statement with [`Strictness::Must`] that
 //! does not hold is a failure; any other deviates, and fails only in a
 //! [strict](crate::TunnelHarness::strict) run. What is known of a program is said with
-//! [`expect`](crate::TunnelHarness::expect) or [`skip`](crate::TunnelHarness::skip), with a reason.
+//! [`known_deviation`](crate::TunnelHarness::known_deviation) or [`skip`](crate::TunnelHarness::skip), with a reason.
 //!
 //! Two checks are in the report only where they fail, and then all others of their suite are skipped:
 //! `start`, that the program listens at all (in [`Suite::Connectivity`] always), and `ordinary`, that

@@ -48,8 +48,8 @@ impl Recipe {
         lines.fold((self.harness)(), |harness, line| {
             let (words, reason) = line.split_once(": ").unwrap_or_else(|| wrong(line));
             match (words.split_once(' '), slow) {
-                (Some(("expect", pattern)), _) => harness.expect(pattern, reason),
-                (Some(("slow", pattern)), Slow::Expect) => harness.expect(pattern, reason),
+                (Some(("expect", pattern)), _) => harness.known_deviation(pattern, reason),
+                (Some(("slow", pattern)), Slow::Expect) => harness.known_deviation(pattern, reason),
                 (Some(("slow" | "skip", pattern)), _) => harness.skip(pattern, reason),
                 _ => wrong(line),
             }

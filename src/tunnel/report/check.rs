@@ -50,7 +50,7 @@ pub enum Outcome {
     /// It was not.
     Failed,
     /// It was not, which is no failure: the statement does not bind, or this was
-    /// [expected](crate::TunnelHarness::expect).
+    /// [expected](crate::TunnelHarness::known_deviation).
     Deviates,
     /// The program says in its protocol's own way that it does not do this.
     Unsupported,

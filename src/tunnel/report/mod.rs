@@ -90,7 +90,7 @@ pub struct SuiteSummary {
     pub latency: Option<Latency>,
 }
 
-/// A deviation that was [expected](crate::TunnelHarness::expect), and whether it is still there.
+/// A deviation that was [expected](crate::TunnelHarness::known_deviation), and whether it is still there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Expectation {

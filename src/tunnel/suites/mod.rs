@@ -119,3 +119,45 @@ impl Suite {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::tunnel::check::definition::{CheckDef, Routes};
+
+    /// Users have these in their skips and known deviations, and tools in their reports: a new id is a line
+    /// more in this file, and one that goes or changes is a breaking change.
+    #[test]
+    fn the_ids_of_all_checks_are_those_in_the_list() {
+        const KINDS: [Kind; 7] = [
+            Kind::Forward,
+            Kind::Socks4,
+            Kind::Socks4a,
+            Kind::Socks5,
+            Kind::HttpConnect,
+            Kind::ProxyProtocol,
+            Kind::Other,
+        ];
+        let mut ids = BTreeSet::new();
+        for suite in Suite::ALL {
+            let defined = KINDS.iter().flat_map(|kind| suite.suites(*kind));
+            for suite in defined {
+                let group = match suite.routes {
+                    Routes::Each => format!("{}/46", suite.name),
+                    Routes::First => suite.name.to_owned(),
+                };
+                let id = |def: &CheckDef| format!("{group}/{}", def.requirement.name);
+                ids.extend(suite.defs().iter().map(id));
+            }
+        }
+        let listed: BTreeSet<String> = include_str!("ids.txt").lines().map(str::to_owned).collect();
+        let lacks: Vec<&String> = ids.difference(&listed).collect();
+        let gone: Vec<&String> = listed.difference(&ids).collect();
+        assert!(
+            lacks.is_empty() && gone.is_empty(),
+            "new: {lacks:#?}\ngone: {gone:#?}"
+        );
+    }
+}
