@@ -161,6 +161,7 @@ pub use kinds::proxy_protocol::ProxyProtocol;
 pub use kinds::socks4::{Socks4, Socks4a};
 pub use kinds::socks5::Socks5;
 pub use link::running_tunnel::{RunningTunnel, RunningTunnelBuilder, TunnelService};
+pub use link::socks5::{BoundPort, UdpAssociation};
 pub use link::tunnel::{ReadWrite, Running, Tunnel};
 pub use programs::group::Signal;
 pub use programs::setup::{Program, Setup};

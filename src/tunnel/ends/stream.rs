@@ -12,6 +12,9 @@ const REMEMBERED: usize = 4096;
 /// not told a new timeout each time.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long each read and write of a client of the test's own may take.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A connection whose every read and write ends at the check's deadline, and which remembers what it
 /// carried, for the report.
 ///
@@ -56,9 +59,11 @@ impl Stream {
         self
     }
 
-    /// The socket itself, without deadline.
-    pub(crate) fn into_tcp(self) -> TcpStream {
-        self.tcp
+    /// The socket itself, for a client of the test's own: its reads and writes end after 30 s.
+    pub(crate) fn into_client(self) -> io::Result<TcpStream> {
+        self.tcp.set_read_timeout(Some(CLIENT_TIMEOUT))?;
+        self.tcp.set_write_timeout(Some(CLIENT_TIMEOUT))?;
+        Ok(self.tcp)
     }
 
     /// Leaves it to the system when what has come is acknowledged, as any program does: for

@@ -4,9 +4,10 @@ use std::io::{self};
 use std::net::SocketAddr;
 use std::process::Command;
 
-use crate::proto::socks5::{self, Host};
+use crate::proto::socks5;
 use crate::tunnel::ends::socks5::request;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
+use crate::tunnel::link::socks5::host;
 use crate::tunnel::link::tunnel::{ReadWrite, Tunnel};
 use crate::tunnel::programs::setup::{Program, Setup};
 use crate::tunnel::programs::template::Template;
@@ -61,10 +62,7 @@ impl Tunnel for Socks5 {
         stream: &mut dyn ReadWrite,
         target: &Target,
     ) -> io::Result<Option<SocketAddr>> {
-        let (host, port) = match target {
-            Target::Address(address) => (Host::Ip(address.ip()), address.port()),
-            Target::Name(name, port) => (Host::Name(name.as_bytes().to_vec()), *port),
-        };
+        let (host, port) = host(target);
         let bound = request(stream, self.credentials(), socks5::CONNECT, &host, port)?;
         Ok(bound.socket_addr())
     }

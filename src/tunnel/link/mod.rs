@@ -2,4 +2,5 @@
 
 pub(crate) mod program;
 pub(crate) mod running_tunnel;
+pub(crate) mod socks5;
 pub(crate) mod tunnel;

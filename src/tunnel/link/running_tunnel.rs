@@ -10,6 +10,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::deadline::{Backoff, Deadline, prose};
 use crate::process::Maker;
+use crate::proto::socks5::{self, Bound};
 use crate::server::TestServer;
 use crate::server::connect::reachable;
 use crate::server::protocol::Protocol;
@@ -17,9 +18,11 @@ use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::family::Family;
 use crate::tunnel::core::ports::Ports;
 use crate::tunnel::ends::address::connect_from;
+use crate::tunnel::ends::socks5::request;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::error::{Error, ErrorKind};
 use crate::tunnel::link::program::start;
+use crate::tunnel::link::socks5::{BoundPort, UdpAssociation, host};
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::programs::Programs;
 use crate::tunnel::programs::child::ExitReport;
@@ -33,8 +36,6 @@ use crate::tunnel::route::{Kind, Route, Target};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a drop or a restart waits for the program to end after TERM, unless set.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long each read and write of a client may take.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A started tunnel or proxy between a test's own clients and its own service.
 ///
@@ -213,21 +214,56 @@ impl RunningTunnel {
     }
 
     fn handshake(&self, target: &Target, deadline: &Deadline) -> io::Result<TcpStream> {
-        let first = self
-            .first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let tcp = match first {
+        let mut stream = self.connect_to_proxy(deadline)?;
+        self.tunnel.handshake(&mut stream, target)?;
+        stream.into_client()
+    }
+
+    fn connect_to_proxy(&self, deadline: &Deadline) -> io::Result<Stream> {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let tcp = match first.take() {
             Some(tcp) => tcp,
             None => connect_from(self.route.client, self.route.listen, deadline.check()?)?,
         };
-        let mut stream = Stream::new(tcp, *deadline);
-        self.tunnel.handshake(&mut stream, target)?;
-        let tcp = stream.into_tcp();
-        tcp.set_read_timeout(Some(CLIENT_TIMEOUT))?;
-        tcp.set_write_timeout(Some(CLIENT_TIMEOUT))?;
-        Ok(tcp)
+        Ok(Stream::new(tcp, *deadline))
+    }
+
+    /// Has a SOCKS5 proxy listen for one connection, of `peer` (RFC 1928 section 4, BIND).
+    ///
+    /// # Errors
+    ///
+    /// For another kind of tunnel; if the proxy refuses, as many do that do not know BIND.
+    pub fn bind(&self, peer: impl Into<Target>) -> io::Result<BoundPort> {
+        let (control, bound) = self.request(socks5::BIND, &peer.into())?;
+        BoundPort::new(control, &bound, self.route.listen)
+    }
+
+    /// Asks a SOCKS5 proxy to carry datagrams (RFC 1928 section 7, UDP ASSOCIATE).
+    ///
+    /// # Errors
+    ///
+    /// For another kind of tunnel; if the proxy refuses, as many do that do not know UDP.
+    pub fn udp(&self) -> io::Result<UdpAssociation> {
+        // "If the client is not in possession of the information, it MUST use all zeros."
+        let any = match self.route.listen {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let (control, bound) = self.request(socks5::UDP_ASSOCIATE, &any.into())?;
+        UdpAssociation::new(control, &bound, self.route.listen, self.route.client)
+    }
+
+    fn request(&self, command: u8, target: &Target) -> io::Result<(Stream, Bound)> {
+        if self.tunnel.kind() != Kind::Socks5 {
+            let text = format!("{} does not speak SOCKS5", self.tunnel.slug());
+            return Err(prose(io::ErrorKind::Unsupported, text));
+        }
+        let deadline = Deadline::new(self.deadline, "the proxy's reply");
+        let mut control = self.connect_to_proxy(&deadline)?;
+        let (host, port) = host(target);
+        let login = self.tunnel.credentials();
+        let bound = request(&mut control, login, command, &host, port)?;
+        Ok((control, bound))
     }
 
     /// Whether all of its programs run. What [already ran](crate::tunnel::Attached) is taken to.

@@ -1,13 +1,15 @@
 //! A running tunnel between a test's own clients and servers.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use loopback::tunnel::{Attached, Custom, ErrorKind, Family, Forward, HttpConnect, Signal, Socks5};
-use loopback::{RunningTunnel, TestTcpServer};
+use loopback::tunnel::{
+    self, Attached, Custom, Family, Forward, HttpConnect, Signal, Socks5, Target,
+};
+use loopback::{RunningTunnel, TestTcpServer, TestUdpServer};
 
 use super::{PATIENT, example, fixture};
 
@@ -119,7 +121,7 @@ fn a_forwarders_service_sees_the_clients_connections_only() {
     served(&service, 1);
 
     let error = RunningTunnel::start(forwarder(), ()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Address);
+    assert_eq!(error.kind(), tunnel::ErrorKind::Address);
     assert_eq!(
         error.to_string(),
         "forward forwards to one place, and no service was given"
@@ -154,7 +156,7 @@ fn a_program_that_does_not_start_listen_or_stay_is_named_with_its_output() {
     let text = |kind: Socks5, limit| {
         let started = RunningTunnel::builder(kind).deadline(limit).start();
         let error = started.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Program);
+        assert_eq!(error.kind(), tunnel::ErrorKind::Program);
         error.to_string()
     };
     let missing = Socks5::spawn(|_| Command::new("no-such-proxy"));
@@ -188,7 +190,7 @@ fn a_program_that_ends_ignores_term_or_leaves_somebody_fails_its_stop() {
     };
     let mut tunnel = RunningTunnel::start(script("trap '' TERM; echo deaf"), ()).unwrap();
     let error = tunnel.stop(Duration::from_millis(50)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Stop);
+    assert_eq!(error.kind(), tunnel::ErrorKind::Stop);
     let text = error.to_string();
     assert!(
         text.starts_with("socks5: killed by signal 9, as TERM had not ended it after "),
@@ -274,4 +276,43 @@ fn several_run_at_once_and_threads_share_one() {
     });
     drop((one, other));
     served(&service, 16);
+}
+
+#[test]
+fn datagrams_and_connections_from_outside_come_through_socks5() {
+    let echo = TestUdpServer::start("127.0.0.1:0", |datagram| datagram.data().to_vec()).unwrap();
+    let tunnel = RunningTunnel::start(fixture("plain"), ()).unwrap();
+    let udp = tunnel.udp().unwrap();
+    for data in [&b"ping"[..], b"", &[7; 1000]] {
+        udp.send_to(data, echo.local_addr()).unwrap();
+        let (came, from) = udp.recv_from().unwrap();
+        assert_eq!(
+            (&came[..], from),
+            (data, Target::Address(echo.local_addr()))
+        );
+    }
+    udp.set_timeout(Duration::from_millis(5)).unwrap();
+    let none = udp.recv_from().unwrap_err().kind();
+    assert!(matches!(none, ErrorKind::TimedOut | ErrorKind::WouldBlock));
+    let error = udp.send_to(b"x", ("", 1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+
+    let bound = tunnel.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let mut outside = std::net::TcpStream::connect(bound.local_addr()).unwrap();
+    let (mut inside, peer) = bound.accept(PATIENT).unwrap();
+    assert_eq!(peer, outside.local_addr().unwrap());
+    outside.write_all(b"in").unwrap();
+    inside.read_exact(&mut [0; 2]).unwrap();
+    inside.write_all(b"out").unwrap();
+    outside.read_exact(&mut [0; 3]).unwrap();
+
+    let bound = tunnel.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let late = bound.accept(Duration::from_millis(5)).unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::TimedOut);
+
+    let error = RunningTunnel::start(forwarder(), echo.local_addr())
+        .unwrap()
+        .udp()
+        .unwrap_err();
+    assert_eq!(error.to_string(), "forward does not speak SOCKS5");
 }
