@@ -159,7 +159,7 @@ fn write_expectation(f: &mut fmt::Formatter<'_>, one: &Expectation) -> fmt::Resu
         ExpectationState::Gone => {
             writeln!(
                 f,
-                "gone: {pattern} was expected to deviate ({reason}), and does not: remove its `expect`"
+                "gone: {pattern} was expected to deviate ({reason}), and does not: remove its `known_deviation`"
             )
         }
         // It may be a slip of the pen.

@@ -142,7 +142,7 @@ fn a_report_is_readable_on_its_own_with_the_failures_first() {
     let rest = r#"
 deviates socks5/rfc1928/6/refused: the connection is still open (expected: it is slow)
   it works (SHOULD, RFC 1928, section 6)
-gone: pace/* was expected to deviate (it is slow), and does not: remove its `expect`
+gone: pace/* was expected to deviate (it is slow), and does not: remove its `known_deviation`
 unused: typo was expected to deviate, and no check of that id was judged
 warning: cannot write to run.jsonl: no space
 connectivity/46: 1 passed, 1 failed, 1 skipped
@@ -202,7 +202,7 @@ fn the_last_line_says_why_a_report_without_failures_is_none_of_success() {
         state: ExpectationState::Gone,
     }];
     let expected =
-        "gone: a/* was expected to deviate (it is slow), and does not: remove its `expect`
+        "gone: a/* was expected to deviate (it is slow), and does not: remove its `known_deviation`
 a: 1 passed, 0 failed, 0 skipped
 toy: FAILED, as an expected deviation is gone: 1 passed, 0 failed, 0 skipped in 12.0ms";
     assert_eq!(gone.to_string(), expected);
