@@ -57,6 +57,15 @@ fn an_import_upwards_is_found_with_its_rule() {
         found("run/mod.rs", "use crate::tunnel::{Tunnel, Stop};"),
         "src/tunnel/run/mod.rs imports crate::tunnel::{Tunnel, Stop}, not from where it is defined"
     );
+    assert_eq!(
+        found("ends/stream.rs", "use super::super::run::recorder;"),
+        "src/tunnel/ends/stream.rs says super::super, which hides from this test what it imports"
+    );
+    assert_ne!(found("ends/mod.rs", "use super::run;"), "");
+    assert_ne!(
+        found("ends/stream.rs", "use crate::{deadline, tunnel::run};"),
+        ""
+    );
     // Docs may speak of what stands above, and tests may use it.
     let fine = "/// See [`crate::tunnel::run`].\n#[cfg(test)]\nmod tests {\n    use crate::tunnel::run;\n}\n";
     assert_eq!(found("core/glob.rs", fine), "");
@@ -75,14 +84,25 @@ fn wrong_imports(path: &Path, text: &str) -> Vec<String> {
         let strangers = STRANGERS.contains(&(layer, other));
         LAYERS[..=rank].contains(&other) && !strangers
     };
+    let is_top =
+        path.components().count() == 1 || (path.ends_with("mod.rs") && path.iter().count() == 2);
     let mut wrong = Vec::new();
     for line in code(text) {
+        let file = path.display();
+        for hidden in ["super::super", "crate::{", "crate::tunnel as", "super::"] {
+            // From deeper within a layer it leads to the layer itself.
+            let leads_up = hidden != "super::" || is_top;
+            if leads_up && line.contains(hidden) {
+                wrong.push(format!(
+                    "src/tunnel/{file} says {hidden}, which hides from this test what it imports"
+                ));
+            }
+        }
         for after in line.split("crate::tunnel::").skip(1) {
             let name: String = after
                 .chars()
                 .take_while(|c| c.is_alphanumeric() || *c == '_')
                 .collect();
-            let file = path.display();
             if !LAYERS.contains(&&*name) {
                 let all = after.trim_end_matches(';');
                 wrong.push(format!(

@@ -54,6 +54,12 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// Closes what is still open.
+    pub(crate) fn close(&mut self) {
+        self.client = None;
+        self.both = None;
+    }
+
     /// What a check before this one has left.
     ///
     /// # Panics

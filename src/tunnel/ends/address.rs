@@ -94,7 +94,7 @@ fn in_family(family: Family) -> impl Fn(&Pair) -> bool {
 }
 
 /// The address that this machine connects from to `server`.
-fn source_to(server: IpAddr) -> io::Result<IpAddr> {
+pub(crate) fn source_to(server: IpAddr) -> io::Result<IpAddr> {
     let any: IpAddr = match server {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -21,7 +21,7 @@ where
     let mut input = Vec::new();
     let mut buffer = [0; CHUNK];
     loop {
-        let missing = match decode(&input).map_err(io::Error::other)? {
+        let missing = match decode(&input).map_err(invalid)? {
             Decoded::Complete { value, .. } => return Ok(value),
             Decoded::Partial { missing } => missing,
         };
@@ -30,14 +30,17 @@ where
             let text = format!("{what} is longer than {most} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        match stream
-            .read(&mut buffer[..room])
-            .map_err(|error| named(what, &error))?
-        {
-            0 => return Err(cut_short(what, input.len())),
-            length => input.extend_from_slice(&buffer[..length]),
+        match stream.read(&mut buffer[..room]) {
+            Ok(0) => return Err(cut_short(what, input.len())),
+            Ok(length) => input.extend_from_slice(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(named(what, &error)),
         }
     }
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// The error of a read, with what was being read.

@@ -64,12 +64,7 @@ impl ProxyHeader {
             _ => proxy_protocol::v1(input),
         };
         let header = read_message(conn, "the header (PROXY protocol)", LONGEST, decode);
-        header
-            .map(ProxyHeader::from)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::Other => io::Error::new(io::ErrorKind::InvalidData, error),
-                _ => error,
-            })
+        header.map(ProxyHeader::from)
     }
 }
 

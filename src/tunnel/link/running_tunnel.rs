@@ -1,21 +1,18 @@
 //! A started tunnel between anybody's client and anybody's service.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::ops::RangeInclusive;
+mod builder;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io, thread};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Socket;
 
 use crate::deadline::{Backoff, Deadline, prose};
 use crate::process::Maker;
 use crate::proto::socks5::{self, Bound};
-use crate::server::TestServer;
-use crate::server::connect::reachable;
-use crate::server::protocol::Protocol;
 use crate::tunnel::core::check_error::CheckError;
-use crate::tunnel::core::family::Family;
 use crate::tunnel::core::ports::Ports;
 use crate::tunnel::ends::address::connect_from;
 use crate::tunnel::ends::socks5::request;
@@ -32,10 +29,7 @@ use crate::tunnel::programs::port::Lease;
 use crate::tunnel::report::Ended;
 use crate::tunnel::route::{Kind, Route, Target};
 
-/// How long the program may take to listen, and a connection to be made, unless set.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// How long a drop or a restart waits for the program to end after TERM, unless set.
-const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+pub use builder::{RunningTunnelBuilder, TunnelService};
 
 /// A started tunnel or proxy between a test's own clients and its own service.
 ///
@@ -77,42 +71,6 @@ pub struct RunningTunnel {
     _nobody: Option<Socket>,
 }
 
-/// Options of a [`RunningTunnel`]; [`RunningTunnel::builder`] makes one.
-pub struct RunningTunnelBuilder {
-    tunnel: Box<dyn Tunnel>,
-    service: TunnelService,
-    family: Option<Family>,
-    listen: Option<IpAddr>,
-    client: Option<IpAddr>,
-    outgoing: Option<IpAddr>,
-    ports: Ports,
-    deadline: Duration,
-    stop_timeout: Duration,
-}
-
-/// The far end of a tunnel: an address, or a [`TestServer`] of any protocol; `()` is none, for a proxy that is
-/// told by each handshake where to connect to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TunnelService(Option<SocketAddr>);
-
-impl From<SocketAddr> for TunnelService {
-    fn from(address: SocketAddr) -> TunnelService {
-        TunnelService(Some(address))
-    }
-}
-
-impl From<()> for TunnelService {
-    fn from((): ()) -> TunnelService {
-        TunnelService(None)
-    }
-}
-
-impl<P: Protocol> From<&TestServer<P, SocketAddr>> for TunnelService {
-    fn from(server: &TestServer<P, SocketAddr>) -> TunnelService {
-        TunnelService(Some(reachable(server.local_addr())))
-    }
-}
-
 impl RunningTunnel {
     /// Starts the programs of `tunnel` before `service`, and waits until the last of them listens, on
     /// `127.0.0.1`, or on `::1` if the service's address is of IPv6. Nothing connects to a service for that.
@@ -130,17 +88,7 @@ impl RunningTunnel {
 
     /// The options of one, each at its default.
     pub fn builder(tunnel: impl Tunnel + 'static) -> RunningTunnelBuilder {
-        RunningTunnelBuilder {
-            tunnel: Box::new(tunnel),
-            service: TunnelService(None),
-            family: None,
-            listen: None,
-            client: None,
-            outgoing: None,
-            ports: Ports::default(),
-            deadline: DEADLINE,
-            stop_timeout: STOP_TIMEOUT,
-        }
+        RunningTunnelBuilder::new(Box::new(tunnel))
     }
 
     /// Where the program listens. For clients that speak its protocol themselves.
@@ -220,12 +168,18 @@ impl RunningTunnel {
     }
 
     fn connect_to_proxy(&self, deadline: &Deadline) -> io::Result<Stream> {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        let tcp = match first.take() {
-            Some(tcp) => tcp,
-            None => connect_from(self.route.client, self.route.listen, deadline.check()?)?,
-        };
+        // A program may have tired of the one that found it listening.
+        let first = self.take_first().map(|tcp| Stream::new(tcp, *deadline));
+        if let Some(first) = first.filter(|first| !first.has_ended()) {
+            return Ok(first);
+        }
+        let tcp = connect_from(self.route.client, self.route.listen, deadline.check()?)?;
         Ok(Stream::new(tcp, *deadline))
+    }
+
+    fn take_first(&self) -> Option<TcpStream> {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.take()
     }
 
     /// Has a SOCKS5 proxy listen for one connection, of `peer` (RFC 1928 section 4, BIND).
@@ -271,7 +225,8 @@ impl RunningTunnel {
         !self.programs().has_exited()
     }
 
-    /// The process ids of its programs, in the order of their start.
+    /// The process ids of its programs, in the order of their start; after a stop nobody's, or somebody
+    /// else's.
     pub fn pids(&self) -> Vec<u32> {
         self.programs().ids()
     }
@@ -283,18 +238,29 @@ impl RunningTunnel {
     }
 
     /// Sends a signal to its programs and all that they have started, and does not wait for what comes of it.
-    /// A program that ends by it has not ended by itself for [`RunningTunnel::stop`].
+    /// A program that ends after TERM, INT or KILL, or by HUP, has not ended by itself for
+    /// [`RunningTunnel::stop`]. One that has ended gets nothing, nor does what [already
+    /// ran](crate::tunnel::Attached).
     pub fn signal(&self, signal: Signal) {
-        self.programs().signal(signal);
+        if self.maker.is_this() {
+            self.programs().signal(signal);
+        }
     }
 
-    /// Ends the programs as a drop does, whatever state they are in, starts them again at the same
-    /// addresses, and waits until they listen.
+    /// Ends the programs, whatever state they are in, starts them again at the same addresses, and waits until
+    /// they listen. How they ended is not judged: a test that wants to know stops first.
     ///
     /// # Errors
     ///
-    /// As those of a start.
+    /// As those of a start; and of what [already ran](crate::tunnel::Attached), or was started before a fork.
     pub fn restart(&mut self) -> Result<(), Error> {
+        if !self.maker.is_this() || self.programs().is_foreign() {
+            let slug = self.tunnel.slug();
+            let text =
+                format!("{slug}: its program was not started here, so it cannot be restarted");
+            return Err(Error::new(ErrorKind::Program, text, None));
+        }
+        self.take_first();
         self.programs().stop(self.stop_timeout);
         // What comes of a start that fails is its error's to say, and not the drop's.
         self.stopped = true;
@@ -317,6 +283,7 @@ impl RunningTunnel {
             return Ok(());
         }
         self.stopped = true;
+        self.take_first();
         let mut programs = self.programs();
         let ends = programs.stop(timeout);
         let wrong: Vec<String> = ends.iter().filter_map(fault).collect();
@@ -390,144 +357,6 @@ impl RunningTunnel {
     }
 }
 
-impl RunningTunnelBuilder {
-    /// Where the tunnel leads to: an address, or a [`TestServer`]. None unless set.
-    #[must_use]
-    pub fn service(mut self, service: impl Into<TunnelService>) -> RunningTunnelBuilder {
-        self.service = service.into();
-        self
-    }
-
-    /// The family that the program listens on: that of the service unless set, IPv4 without one.
-    #[must_use]
-    pub fn family(mut self, family: Family) -> RunningTunnelBuilder {
-        self.family = Some(family);
-        self
-    }
-
-    /// The address that the program listens on: the loopback address of its [family](Self::family) unless
-    /// set.
-    #[must_use]
-    pub fn listen_ip(mut self, ip: IpAddr) -> RunningTunnelBuilder {
-        self.listen = Some(ip);
-        self
-    }
-
-    /// The address that [`RunningTunnel::connect`] connects from: the one that the program listens on unless
-    /// set.
-    #[must_use]
-    pub fn client_ip(mut self, ip: IpAddr) -> RunningTunnelBuilder {
-        self.client = Some(ip);
-        self
-    }
-
-    /// The address that the program is told to connect from, [`Route::outgoing`]: the loopback address of the
-    /// service's family unless set.
-    #[must_use]
-    pub fn outgoing_ip(mut self, ip: IpAddr) -> RunningTunnelBuilder {
-        self.outgoing = Some(ip);
-        self
-    }
-
-    /// Gives the programs ports of this range only. Unless set, they are outside of the range that the system
-    /// gives to everybody.
-    #[must_use]
-    pub fn ports(mut self, range: RangeInclusive<u16>) -> RunningTunnelBuilder {
-        self.ports.range = Some(range);
-        self
-    }
-
-    /// The place, within the ports to choose from, of the first one that is tried. Unless set, another one in
-    /// each process.
-    #[must_use]
-    pub fn port_offset(mut self, offset: u16) -> RunningTunnelBuilder {
-        self.ports.offset = Some(offset);
-        self
-    }
-
-    /// How long the programs may take to listen, and each connection to be made: 10 s unless set.
-    #[must_use]
-    pub fn deadline(mut self, limit: Duration) -> RunningTunnelBuilder {
-        self.deadline = limit;
-        self
-    }
-
-    /// How long a drop, and a restart, let a program end after TERM before it is killed: 1 s unless set.
-    #[must_use]
-    pub fn drop_timeout(mut self, limit: Duration) -> RunningTunnelBuilder {
-        self.stop_timeout = limit;
-        self
-    }
-
-    /// Starts it. See [`RunningTunnel::start`].
-    ///
-    /// # Errors
-    ///
-    /// As those of [`RunningTunnel::start`].
-    pub fn start(self) -> Result<RunningTunnel, Error> {
-        let running = self.tunnel.running();
-        let service = running
-            .and_then(|running| running.service)
-            .or(self.service.0);
-        if service.is_none() && forwards(self.tunnel.kind()) {
-            let text = format!(
-                "{} forwards to one place, and no service was given",
-                self.tunnel.slug()
-            );
-            return Err(Error::new(ErrorKind::Address, text, None));
-        }
-        let no_port = |what: &str, ip: IpAddr| {
-            let message = format!("no port for {what} on {ip}");
-            move |error| Error::new(ErrorKind::Port, message, Some(error))
-        };
-        let far = service.map_or(Family::V4, |address| Family::of(address.ip()));
-        let near = self.listen.map(Family::of).or(self.family).unwrap_or(far);
-        let ip = self.listen.unwrap_or(localhost(near));
-        let (listen, lease) = match running {
-            Some(running) => (running.listen, None),
-            None => {
-                let lease = Lease::take(ip, &self.ports).map_err(no_port("the program", ip))?;
-                (lease.addr(), Some(lease))
-            }
-        };
-        let (service_addr, nobody) = match service {
-            Some(address) => (address, None),
-            None => {
-                let ip = localhost(near);
-                let (address, socket) = nobody(ip).map_err(no_port("the service", ip))?;
-                (address, Some(socket))
-            }
-        };
-        let own = listen.ip();
-        let route = Route {
-            listen,
-            service: service_addr,
-            client: self.client.unwrap_or(own),
-            outgoing: self
-                .outgoing
-                .unwrap_or(localhost(Family::of(service_addr.ip()))),
-        };
-        let mut tunnel = RunningTunnel {
-            programs: Mutex::new(start(&*self.tunnel, &route, &self.ports)?),
-            tunnel: self.tunnel,
-            route,
-            has_service: service.is_some(),
-            ports: self.ports,
-            first: Mutex::new(None),
-            deadline: self.deadline,
-            stop_timeout: self.stop_timeout,
-            // Until it listens, a drop has nothing to complain of.
-            stopped: true,
-            maker: Maker::this(),
-            _lease: lease,
-            _nobody: nobody,
-        };
-        tunnel.get_ready()?;
-        tunnel.stopped = false;
-        Ok(tunnel)
-    }
-}
-
 impl Drop for RunningTunnel {
     fn drop(&mut self) {
         if let Err(error) = self.stop(self.stop_timeout) {
@@ -547,15 +376,6 @@ impl fmt::Debug for RunningTunnel {
             .field("tunnel", &self.tunnel.slug())
             .field("route", &self.route)
             .field("pids", &self.pids())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for RunningTunnelBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunningTunnelBuilder")
-            .field("tunnel", &self.tunnel.slug())
-            .field("service", &self.service)
             .finish_non_exhaustive()
     }
 }
@@ -602,22 +422,6 @@ fn message(error: CheckError) -> String {
 /// Whether it leads to one place, whatever the client says.
 fn forwards(kind: Kind) -> bool {
     matches!(kind, Kind::Forward | Kind::ProxyProtocol)
-}
-
-fn localhost(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::LOCALHOST.into(),
-        Family::V6 => Ipv6Addr::LOCALHOST.into(),
-    }
-}
-
-/// An address where nobody listens for as long as the socket lives, which is bound there.
-fn nobody(ip: IpAddr) -> io::Result<(SocketAddr, Socket)> {
-    let any = SocketAddr::new(ip, 0);
-    let socket = Socket::new(Domain::for_address(any), Type::STREAM, None)?;
-    socket.bind(&SockAddr::from(any))?;
-    let address = socket.local_addr()?.as_socket();
-    Ok((address.ok_or(io::ErrorKind::AddrNotAvailable)?, socket))
 }
 
 /// As the user information of a URL has it (RFC 3986, section 3.2.1): unreserved characters stay.

@@ -36,18 +36,19 @@ impl BoundPort {
     }
 
     /// Waits at most `timeout` until somebody has connected there: the stream to them, with the timeouts of
-    /// [`RunningTunnel::connect`](crate::RunningTunnel::connect), and where the proxy says that they came from.
+    /// [`RunningTunnel::connect`](crate::RunningTunnel::connect), and where the proxy says that they came from;
+    /// all zeros is how some say that they do not tell.
     ///
     /// # Errors
     ///
     /// `TimedOut` if nobody comes in time; if the proxy's second reply refuses or is none.
-    pub fn accept(mut self, timeout: Duration) -> io::Result<(TcpStream, SocketAddr)> {
+    pub fn accept(mut self, timeout: Duration) -> io::Result<(TcpStream, Target)> {
         let deadline = Deadline::new(timeout, "a connection to the proxy's port");
         self.control.set_deadline(deadline);
         let what = "the second reply to BIND";
         let reply = read_message(&mut self.control, what, LONGEST_REPLY, socks5::reply)?;
         match reply.code {
-            0 => Ok((self.control.into_client()?, place(&reply.bound, self.addr)?)),
+            0 => Ok((self.control.into_client()?, target(&reply.bound))),
             code => {
                 let meaning = socks5::meaning(code);
                 let text = format!("{what} has code {code:02x}, {meaning}");

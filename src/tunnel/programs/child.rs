@@ -33,7 +33,7 @@ pub(crate) struct Child {
     output: Output,
     started: Instant,
     /// See [`Child::signal`].
-    signalled_by_test: bool,
+    signals: Vec<Signal>,
     signalled: Option<SignalReport>,
     end: Option<ExitReport>,
 }
@@ -106,7 +106,7 @@ impl Child {
             mark,
             output,
             started,
-            signalled_by_test: false,
+            signals: Vec::new(),
             signalled: None,
             end: None,
         })
@@ -144,8 +144,23 @@ impl Child {
 
     /// Sends its group a signal, and waits for nothing. What ends it by that has not ended by itself.
     pub(crate) fn signal(&mut self, signal: Signal) {
-        self.signalled_by_test |= !self.has_exited();
+        // Its id may be somebody else's once it was waited for.
+        if self.end.is_some() || self.has_exited() {
+            return;
+        }
+        self.signals.push(signal);
         group::send(&mut self.process, signal, Whom::Group);
+    }
+
+    /// Whether one of [`Child::signal`] has ended it. A program that was asked to read its configuration again
+    /// (HUP) is only excused if that has killed it.
+    fn was_ended_by_signal(&self, status: Option<ExitStatus>) -> bool {
+        let killed = status.map(describe);
+        let ends = |signal: &Signal| match signal {
+            Signal::Hup => killed == Some(format!("killed by signal {}", signal.number())),
+            Signal::Term | Signal::Int | Signal::Kill => true,
+        };
+        self.signals.iter().any(ends)
     }
 
     /// Sends it a signal and waits for its end, no longer than `limit`. The caller knows whether it had
@@ -215,7 +230,7 @@ impl Child {
         self.output.finish();
         let end = ExitReport {
             status,
-            by_itself: signalled.by_itself && !self.signalled_by_test,
+            by_itself: signalled.by_itself && !self.was_ended_by_signal(status),
             signal: signalled.signal,
             killed: !signalled.ended,
             elapsed: signalled.elapsed,

@@ -316,11 +316,12 @@ mod linux {
     pub(crate) fn sweep(mark: &Mark, group: u32, deadline: &Deadline) -> usize {
         let mut killed = Vec::new();
         let mut buffer = Vec::new();
+        let exec = in_exec(deadline.remaining());
         // Again until nothing new is found: one may start another while we look.
         for _ in 0..SWEEPS {
             let before = killed.len();
             for pid in mark.processes_since(group) {
-                let is_one = mark.is_on(pid, &mut buffer) && !is_in(pid, group);
+                let is_one = mark.is_on(pid, &mut buffer, &exec) && !is_in(pid, group);
                 if is_one
                     && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
                     && !killed.contains(&pid)
@@ -347,11 +348,13 @@ mod linux {
     /// How many processes run that bear the mark or belong to `group`, beside its leader.
     pub(crate) fn left(mark: &Mark, group: u32) -> Option<usize> {
         let mut buffer = Vec::new();
+        let exec = in_exec(EXEC_LIMIT);
         let others = mark.processes_since(group);
         let others = others.filter(|pid| pid.cast_unsigned() != group);
         // One that has ended and was not waited for stays in its group, and has no environment.
-        let runs =
-            |pid: &i32| mark.is_on(*pid, &mut buffer) || (is_in(*pid, group) && !has_ended(*pid));
+        let runs = |pid: &i32| {
+            mark.is_on(*pid, &mut buffer, &exec) || (is_in(*pid, group) && !has_ended(*pid))
+        };
         Some(others.filter(runs).count())
     }
 
@@ -397,9 +400,8 @@ mod linux {
         }
 
         /// Someone else's process cannot be read; one that has ended has an empty environment. So has one in
-        /// the midst of an exec, which is waited for.
-        fn is_on(&self, pid: i32, buffer: &mut Vec<u8>) -> bool {
-            let deadline = Deadline::new(EXEC_LIMIT, "a process to start its program");
+        /// the midst of an exec, which is waited for until `deadline`.
+        fn is_on(&self, pid: i32, buffer: &mut Vec<u8>, deadline: &Deadline) -> bool {
             let mut pause = Backoff::new(Duration::from_micros(100));
             let mut empty = 0;
             while empty < EMPTY {
@@ -410,7 +412,7 @@ mod linux {
                 match fs::read(format!("/proc/{pid}/cmdline")) {
                     Ok(_) if has_no_memory(pid) || deadline.expired() => return false,
                     // Without arguments too it is in the midst of it (proc(5)).
-                    Ok(arguments) if arguments.is_empty() => pause.sleep(&deadline),
+                    Ok(arguments) if arguments.is_empty() => pause.sleep(deadline),
                     // Its exec may have come to an end between the two looks.
                     Ok(_) => empty += 1,
                     Err(_) => return false,
@@ -418,6 +420,11 @@ mod linux {
             }
             false
         }
+    }
+
+    /// The time for all processes together that are in the midst of an exec.
+    fn in_exec(limit: Duration) -> Deadline {
+        Deadline::new(limit.min(EXEC_LIMIT), "processes to start their programs")
     }
 
     /// The environment of a process behind one byte, for the first variable has none before it; the length

@@ -453,6 +453,10 @@ impl<'a> Worker<'a> {
                 record.skip(&def.requirement);
                 continue;
             }
+            if def.always {
+                // Whoever still talks through the program would hold up its end.
+                context.kept.close();
+            }
             if def.always && record.is_broken() {
                 context.program.child().settle();
             }

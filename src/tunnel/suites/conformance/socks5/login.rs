@@ -1,11 +1,11 @@
 //! User and password (RFC 1929).
 
-use super::super::{credentials, not_reached, other_behind_colon};
 use super::{granted, method, own_host, request};
 use crate::proto::socks5::{self, CONNECT, USER_PASSWORD};
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::wire::{CLOSE_LIMIT, Wire};
 use crate::tunnel::core::check_error::CheckError;
+use crate::tunnel::suites::conformance::{credentials, not_reached, other_behind_colon};
 
 /// Statement 15.
 pub(super) fn right(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {

@@ -1,11 +1,11 @@
 //! The choice of a method (RFC 1928 section 3).
 
-use super::super::credentials;
 use super::{method, no_credentials, own_method};
 use crate::proto::socks5::{NO_AUTHENTICATION, NO_METHOD, USER_PASSWORD};
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::wire::{CLOSE_LIMIT, Wire};
 use crate::tunnel::core::check_error::CheckError;
+use crate::tunnel::suites::conformance::credentials;
 
 /// Statement 1.
 pub(super) fn no_auth(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {

@@ -4,9 +4,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::super::{
-    Refusing, come, impossible_name, localhost, not_reached, service_of, takes_names,
-};
 use super::{granted, open, opened, opening, own_host, reply, request};
 use crate::proto::socks5::{self, BIND, CONNECT, Host, Reply};
 use crate::tunnel::check::context::CheckContext;
@@ -15,6 +12,9 @@ use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::family::Family;
 use crate::tunnel::core::options::Sizes;
 use crate::tunnel::ends::address::connect_from;
+use crate::tunnel::suites::conformance::{
+    Refusing, come, impossible_name, localhost, not_reached, service_of, takes_names,
+};
 use crate::tunnel::suites::probe;
 
 /// How long a program may take for its second reply before it is tried whether it has lost the request;
