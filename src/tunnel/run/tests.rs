@@ -382,3 +382,47 @@ fn a_suite_may_run_on_one_combination_and_may_not_apply() {
     assert_eq!(other.outcome(), Outcome::Skipped);
     assert_eq!(other.message(), "forward is no proxy");
 }
+
+/// One after the other on one process; what requires a check that failed is not reached.
+#[test]
+fn a_sequence_ends_where_a_check_fails_but_for_what_is_always_made() {
+    fn connects(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+        let deadline = context.deadline("the program to listen");
+        context.program.get_ready(&deadline)?;
+        context.kept.both = Some(context.connect()?);
+        Ok(())
+    }
+    fn still_open(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+        match context.kept.both {
+            Some(_) => Err(CheckError::failed("it is open")),
+            None => Ok(()),
+        }
+    }
+    const DEFS: &[CheckDef] = &[
+        CheckDef::must("connects", "a client connects", "harness", connects),
+        CheckDef::must("apart", "it never holds", "harness", bad).not_required(),
+        CheckDef::must("elsewhere", "nothing", "harness", bad).only_for(|_| false),
+        CheckDef::must("open", "the client is gone", "harness", still_open),
+        CheckDef::must("behind", "words arrive", "harness", words),
+        // Whoever still talks through the program would hold up its end.
+        CheckDef::must("closed", "the client is gone", "harness", still_open).always(),
+    ];
+    let suite = Box::leak(Box::new(SuiteDef {
+        name: "toy",
+        routes: Routes::Each,
+        applies: |_| Ok(()),
+        checks: Checks::Sequence(DEFS),
+    }));
+    let report = run(&forwarder(), &options(), &[suite]).unwrap();
+    let due = ["connects", "apart", "open", "behind", "closed"];
+    assert_eq!(ids(&report), due.map(|name| format!("toy/44/{name}")));
+    check(&report, "connects", Outcome::Passed);
+    check(&report, "apart", Outcome::Failed);
+    assert_eq!(
+        check(&report, "open", Outcome::Failed).message(),
+        "it is open"
+    );
+    let behind = check(&report, "behind", Outcome::Skipped);
+    assert_eq!(behind.message(), "not reached, as open failed");
+    check(&report, "closed", Outcome::Passed);
+}
