@@ -1,7 +1,7 @@
 //! A child's process group and signals: all that belongs to Unix, and where it is Linux's own.
 
 pub(crate) use imp::{
-    Mark, SETTLING, default_signals, has_exited, has_members, isolate, kill_all, left,
+    Mark, SETTLING, default_signals, has_exited, has_members, is_at_rest, isolate, kill_all, left,
     may_be_ending, members, send, sweep,
 };
 
@@ -117,11 +117,11 @@ mod imp {
 
     #[cfg(target_os = "linux")]
     pub(crate) use super::linux::{
-        Mark, SETTLING, default_signals, left, may_be_ending, members, sweep,
+        Mark, SETTLING, default_signals, is_at_rest, left, may_be_ending, members, sweep,
     };
 
     #[cfg(not(target_os = "linux"))]
-    pub(crate) use super::blind::{Mark, SETTLING, left, may_be_ending, members};
+    pub(crate) use super::blind::{Mark, SETTLING, is_at_rest, left, may_be_ending, members};
 
     /// Nothing needs to be done, or nothing can be without unsafe code.
     #[cfg(not(target_os = "linux"))]
@@ -140,7 +140,7 @@ mod imp {
 mod imp {
     use std::process::{Child, Command};
 
-    pub(crate) use super::blind::{Mark, SETTLING, left, may_be_ending, members};
+    pub(crate) use super::blind::{Mark, SETTLING, is_at_rest, left, may_be_ending, members};
     use super::{Signal, Whom};
     use crate::deadline::Deadline;
 
@@ -182,6 +182,11 @@ mod blind {
     pub(crate) const SETTLING: Duration = Duration::from_millis(100);
 
     pub(crate) fn may_be_ending(_child: &Child) -> bool {
+        true
+    }
+
+    /// Nothing tells that it is not.
+    pub(crate) fn is_at_rest(_mark: &Mark, _group: u32) -> bool {
         true
     }
 
@@ -358,6 +363,19 @@ mod linux {
         Some(others.filter(runs).count())
     }
 
+    /// Whether every thread of a group waits for something.
+    pub(crate) fn is_at_rest(mark: &Mark, group: u32) -> bool {
+        let waits = |thread: fs::DirEntry| {
+            let state = read_stat(&thread.path().join("stat"));
+            state.is_none_or(|(state, _)| !matches!(&*state, "R" | "D"))
+        };
+        let mut members = mark.processes_since(group).filter(|pid| is_in(*pid, group));
+        members.all(|pid| {
+            let threads = fs::read_dir(format!("/proc/{pid}/task"));
+            threads.into_iter().flatten().flatten().all(waits)
+        })
+    }
+
     fn processes() -> impl Iterator<Item = i32> {
         let entries = fs::read_dir("/proc").into_iter().flatten();
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -469,7 +487,11 @@ mod linux {
 
     /// Its state and its group; `None` of one that is not there.
     fn stat(pid: i32) -> Option<(String, String)> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        read_stat(Path::new(&format!("/proc/{pid}/stat")))
+    }
+
+    fn read_stat(path: &Path) -> Option<(String, String)> {
+        let stat = fs::read_to_string(path).ok()?;
         // The name stands in parentheses and may hold anything; then state, parent, group.
         let (_, after_name) = stat.rsplit_once(')')?;
         let mut fields = after_name.split_whitespace();
