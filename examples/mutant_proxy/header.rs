@@ -74,6 +74,9 @@ fn header(options: &Options, mut from: SocketAddr, mut to: SocketAddr) -> Vec<u8
     if options.has(Mutation::HeaderOtherPort) {
         from.set_port(from.port() ^ 1);
     }
+    if options.has(Mutation::TellsMapped) {
+        (from, to) = (mapped(from), mapped(to));
+    }
     let mut header = match options.protocol {
         Protocol::ProxyV1 => version_1(options, from, to),
         Protocol::ProxyV2 => version_2(options, from, to),
@@ -86,6 +89,13 @@ fn header(options: &Options, mut from: SocketAddr, mut to: SocketAddr) -> Vec<u8
         () => {}
     }
     header
+}
+
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// How long the header is with which `data` begins, zero if it begins with something else. `None` means that

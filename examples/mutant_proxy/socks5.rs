@@ -59,8 +59,11 @@ pub(crate) fn serve(proxy: &Proxy, mut wire: Wire) -> io::Result<()> {
 }
 
 /// Encodes an address as in requests, replies and datagrams (RFC 1928 section 5).
-pub(crate) fn encode(address: SocketAddr) -> Vec<u8> {
+pub(crate) fn encode(options: &Options, address: SocketAddr) -> Vec<u8> {
     let host = match address.ip() {
+        IpAddr::V4(ip) if options.has(Mutation::TellsMapped) => {
+            [&[4][..], &ip.to_ipv6_mapped().octets()].concat()
+        }
         IpAddr::V4(ip) => [&[1][..], &ip.octets()].concat(),
         IpAddr::V6(ip) => [&[4][..], &ip.octets()].concat(),
     };
@@ -80,7 +83,14 @@ pub(crate) fn failure(options: &Options, code: u8) -> Vec<u8> {
 pub(crate) fn reply(options: &Options, code: u8, address: SocketAddr) -> Vec<u8> {
     let reserved = u8::from(options.has(Mutation::ReservedNotZero));
     let mut reply = vec![own_version(options), code, reserved];
-    reply.extend(encode(address));
+    let port = address.port().to_be_bytes();
+    match () {
+        () if options.has(Mutation::TellsName) => reply.extend([&b"\x03\x01a"[..], &port].concat()),
+        () if options.has(Mutation::TellsEmptyName) => {
+            reply.extend([&b"\x03\x00"[..], &port].concat());
+        }
+        () => reply.extend(encode(options, address)),
+    }
     if options.has(Mutation::WrongAddressType) {
         reply[3] ^= 1 ^ 4;
     }

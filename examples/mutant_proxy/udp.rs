@@ -30,6 +30,8 @@ struct Association {
     far: Vec<UdpSocket>,
     /// The address that the client sends from; any port until its first datagram if it told none.
     client: Mutex<SocketAddr>,
+    /// The name and port of the last datagram, as its header had them, if it was sent to a name.
+    name: Mutex<Option<Vec<u8>>>,
     count: AtomicUsize,
     over: AtomicBool,
 }
@@ -83,6 +85,7 @@ impl Association {
             near,
             far: bound.into_iter().flatten().collect(),
             client: Mutex::new(client),
+            name: Mutex::new(None),
             count: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         })
@@ -108,6 +111,8 @@ impl Association {
                 }
             };
             *self.client() = from;
+            let header = &buffer[3..count - payload.len()];
+            *self.name() = (header[0] == 3).then(|| header.to_vec());
             let number = self.count.fetch_add(1, Ordering::Relaxed);
             if has(Mutation::UdpOnce) && number > 0 {
                 continue;
@@ -152,7 +157,10 @@ impl Association {
             let mut datagram = Vec::with_capacity(count + 22);
             if !has(Mutation::UdpNoHeader) {
                 datagram.extend([0, 0, 0]);
-                datagram.extend(socks5::encode(from));
+                match *self.name() {
+                    Some(ref name) if has(Mutation::UdpTellsName) => datagram.extend(name),
+                    _ => datagram.extend(socks5::encode(self.options, from)),
+                }
             }
             datagram.extend_from_slice(&buffer[..count]);
             if has(Mutation::UdpJunk) {
@@ -173,6 +181,10 @@ impl Association {
 
     fn client(&self) -> std::sync::MutexGuard<'_, SocketAddr> {
         self.client.lock().expect("no thread panics with it")
+    }
+
+    fn name(&self) -> std::sync::MutexGuard<'_, Option<Vec<u8>>> {
+        self.name.lock().expect("no thread panics with it")
     }
 
     fn largest(&self) -> usize {

@@ -33,12 +33,15 @@ const IPV4: u8 = 1;
 const NAME: u8 = 3;
 const IPV6: u8 = 4;
 
+/// A reply with a name of no bytes: what a reader can ask for at once.
+const SHORTEST_REPLY: usize = 7;
+
 /// A host as a request or a reply names it (RFC 1928 section 5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Host {
     /// An address: ATYP 01 or 04.
     Ip(IpAddr),
-    /// A name of 1 to 255 bytes: ATYP 03. Bytes, because nothing promises that they are text.
+    /// A name, in a request of 1 to 255 bytes: ATYP 03. Bytes, because nothing promises that they are text.
     Name(Vec<u8>),
 }
 
@@ -67,6 +70,8 @@ pub(crate) enum Error {
     Denied(u8),
     /// The server refused the request with this code.
     Refused(u8),
+    /// The same, with a byte in the reply that the RFC does not allow.
+    MalformedRefusal { code: u8, violation: Violation },
     /// A name, user or password of a length that does not fit its length byte.
     Length { what: &'static str, length: usize },
     /// A datagram that ends in its header.
@@ -89,6 +94,9 @@ impl fmt::Display for Error {
                 "the proxy refused the request with reply code {code:02x}, {} (RFC 1928 section 6)",
                 meaning(*code)
             ),
+            Error::MalformedRefusal { code, violation } => {
+                write!(f, "{}; and {violation}", Error::Refused(*code))
+            }
             Error::Length { what, length } => {
                 write!(
                     f,
@@ -154,10 +162,18 @@ pub(crate) fn reply(input: &[u8]) -> Result<Decoded<Reply>, Error> {
     let mut reader = Reader::new(input, "the reply", "RFC 1928 section 6");
     reader.expect("VER", VERSION, "05")?;
     let code = reader.byte();
-    reader.expect("RSV", 0, "00")?;
-    let (whole, bound) = match bound(&mut reader, input, "BND.ADDR length")? {
-        // The shortest reply is the one with a name of one byte: 4 + 1 + 1 + 2.
-        None => (8, None),
+    // What is wrong behind the code does not hide what it says.
+    let refuses = |error: Error| match (code, error) {
+        (Some(code), Error::Violation(violation)) if code != 0 => {
+            Error::MalformedRefusal { code, violation }
+        }
+        (_, error) => error,
+    };
+    let reserved = reader.expect("RSV", 0, "00").map_err(Error::from);
+    reserved.map_err(refuses)?;
+    let (whole, bound) = match bound(&mut reader, input).map_err(refuses)? {
+        // The shortest reply is the one with a name of no bytes: 4 + 1 + 0 + 2.
+        None => (SHORTEST_REPLY, None),
         Some((whole, bound)) => (whole, bound),
     };
     let value = bound.map(|bound| Reply {
@@ -184,6 +200,17 @@ pub(crate) fn meaning(code: u8) -> &'static str {
 }
 
 impl Bound {
+    /// As a message shows it: `127.0.0.4:65000`, or `the name "a", port 80`.
+    pub(crate) fn describe(&self) -> String {
+        match &self.host {
+            Host::Ip(ip) => SocketAddr::new(*ip, self.port).to_string(),
+            Host::Name(name) => {
+                let name = String::from_utf8_lossy(name);
+                format!("the name {name:?}, port {}", self.port)
+            }
+        }
+    }
+
     /// The address, unless it is a name.
     pub(crate) fn socket_addr(&self) -> Option<SocketAddr> {
         match self.host {
@@ -346,7 +373,7 @@ impl Client {
     }
 
     fn send_request(&mut self) -> Step {
-        self.expect(State::Reply, 8);
+        self.expect(State::Reply, SHORTEST_REPLY);
         Step::Send(std::mem::take(&mut self.request))
     }
 
@@ -363,12 +390,8 @@ impl Client {
 }
 
 /// Reads address type, address and port, which end the header: its whole length once that is known,
-/// and the value once it has come (RFC 1928 section 5).
-fn bound(
-    reader: &mut Reader<'_>,
-    input: &[u8],
-    length_field: &'static str,
-) -> Result<Option<(usize, Option<Bound>)>, Error> {
+/// and the value once it has come (RFC 1928 section 5). That a name has bytes is said of no reply.
+fn bound(reader: &mut Reader<'_>, input: &[u8]) -> Result<Option<(usize, Option<Bound>)>, Error> {
     let Some(kind) = reader.byte() else {
         return Ok(None);
     };
@@ -377,7 +400,6 @@ fn bound(
         IPV6 => 16,
         NAME => match reader.byte() {
             None => return Ok(None),
-            Some(0) => return Err(reader.wrong(length_field, 0, "01 to ff").into()),
             Some(length) => usize::from(length),
         },
         other => return Err(reader.wrong("ATYP", other, "01, 03 or 04").into()),

@@ -66,11 +66,16 @@ impl fmt::Display for Address {
 /// socket of both families shows its clients, becomes the IPv4 address that the client itself has.
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
-        match address.ip().to_canonical() {
-            IpAddr::V4(ip) => Address::Inet(SocketAddr::new(ip.into(), address.port())),
-            // Its scope stays with it.
-            IpAddr::V6(_) => Address::Inet(address),
-        }
+        Address::Inet(canonical(address))
+    }
+}
+
+/// The address that the client itself has, of one that a socket of both families may show.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        // Its scope stays with it.
+        IpAddr::V6(_) => address,
     }
 }
 

@@ -85,6 +85,7 @@ fn every_prefix_of_every_answer_is_partial() {
     for host in [
         ip("127.0.0.1"),
         ip("2001:db8::7"),
+        name(""),
         name("a"),
         name(&longest),
     ] {
@@ -101,7 +102,7 @@ fn every_prefix_of_every_answer_is_partial() {
 
 #[test]
 fn a_wrong_byte_is_named_as_soon_as_it_is_there() {
-    let cases: [(&[u8], &str); 4] = [
+    let cases: [(&[u8], &str); 5] = [
         (
             &[4],
             "byte 0 of the reply (VER) is 04, expected 05 (RFC 1928 section 6)",
@@ -115,8 +116,14 @@ fn a_wrong_byte_is_named_as_soon_as_it_is_there() {
             "byte 3 of the reply (ATYP) is 02, expected 01, 03 or 04 (RFC 1928 section 6)",
         ),
         (
-            &[5, 0, 0, 3, 0],
-            "byte 4 of the reply (BND.ADDR length) is 00, expected 01 to ff (RFC 1928 section 6)",
+            &[5, 5, 0, 0],
+            "the proxy refused the request with reply code 05, connection refused (RFC 1928 section 6); \
+             and byte 3 of the reply (ATYP) is 00, expected 01, 03 or 04 (RFC 1928 section 6)",
+        ),
+        (
+            &[5, 0xf0, 1],
+            "the proxy refused the request with reply code f0, unassigned (RFC 1928 section 6); \
+             and byte 2 of the reply (RSV) is 01, expected 00 (RFC 1928 section 6)",
         ),
     ];
     for (bytes, message) in cases {
@@ -218,9 +225,9 @@ fn refusals_say_what_their_code_means() {
     client.feed(&[5, 5]).unwrap();
     assert_eq!(client.end(), Some(Error::Refused(5)), "a reply cut short");
     let rest = &reply_bytes(5, &ip("0.0.0.0"), 0)[2..];
-    client.feed(&rest[..6]).unwrap();
+    client.feed(&rest[..5]).unwrap();
     assert_eq!(
-        client.feed(&rest[6..]).unwrap_err().to_string(),
+        client.feed(&rest[5..]).unwrap_err().to_string(),
         "the proxy refused the request with reply code 05, connection refused (RFC 1928 section 6)"
     );
     let (mut client, _) = Client::new(CONNECT, Some((b"u", b"p")), &host, 1).unwrap();

@@ -30,7 +30,7 @@ pub(crate) fn decode(input: &[u8]) -> Result<Datagram<'_>, Error> {
     let short = Error::Short {
         length: input.len(),
     };
-    match (fragment, bound(&mut reader, input, "ADDR length")?) {
+    match (fragment, bound(&mut reader, input)?) {
         (Some(fragment), Some((header, Some(peer)))) => Ok(Datagram {
             fragment,
             peer,
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_wrong_byte_is_named() {
-        let cases: [(&[u8], &str); 4] = [
+        let cases: [(&[u8], &str); 3] = [
             (
                 &[0, 1],
                 "byte 1 of the datagram (RSV) is 01, expected 00 (RFC 1928 section 7)",
@@ -92,10 +92,6 @@ mod tests {
             (
                 &[0, 0, 0, 2],
                 "byte 3 of the datagram (ATYP) is 02, expected 01, 03 or 04 (RFC 1928 section 7)",
-            ),
-            (
-                &[0, 0, 0, 3, 0],
-                "byte 4 of the datagram (ADDR length) is 00, expected 01 to ff (RFC 1928 section 7)",
             ),
             (
                 &[0, 0, 0, 1, 127],
@@ -112,6 +108,8 @@ mod tests {
         fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(0u8..6, 0..40)) {
             if let Ok(datagram) = decode(&bytes) {
                 let Datagram { fragment, peer, data } = datagram;
+                // It can come, and cannot be asked for.
+                prop_assume!(peer.host != Host::Name(Vec::new()));
                 prop_assert_eq!(encode(fragment, &peer.host, peer.port, data), Ok(bytes.clone()));
             }
         }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::deadline::prose;
 use crate::proto::proxy_protocol::{self, Header};
+use crate::server::address::canonical;
 use crate::tunnel::ends::exchange::read_message;
 use crate::tunnel::ends::proxy_header::LONGEST;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};
@@ -16,7 +17,8 @@ use crate::tunnel::route::{Kind, Route, Target};
 
 /// A forwarder that puts a header of the PROXY protocol before the data, version 1 unless
 /// [set](ProxyProtocol::v2), as haproxy's `send-proxy` does. The service reads the header first; it must
-/// name the client's address and port, and [`Route::listen`].
+/// name the client's address and port, and [`Route::listen`]; an IPv4 address may stand there as IPv6 has it
+/// (`::ffff:127.0.0.2`), as haproxy's `bind :::8080 v4v6` writes it.
 ///
 /// ```
 /// use loopback::tunnel::{ProxyProtocol, Template};
@@ -103,12 +105,12 @@ fn judge(header: &Header, client: SocketAddr, listen: SocketAddr) -> Result<(), 
         Header::Local => return Err("the header says LOCAL for a client's connection".to_owned()),
         Header::Other => return Err("the header has no TCP addresses".to_owned()),
     };
-    if source != client {
+    if canonical(source) != canonical(client) {
         return Err(format!(
             "the header says that the client is {source}, but it is {client}"
         ));
     }
-    if destination != listen {
+    if canonical(destination) != canonical(listen) {
         return Err(format!(
             "the header says that the client connected to {destination}, but that was {listen}"
         ));
@@ -133,6 +135,8 @@ mod tests {
             judge(&header, client, listen)
         };
         assert_eq!(with("127.0.0.2:5", "127.0.0.1:6"), Ok(()));
+        let mapped = with("[::ffff:127.0.0.2]:5", "[::ffff:127.0.0.1]:6");
+        assert_eq!(mapped, Ok(()));
         assert_eq!(
             with("127.0.0.2:6", "127.0.0.1:6").unwrap_err(),
             "the header says that the client is 127.0.0.2:6, but it is 127.0.0.2:5"

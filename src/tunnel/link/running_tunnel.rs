@@ -189,7 +189,7 @@ impl RunningTunnel {
     /// For another kind of tunnel; if the proxy refuses, as many do that do not know BIND.
     pub fn bind(&self, peer: impl Into<Target>) -> io::Result<BoundPort> {
         let (control, bound) = self.request(socks5::BIND, &peer.into())?;
-        BoundPort::new(control, &bound, self.route.listen)
+        Ok(BoundPort::new(control, &bound, self.route.listen))
     }
 
     /// Asks a SOCKS5 proxy to carry datagrams (RFC 1928 section 7, UDP ASSOCIATE).

@@ -25,9 +25,9 @@ pub struct BoundPort {
 }
 
 impl BoundPort {
-    pub(crate) fn new(control: Stream, bound: &Bound, proxy: SocketAddr) -> io::Result<BoundPort> {
-        let addr = place(bound, proxy)?;
-        Ok(BoundPort { control, addr })
+    pub(crate) fn new(control: Stream, bound: &Bound, proxy: SocketAddr) -> BoundPort {
+        let addr = place(bound, proxy);
+        BoundPort { control, addr }
     }
 
     /// Where the proxy listens.
@@ -74,7 +74,7 @@ impl UdpAssociation {
         proxy: SocketAddr,
         client: IpAddr,
     ) -> io::Result<UdpAssociation> {
-        let relay = place(bound, proxy)?;
+        let relay = place(bound, proxy);
         let socket = UdpSocket::bind((client, 0))?;
         socket.connect(relay)?;
         let control = control.into_client()?;
@@ -157,16 +157,11 @@ fn target(bound: &Bound) -> Target {
     }
 }
 
-/// The address that a reply tells. One that means all of the proxy's addresses is the one that is known.
-fn place(bound: &Bound, proxy: SocketAddr) -> io::Result<SocketAddr> {
-    match bound.socket_addr() {
-        Some(address) if address.ip().is_unspecified() => {
-            Ok(SocketAddr::new(proxy.ip(), address.port()))
-        }
-        Some(address) => Ok(address),
-        None => {
-            let text = format!("the reply tells the name {} and no address", target(bound));
-            Err(prose(io::ErrorKind::InvalidData, text))
-        }
+/// The address that a reply tells. One that means all of the proxy's addresses is the one that is known, and
+/// so is a name, which RFC 1928 allows there and which means what only the proxy knows.
+pub(crate) fn place(bound: &Bound, proxy: SocketAddr) -> SocketAddr {
+    match bound.host {
+        Host::Ip(ip) if !ip.is_unspecified() => SocketAddr::new(ip.to_canonical(), bound.port),
+        _ => SocketAddr::new(proxy.ip(), bound.port),
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::ExitStatus;
 
+use crate::server::address::canonical;
 use crate::tunnel::check::context::{CheckContext, Kept};
 use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
 use crate::tunnel::core::check_error::CheckError;
@@ -245,7 +246,8 @@ fn judge_source(
     }
     // All zeros is how a proxy says that it does not tell; a port alone says little.
     let told = told.filter(|told| !told.ip().is_unspecified());
-    match told {
+    notes.extend(told.and_then(mapped));
+    match told.map(canonical) {
         Some(told) if told.ip() != peer.ip() => Err(untrue(told, peer)),
         Some(told) if told.port() != 0 && told.port() != peer.port() => Err(untrue(told, peer)),
         None if !binds => Err(CheckError::Skipped(
@@ -343,6 +345,13 @@ fn is_crash(status: ExitStatus) -> bool {
     #[cfg(not(unix))]
     let signal = by_code;
     signal.is_some_and(|signal| CRASHES.contains(&signal))
+}
+
+/// A note on the form of an IPv4 address that is told as an IPv6 one, as by a program that has one socket
+/// for both families.
+pub(crate) fn mapped(told: SocketAddr) -> Option<String> {
+    let meant = canonical(told);
+    (meant != told).then(|| format!("tells {meant} as {told}, an IPv4-mapped IPv6 address"))
 }
 
 fn untrue(told: SocketAddr, peer: SocketAddr) -> CheckError {

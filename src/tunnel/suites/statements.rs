@@ -267,7 +267,7 @@ const STATEMENTS: &[(u32, &str, Shown)] = &[
     (
         48,
         "a name works, and the answer tells an address",
-        By(&["udp/name", "udp/name-literal"]),
+        By(&["udp/name", "udp/name-answer", "udp/name-literal"]),
     ),
     (
         49,

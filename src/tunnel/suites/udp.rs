@@ -12,6 +12,7 @@ use crate::deadline::Deadline;
 use crate::proto::decode::Decoded;
 use crate::proto::socks5::udp::{decode, encode};
 use crate::proto::socks5::{self, Bound, Host, UDP_ASSOCIATE};
+use crate::server::address::canonical;
 use crate::tunnel::check::connection_group;
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
@@ -19,8 +20,10 @@ use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::family::Family;
 use crate::tunnel::ends::conversation::Endpoint;
 use crate::tunnel::ends::socks5::request;
+use crate::tunnel::link::socks5::place;
 use crate::tunnel::report::Failure;
 use crate::tunnel::route::Kind;
+use crate::tunnel::suites::connectivity::{self, mapped};
 
 /// More than the largest datagram.
 const BUFFER: usize = 65_536;
@@ -91,11 +94,11 @@ pub(crate) const SUITE: SuiteDef = SuiteDef {
             SOURCE,
             two_services,
         ),
-        CheckDef::must(
-            "name",
-            "localhost is reached by name, and the answer tells an address",
-            SOURCE,
-            name,
+        CheckDef::must("name", "localhost is reached by name", SOURCE, name),
+        CheckDef::harness(
+            "name-answer",
+            "the answer to a datagram that was sent to a name tells an address",
+            name_answer,
         ),
         CheckDef::harness(
             "name-literal",
@@ -142,7 +145,11 @@ fn associates(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 fn echo(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     let association = Association::new(context)?;
     let service = Far::new(context)?;
-    let from = association.exchange(&service, b"echo")?;
+    let Exchange { from, told } = association.exchange(&service, b"echo")?;
+    context
+        .evidence
+        .notes
+        .extend(told.socket_addr().and_then(mapped));
     context.note(format!("came from {}", from.ip()));
     let outgoing = context.route().outgoing;
     match context.tunnel().binds_outgoing() && from.ip() != outgoing {
@@ -188,18 +195,32 @@ fn two_services(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 
 /// Statement 48.
 fn name(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    by_name(context).map(drop)
+}
+
+/// Statement 48, the header: RFC 1928 leaves open whether it has the name or the address.
+fn name_answer(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    match by_name(context)?.told.host {
+        Host::Ip(_) => Ok(()),
+        Host::Name(name) => {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            Err(CheckError::failed(format!(
+                "the answer's header tells the name {name:?}"
+            )))
+        }
+    }
+}
+
+fn by_name(context: &mut CheckContext<'_>) -> Result<Exchange, CheckError> {
     if !context.tunnel().takes_names() {
         return Err(CheckError::Skipped("the program takes no names".to_owned()));
     }
     // The same rules as for streams; its port is not used.
-    let streams =
-        crate::tunnel::suites::connectivity::localhost(context.tunnel(), &context.route())?;
+    let streams = connectivity::localhost(context.tunnel(), &context.route())?;
     let association = Association::new(context)?;
     let service = Far::at(streams.addrs(), &association.deadline)?;
     let host = Host::Name(b"localhost".to_vec());
-    association
-        .exchange_by(&service, &host, b"by name")
-        .map(drop)
+    association.exchange_by(&service, &host, b"by name")
 }
 
 fn name_literal(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
@@ -299,6 +320,14 @@ fn closed(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     Ok(())
 }
 
+/// A datagram and its answer.
+struct Exchange {
+    /// Where the datagram came from at the service.
+    from: SocketAddr,
+    /// What the header of the answer tells.
+    told: Bound,
+}
+
 /// A client of an association.
 struct Association {
     /// The TCP connection that keeps it alive.
@@ -312,19 +341,15 @@ impl Association {
     fn new(context: &mut CheckContext<'_>) -> Result<Association, CheckError> {
         let mut control = context.raw()?;
         let bound = associate(context, &mut control)?;
-        let Some(told) = bound.socket_addr() else {
-            return Err(control.failed("the reply tells a name"));
-        };
-        if told.port() == 0 {
+        if bound.port == 0 {
             return Err(control.failed("the reply tells port 0"));
         }
+        match bound.socket_addr() {
+            Some(told) => context.evidence.notes.extend(mapped(told)),
+            None => context.note(format!("the reply tells {}", bound.describe())),
+        }
         let route = context.route();
-        let ip = match told.ip().is_unspecified() {
-            // All of its addresses, so the one that is known.
-            true => route.listen.ip(),
-            false => told.ip(),
-        };
-        let relay = SocketAddr::new(ip, told.port());
+        let relay = place(&bound, route.listen);
         let deadline = context.deadline("the answer");
         let near = UdpSocket::bind((route.client, 0)).and_then(|near| {
             near.connect(relay)?;
@@ -341,8 +366,8 @@ impl Association {
         })
     }
 
-    /// There and back again; where the datagram came from at the service.
-    fn exchange(&self, service: &Far, payload: &[u8]) -> Result<SocketAddr, CheckError> {
+    /// There and back again.
+    fn exchange(&self, service: &Far, payload: &[u8]) -> Result<Exchange, CheckError> {
         let (host, _) = service.named();
         self.exchange_by(service, &host, payload)
     }
@@ -353,7 +378,7 @@ impl Association {
         service: &Far,
         host: &Host,
         payload: &[u8],
-    ) -> Result<SocketAddr, CheckError> {
+    ) -> Result<Exchange, CheckError> {
         let port = service.address().port();
         self.send(&encoded(0, host, port, payload)?)?;
         let deadline = self
@@ -368,8 +393,8 @@ impl Association {
         // Another one than the client's, so that an echo by the relay itself is none.
         let answer: Vec<u8> = payload.iter().rev().map(|byte| byte ^ 0x55).collect();
         service.answer(index, &answer, from)?;
-        self.expect(service.addresses[index], &answer)?;
-        Ok(from)
+        let told = self.expect(service.addresses[index], host, &answer)?;
+        Ok(Exchange { from, told })
     }
 
     fn send(&self, datagram: &[u8]) -> Result<(), CheckError> {
@@ -379,8 +404,8 @@ impl Association {
         })
     }
 
-    /// The answer of the service at `from`, with its header.
-    fn expect(&self, from: SocketAddr, payload: &[u8]) -> Result<(), CheckError> {
+    /// The answer of the service at `from`, which was asked by the name `asked`; what its header tells.
+    fn expect(&self, from: SocketAddr, asked: &Host, payload: &[u8]) -> Result<Bound, CheckError> {
         let mut buffer = vec![0; BUFFER];
         let came = receive(&self.near, &mut buffer, &self.deadline)?;
         let shown = |message: String| {
@@ -398,19 +423,26 @@ impl Association {
             )));
         }
         match datagram.peer.socket_addr() {
-            Some(told) if told == from => {}
+            Some(told) if canonical(told) == from => {}
             Some(told) => {
                 return Err(shown(format!(
                     "the answer's header tells {told}, not {from}"
                 )));
             }
-            None => return Err(shown("the answer's header tells a name".to_owned())),
+            None if datagram.peer.host == *asked && datagram.peer.port == from.port() => {}
+            None => {
+                let told = datagram.peer.describe();
+                return Err(shown(format!(
+                    "the answer's header tells {told}, not {from}"
+                )));
+            }
         }
         same(
             "the client has another payload than was answered",
             payload,
             datagram.data,
-        )
+        )?;
+        Ok(datagram.peer)
     }
 
     /// The program has not closed the TCP connection.

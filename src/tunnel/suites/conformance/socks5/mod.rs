@@ -57,7 +57,7 @@ pub(super) const SUITE: SuiteDef = SuiteDef {
             Must "rfc1928/5/longest-name" "a name of 255 bytes that cannot exist gets a failure" "RFC 1928, section 5" request::longest_name;
             Must "rfc1928/6/bound" "the reply to CONNECT tells where the program connects from, or zeros" "RFC 1928, section 6" request::bound;
             Harness "rfc1928/6/type" "the reply to CONNECT by IPv4 address tells an IPv4 address, and has 10 bytes" "harness" request::bound_type;
-            Must "rfc1928/6/refused" "a refused connection gets a whole reply of an assigned code" "RFC 1928, section 6" request::refused;
+            Must "rfc1928/6/refused" "a refused connection gets a whole reply that tells a failure" "RFC 1928, section 6" request::refused;
             Should "rfc1928/6/refused-code" "a refused connection gets reply 05" "RFC 1928, section 6" request::refused_code;
             Must "rfc1928/6/closes" "within 10 seconds of a failure the program closes" "RFC 1928, section 6" request::closes;
             Must "rfc1928/6/unknown-name" "a name that cannot exist gets a failure" "RFC 1928, section 6" request::unknown_name;

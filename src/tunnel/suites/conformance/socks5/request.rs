@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{granted, open, opened, opening, own_host, reply, request};
 use crate::proto::socks5::{self, BIND, CONNECT, Host, Reply};
+use crate::server::address::canonical;
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::wire::{CLOSE_LIMIT, Wire};
 use crate::tunnel::core::check_error::CheckError;
@@ -15,6 +16,7 @@ use crate::tunnel::ends::address::connect_from;
 use crate::tunnel::suites::conformance::{
     Refusing, come, impossible_name, localhost, not_reached, service_of, takes_names,
 };
+use crate::tunnel::suites::connectivity::mapped;
 use crate::tunnel::suites::probe;
 
 /// How long a program may take for its second reply before it is tried whether it has lost the request;
@@ -42,8 +44,11 @@ pub(super) fn bound(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(
     let told = granted(wire)?.bound;
     let peer = wire.carries(context, None, b"")?;
     let Some(told) = told.socket_addr() else {
-        return Err(wire.failed("the reply tells a name"));
+        context.note(format!("the reply tells {}", told.describe()));
+        return Ok(());
     };
+    context.evidence.notes.extend(mapped(told));
+    let told = canonical(told);
     let right = told.ip() == peer.ip() && (told.port() == 0 || told.port() == peer.port());
     match told.ip().is_unspecified() || right {
         true => Ok(()),
@@ -309,7 +314,7 @@ pub(super) fn reserved(context: &mut CheckContext<'_>, wire: &mut Wire) -> Resul
     wire.send(&message)?;
     match wire.answer("the reply", socks5::reply)?.code {
         0 => wire.carries(context, None, b"").map(drop),
-        code => assigned(wire, code),
+        code => failed_by(context, wire, code),
     }
 }
 
@@ -318,15 +323,18 @@ pub(super) fn bind(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<()
     let listens = listens(context, wire)?;
     let from = context.route().service.ip();
     let mut far = come(context, wire, from, listens)?;
-    let peer = granted(wire)?.bound.socket_addr();
-    let here = far.stream().local_addr().ok();
-    match peer {
-        Some(told) if told.ip().is_unspecified() || Some(told) == here => {}
-        told => {
+    let peer = granted(wire)?.bound;
+    let here = far.stream().local_addr();
+    let here = here.map_err(|error| wire.failed(format!("who has connected: {error}")))?;
+    match peer.socket_addr() {
+        Some(told) if told.ip().is_unspecified() => {}
+        Some(told) if canonical(told) == here => context.evidence.notes.extend(mapped(told)),
+        Some(told) => {
             return Err(wire.failed(format!(
-                "the second reply tells {told:?}, but {here:?} has connected"
+                "the second reply tells {told}, but {here} has connected"
             )));
         }
+        None => context.note(format!("the second reply tells {}", peer.describe())),
     }
     wire.carries_back(&mut far)
 }
@@ -361,7 +369,7 @@ pub(super) fn bind_stranger(
     let _right = connect_from(route.service.ip(), listens, limit);
     match reply(wire)? {
         Some(Reply { code: 0, bound })
-            if bound.socket_addr().map(|told| told.ip()) == Some(stranger) =>
+            if bound.socket_addr().map(|told| canonical(told).ip()) == Some(stranger) =>
         {
             Err(wire.failed(format!(
                 "it was asked for {}, and takes {stranger}",
@@ -378,29 +386,28 @@ fn listens(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<SocketAddr
     ask(context, wire, BIND, &host, port)?;
     let reply = wire.answer("the first reply", socks5::reply)?;
     if reply.code != 0 {
-        assigned(wire, reply.code)?;
+        failed_by(context, wire, reply.code)?;
         let meaning = socks5::meaning(reply.code);
         return Err(CheckError::Unsupported(format!(
             "BIND: reply code {:02x}, {meaning}",
             reply.code
         )));
     }
-    let Some(told) = reply.bound.socket_addr() else {
-        return Err(wire.failed("the first reply tells a name"));
-    };
-    if told.port() == 0 {
+    let told = reply.bound;
+    if told.port == 0 {
         return Err(wire.failed("the first reply tells port 0"));
     }
     let route = context.route();
-    let ip = match (
-        told.ip().is_unspecified(),
-        context.tunnel().binds_outgoing(),
-    ) {
-        (false, _) => told.ip(),
-        (true, true) => route.outgoing,
-        (true, false) => route.listen.ip(),
+    let ip = match told.host {
+        Host::Ip(ip) if !ip.is_unspecified() => ip.to_canonical(),
+        // Zeros, or a name, which means what only the program knows.
+        _ if context.tunnel().binds_outgoing() => route.outgoing,
+        _ => route.listen.ip(),
     };
-    Ok(SocketAddr::new(ip, told.port()))
+    if let Host::Name(_) = told.host {
+        context.note(format!("the first reply tells {}", told.describe()));
+    }
+    Ok(SocketAddr::new(ip, told.port))
 }
 
 /// Statement 11.
@@ -486,28 +493,34 @@ fn ask(
 }
 
 /// Reads a reply that must be a failure; its code.
-fn failure(context: &CheckContext<'_>, wire: &mut Wire) -> Result<u8, CheckError> {
+fn failure(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<u8, CheckError> {
     match failure_or_close(context, wire)? {
         Some(code) => Ok(code),
         None => Err(wire.failed("the program closes in place of the reply")),
     }
 }
 
-fn failure_or_close(context: &CheckContext<'_>, wire: &mut Wire) -> Result<Option<u8>, CheckError> {
+fn failure_or_close(
+    context: &mut CheckContext<'_>,
+    wire: &mut Wire,
+) -> Result<Option<u8>, CheckError> {
     let Some(Reply { code, .. }) = reply(wire)? else {
         return not_reached(context, wire).map(|()| None);
     };
-    assigned(wire, code)?;
+    failed_by(context, wire, code)?;
     not_reached(context, wire)?;
     Ok(Some(code))
 }
 
-fn assigned(wire: &Wire, code: u8) -> Result<(), CheckError> {
+/// The request must not be granted. Codes from 09 on are unassigned, which forbids nobody to use them: Tor
+/// has F0 to F7 for what happens to its hidden services.
+fn failed_by(context: &mut CheckContext<'_>, wire: &Wire, code: u8) -> Result<(), CheckError> {
     match code {
-        0 => Err(wire.failed("the program grants the request")),
-        1..=8 => Ok(()),
-        _ => Err(wire.failed(format!("the reply code {code:02x} is not assigned"))),
+        0 => return Err(wire.failed("the program grants the request")),
+        1..=8 => {}
+        _ => context.note(format!("the reply code {code:02x} is unassigned")),
     }
+    Ok(())
 }
 
 fn is_code(wire: &Wire, code: u8, right: &[u8]) -> Result<(), CheckError> {

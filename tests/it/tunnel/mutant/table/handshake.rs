@@ -47,6 +47,9 @@ pub(super) const ROWS: &[Row] = &[
     row("tells-reversed-port", Socks5).breaks(TOLD),
     // Right for CONNECT; but where it listens, a client must know.
     row("tells-ipv6-zeros", Socks5).breaks(&["socks5/rfc1928/4/bind*", "socks5/rfc1928/6/type"]),
+    row("tells-mapped", Socks5).breaks(&["socks5/rfc1928/6/type"]),
+    row("tells-name", Socks5).breaks(&["socks5/rfc1928/6/type"]),
+    row("tells-empty-name", Socks5).breaks(&["socks5/rfc1928/6/type"]),
     row("no-bind", Socks5)
         .unsupported(&["socks5/rfc1928/4/bind*"])
         .breaks(&["socks5/rfc1928/6/bind-code"]),

@@ -21,6 +21,8 @@ pub(super) const ROWS: &[Row] = &[
     row("header-other-port", ProxyV2).breaks_all_but(NOTHING),
     row("header-other-family", ProxyV1).breaks_all_but(NOTHING),
     row("header-other-family", ProxyV2).breaks_all_but(NOTHING),
+    row("tells-mapped", ProxyV1),
+    row("tells-mapped", ProxyV2),
     row("header-unknown", ProxyV1).breaks_all_but(NOTHING),
     row("header-unknown", ProxyV2).breaks_all_but(NOTHING),
     // It may know late of an end: in other checks the connection before has just ended, and that is chance.

@@ -34,6 +34,7 @@ pub(super) const ROWS: &[Row] = &[
     row("udp-tells-no-port", Socks5).breaks(&["udp/*"]),
     row("udp-no-header", Socks5).breaks(ALL),
     row("udp-own-address", Socks5).breaks(ALL),
+    row("udp-tells-name", Socks5).breaks(&["udp/44/name-answer"]),
     row("udp-reversed-port", Socks5).breaks(ALL),
     row("udp-junk", Socks5).breaks(ALL),
     row("udp-after-close", Socks5).breaks(&["udp/44/closed"]),
