@@ -85,6 +85,7 @@ mutations! {
     TellsEmptyName "tells-empty-name" "tells a name of no bytes in place of its address, which is right"
     TellsIpv6Zeros "tells-ipv6-zeros" "tells zeros as an IPv6 address, also where the service has IPv4"
     DropsEarlyData "drops-early-data" "loses what came in one segment with the request"
+    DiesOnEarlyData "dies-on-early-data" "ends when data comes in one segment with the request"
     NeedsWholeMessages "needs-whole-messages" "gives up a message that comes in two segments"
     WaitsForEver "waits-for-ever" "never gives up half a handshake"
     HangsOnHalfClose "hangs-on-half-close" "hangs when half a handshake ends"

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,10 @@ impl Wire {
     pub(crate) fn finish(self) -> io::Result<(TcpStream, Vec<u8>)> {
         self.stream.set_read_timeout(None)?;
         self.stream.set_write_timeout(None)?;
+        if self.options.has(Mutation::DiesOnEarlyData) && !self.pending.is_empty() {
+            eprintln!("mutant: unexpected data");
+            process::exit(134);
+        }
         let early = match self.options.has(Mutation::DropsEarlyData) {
             true => Vec::new(),
             false => self.pending,

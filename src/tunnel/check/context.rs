@@ -316,7 +316,15 @@ impl<'a> CheckContext<'a> {
         let started = self.program.start_again();
         started
             .map_err(|error| CheckError::failed(format!("it cannot be started again: {error}")))?;
-        self.program.get_ready(&deadline)
+        let ready = self.program.get_ready(&deadline);
+        ready.map_err(|error| match error {
+            // That it must is what the check says.
+            CheckError::Died(message, failure) => {
+                let how = self.program.death(self.grace).unwrap_or_default();
+                CheckError::Failed(format!("{message}: {how}"), failure)
+            }
+            error => error,
+        })
     }
 
     /// Nothing answers any more where the program listened.

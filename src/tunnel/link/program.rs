@@ -155,6 +155,15 @@ impl<'a> StartedProgram<'a> {
         self.first.is_none() && !self.child.has_exited() && self.service.is_idle()
     }
 
+    /// Whether it has ended, or is about to: how, if anything of it ended by itself.
+    pub(crate) fn death(&mut self, grace: Duration) -> Option<String> {
+        self.child.settle();
+        match self.child.has_exited() {
+            true => Some(self.child.deaths(grace)).filter(|how| !how.is_empty()),
+            false => None,
+        }
+    }
+
     /// Ends it, and tells all about it in words.
     pub(crate) fn explain(&mut self, grace: Duration) -> Vec<Ended> {
         self.child.settle();
@@ -173,7 +182,7 @@ impl<'a> StartedProgram<'a> {
             };
             if self.child.has_exited() {
                 let message = format!("the program ended before it listened on {listen}");
-                return Err(CheckError::failed(message));
+                return Err(CheckError::died(message));
             }
             if !may_come_later(&error) {
                 let message = format!("cannot connect to {listen} from {client}: {error}");

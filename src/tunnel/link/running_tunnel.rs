@@ -412,7 +412,7 @@ fn wrote(program: &Ended, how: &str) -> String {
 fn message(error: CheckError) -> String {
     match error {
         CheckError::Failed(message, _)
-        | CheckError::Died(message)
+        | CheckError::Died(message, _)
         | CheckError::NotMade(message)
         | CheckError::Unsupported(message)
         | CheckError::Skipped(message) => message,

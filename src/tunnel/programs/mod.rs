@@ -19,9 +19,12 @@ use crate::deadline::Deadline;
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::error::Error;
 use crate::tunnel::report::Ended;
-use child::{Child, ExitReport, SignalReport};
+use child::{Child, ExitReport, SignalReport, describe};
 use group::{Signal, Whom};
 use setup::{Program, Setup};
+
+/// The most of a line of output that a message has, in characters.
+const LONGEST_LINE: usize = 200;
 
 /// The programs of a tunnel, or none of one that already runs.
 #[derive(Debug)]
@@ -176,6 +179,21 @@ impl Programs {
         .collect()
     }
 
+    /// Ends them, and tells how those had ended that nobody told to, and what they said last: `exited with
+    /// status 1: "no such file"`.
+    pub(crate) fn deaths(&mut self, grace: Duration) -> String {
+        let ends = self.stop(grace);
+        let each = self.started.iter().zip(&ends);
+        let died = each.filter(|(_, end)| end.by_itself).map(|(child, end)| {
+            let how = end.named(&end.status.map_or("it is gone".to_owned(), describe));
+            match last_line(&child.output()) {
+                Some(line) => format!("{how}: {line:?}"),
+                None => how,
+            }
+        });
+        died.collect::<Vec<_>>().join("; ")
+    }
+
     /// See [`Child::settle`].
     pub(crate) fn settle(&mut self) {
         self.started.iter_mut().for_each(Child::settle);
@@ -216,6 +234,16 @@ impl Programs {
             pause.sleep(deadline);
         }
         Ok(())
+    }
+}
+
+/// The last line of an output that says something, or its beginning.
+fn last_line(output: &str) -> Option<String> {
+    let mut lines = output.lines().rev().map(str::trim);
+    let line = lines.find(|line| !line.is_empty())?;
+    match line.char_indices().nth(LONGEST_LINE) {
+        Some((at, _)) => Some(format!("{}…", &line[..at])),
+        None => Some(line.to_owned()),
     }
 }
 

@@ -404,11 +404,9 @@ impl<'a> Worker<'a> {
             evidence,
             ..
         } = context;
-        let done = match done {
-            Ok(()) if !evidence.may_end && program.child().has_exited() => Err(CheckError::Died(
-                "the program ended during the check".to_owned(),
-            )),
-            done => done,
+        let done = match evidence.may_end {
+            true => done,
+            false => or_death(done, &mut program),
         };
         let failed = !matches!(
             done,
@@ -469,10 +467,14 @@ impl<'a> Worker<'a> {
             );
             let done = record.may_run().and_then(|()| def.make(&mut context));
             let evidence = std::mem::take(&mut context.evidence);
+            let done = match done {
+                Err(error) if !def.always => or_death(Err(error), &mut context.program),
+                done => done,
+            };
             // What could not be looked at holds up nothing.
             let stops = matches!(
                 done,
-                Err(CheckError::Failed(..) | CheckError::Died(_) | CheckError::NotMade(_))
+                Err(CheckError::Failed(..) | CheckError::Died(..) | CheckError::NotMade(_))
             );
             reached &= !stops || def.not_required;
             record.write(&def.requirement, done, evidence, context.deadline.elapsed());
@@ -529,8 +531,12 @@ impl<'a> Worker<'a> {
                 let error = match self.get_ready(&mut program) {
                     Ok(()) => return Ok(program),
                     // It could be started before, and what was done to that one was no reason not to.
-                    Err(CheckError::Failed(message, _)) => CheckError::Died(message),
+                    Err(CheckError::Failed(message, failure)) => CheckError::Died(message, failure),
                     Err(error) => error,
+                };
+                let error = match program.death(LAST_GRACE) {
+                    Some(how) => CheckError::by_death(Err(error), &how),
+                    None => error,
                 };
                 Err(NoProgram::Failed(error, program.explain(LAST_GRACE)))
             }
@@ -591,7 +597,8 @@ impl<'a> Worker<'a> {
             return record.write(requirement, Err(error), Evidence::default(), elapsed);
         };
         record.set_route(program.connector().route);
-        record.write(requirement, Err(error), Evidence::default(), elapsed);
+        let broken = or_death(Err(error), &mut program);
+        record.write(requirement, broken, Evidence::default(), elapsed);
         record.explain(&program.explain(LAST_GRACE));
     }
 
@@ -605,6 +612,17 @@ impl<'a> Worker<'a> {
         if let Some(mut shared) = self.shared.take() {
             shared.program.child().stop(LAST_GRACE);
         }
+    }
+}
+
+/// What has become of a check, whose program should still run.
+fn or_death(
+    done: Result<(), CheckError>,
+    program: &mut StartedProgram<'_>,
+) -> Result<(), CheckError> {
+    match program.death(LAST_GRACE) {
+        Some(how) => Err(CheckError::by_death(done, &how)),
+        None => done,
     }
 }
 

@@ -278,14 +278,18 @@ impl TaskRecorder<'_> {
         check.notes = evidence.notes;
         check.measures = evidence.measures;
         check.elapsed = elapsed;
-        let broken = matches!(done, Err(CheckError::Failed(..) | CheckError::Died(_)));
+        let broken = matches!(done, Err(CheckError::Failed(..) | CheckError::Died(..)));
         match done {
             Ok(()) => {}
             Err(CheckError::Failed(message, failure)) => {
                 check.outcome = requirement.strictness.when_broken(options.strict);
                 (check.message, check.failure) = (message, Some(failure));
             }
-            Err(CheckError::Died(message) | CheckError::NotMade(message)) => {
+            Err(CheckError::Died(message, failure)) => {
+                (check.outcome, check.message) = (Outcome::Failed, message);
+                check.failure = Some(failure);
+            }
+            Err(CheckError::NotMade(message)) => {
                 (check.outcome, check.message) = (Outcome::Failed, message);
                 check.failure = Some(Box::default());
             }
@@ -329,7 +333,7 @@ impl TaskRecorder<'_> {
                 (Outcome::Skipped, message)
             }
             CheckError::Failed(message, _)
-            | CheckError::Died(message)
+            | CheckError::Died(message, _)
             | CheckError::NotMade(message) => (Outcome::Failed, message),
         };
         self.push(check);

@@ -47,6 +47,10 @@ fn says(check: &Check, text: &str) {
 fn a_child_that_exits_at_once_is_reported_with_its_status_and_output() {
     let check = fails("exits-at-once", "start");
     says(&check, "the program ended before it listened on 127.0.0.1:");
+    says(
+        &check,
+        ": exited with status 3: \"mutant: cannot read its configuration\"",
+    );
     says(&check, "its end: exited with status 3, by itself");
     says(&check, "| mutant: cannot read its configuration");
     assert!(check.elapsed() < PATIENT / 2, "noticed at once");
@@ -214,6 +218,10 @@ fn a_port_that_closes_after_one_connection_is_noticed() {
 fn a_child_that_ends_in_the_middle_is_reported_with_its_status_and_output() {
     let report = run(fixture("exits-in-transfer"));
     let checks = fails_in(&report, &["client-to-service", "stop"]);
+    says(
+        &checks[0],
+        "the program ended during the check: exited with status 134: \"mutant: assertion failed\"; the service",
+    );
     says(&checks[0], "its end: exited with status 134, by itself");
     says(&checks[0], "| mutant: assertion failed");
     says(&checks[1], "the program ended before it was told to");

@@ -60,6 +60,7 @@ pub(super) struct Row {
     sizes: Sizes,
     stays: Option<&'static [&'static str]>,
     unbound: bool,
+    ends: bool,
 }
 
 /// A row of which nothing else is said: the mutation is right.
@@ -78,6 +79,7 @@ pub(super) const fn row(mutation: &'static str, protocol: Protocol) -> Row {
         sizes: Sizes::Quick,
         stays: None,
         unbound: false,
+        ends: false,
     }
 }
 
@@ -164,6 +166,12 @@ impl Row {
         self
     }
 
+    /// What it breaks is broken by its end, which is a failure whatever the strictness.
+    pub(super) const fn by_its_end(mut self) -> Row {
+        self.ends = true;
+        self
+    }
+
     fn needs_v6(&self) -> bool {
         self.unbound || self.families.len() > 1
     }
@@ -206,6 +214,12 @@ impl Row {
         self.mutation
     }
 
+    /// What is only recorded: nothing of it fails, but by the program's end.
+    fn is_record(&self, check: &Check) -> bool {
+        let records = check.suite() == Suite::Behaviour.name();
+        records && (self.ends || check.outcome() != Outcome::Failed)
+    }
+
     /// What must become of a check.
     fn due(&self, check: &Check) -> Outcome {
         let breaks = match self.all_but {
@@ -216,7 +230,7 @@ impl Row {
             () if any(self.unsupported, check.id()) => Outcome::Unsupported,
             () if any(self.some, check.id()) => check.outcome(),
             () if !breaks => Outcome::Passed,
-            () if check.strictness() == Strictness::Must => Outcome::Failed,
+            () if self.ends || check.strictness() == Strictness::Must => Outcome::Failed,
             () => Outcome::Deviates,
         }
     }
@@ -275,7 +289,7 @@ fn misjudged(row: &Row, reports: &[Report]) -> Option<String> {
     let made: Vec<&Check> = checks.filter(|c| c.outcome() != Outcome::Skipped).collect();
     let mut wrong: Vec<String> = made
         .iter()
-        .filter(|check| check.outcome() != row.due(check) && !is_record(check))
+        .filter(|check| check.outcome() != row.due(check) && !row.is_record(check))
         .map(|check| format!("  must be {}: {check}", row.due(check).name()))
         .collect();
     let all_but = row.all_but.unwrap_or_default().iter().copied();
@@ -366,11 +380,6 @@ fn with_cut(patterns: &[&str]) -> impl Iterator<Item = String> {
     patterns
         .iter()
         .flat_map(|pattern| [(*pattern).to_owned(), format!("{pattern}/cut")])
-}
-
-/// What is only recorded: it deviates where it could not be seen, and nothing of it fails.
-fn is_record(check: &Check) -> bool {
-    check.suite() == Suite::Behaviour.name() && check.outcome() != Outcome::Failed
 }
 
 fn any(patterns: &[&str], id: &str) -> bool {

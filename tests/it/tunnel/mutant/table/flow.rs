@@ -27,7 +27,7 @@ pub(super) const ROWS: &[Row] = &[
         "pace/byte-by-byte", "pace/idle", "pace/memory", "pace/slow-writer",
         "ping-pong/500-bytes", "punishment/transfers", "turnover/connections",
         "turnover/descriptors",
-    ]),
+    ]).by_its_end(),
     row("loses-end-up", Forward).left_out(LATE).breaks(&[
         "closing/client-close", "closing/client-half-close/bytes",
         "closing/client-half-close/carried", "connectivity/44/client-half-close",

@@ -12,8 +12,7 @@ pub(super) const ROWS: &[Row] = &[
     row("hangs", Socks5).breaks_all_but(NOTHING).hangs(&["*"]),
     row("exits-in-handshake", Socks5)
         .breaks_all_but(&[&["connectivity/44/start", "connectivity/44/port-closed"], udp::ALL])
-        // It ends in them, whatever they look at.
-        .left_out(&["behaviour/*"]),
+        .by_its_end(),
     row("wrong-version", Socks4a).breaks_all_but(NOTHING),
     row("wrong-version", Socks5).breaks_all_but(NOTHING),
     row("wrong-version", Connect).breaks_all_but(NOTHING),
@@ -41,6 +40,8 @@ pub(super) const ROWS: &[Row] = &[
     row("needs-whole-messages", Socks4a).breaks_some(&["socks4a/*/cut"]),
     row("needs-whole-messages", Socks5).breaks_some(&["socks5/*/cut"]),
     row("needs-whole-messages", Connect).breaks_some(&["connect/*/cut"]),
+    row("dies-on-early-data", Socks5).breaks(&["socks5/early-data"]).by_its_end(),
+    row("dies-on-early-data", Connect).breaks(&["connect/early-data"]).by_its_end(),
     row("tells-other-address", Socks5).breaks(TOLD),
     row("tells-reversed-address", Socks5).breaks(TOLD),
     row("tells-other-port", Socks5).breaks(TOLD),

@@ -47,7 +47,7 @@ pub(super) const ROWS: &[Row] = &[
     row("needs-no-login", ConnectLogin).breaks(BASIC_DENIALS),
     row("skips-login", Socks5Login).breaks(&["socks5/rfc1929/2/left-out"]),
     row("goes-on-after-bad-login", Socks5Login).breaks(DENIALS),
-    row("dies-on-long-login", Socks5Login).breaks(&["socks5/rfc1929/2/longest"]),
+    row("dies-on-long-login", Socks5Login).breaks(&["socks5/rfc1929/2/longest"]).by_its_end(),
     row("method-not-offered", Socks5Login).breaks_all_but(super::NOTHING),
     row("login-version-five", Socks5Login).breaks_all_but(super::NOTHING),
     row("ignores-login-version", Socks5Login).breaks(&["socks5/rfc1929/2/version"]),

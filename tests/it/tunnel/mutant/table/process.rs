@@ -45,6 +45,6 @@ pub(super) const ROWS: &[Row] = &[
     // Right: nobody has to read what it writes.
     row("floods-output", Socks5),
     // Elsewhere one connection ends the process of another, and which one is chance.
-    row("dies-on-garbage", Socks5).left_out(&["socks5/*"]).breaks(&["faults/garbage"]),
-    row("dies-on-garbage", Connect).left_out(&["connect/*"]).breaks(&["faults/garbage"]),
+    row("dies-on-garbage", Socks5).left_out(&["socks5/*"]).breaks(&["faults/garbage"]).by_its_end(),
+    row("dies-on-garbage", Connect).left_out(&["connect/*"]).breaks(&["faults/garbage"]).by_its_end(),
 ];
