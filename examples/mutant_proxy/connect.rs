@@ -7,7 +7,7 @@ use std::process;
 use crate::base64;
 use crate::mutation::Mutation;
 use crate::options::Options;
-use crate::outgoing::Target;
+use crate::outgoing::{self, Target};
 use crate::serve::{self, Proxy, Replies};
 use crate::wire::{Wire, invalid};
 
@@ -32,7 +32,7 @@ pub(crate) fn serve(proxy: &Proxy, mut wire: Wire) -> io::Result<()> {
         }
         return refuse(wire, 431, "a head beyond 64 KB");
     };
-    let Some(wire) = serve::opening(wire, &[5, 0])? else {
+    let Some(mut wire) = serve::opening(wire, &[5, 0])? else {
         return Ok(());
     };
     let head = String::from_utf8_lossy(&head).into_owned();
@@ -43,6 +43,12 @@ pub(crate) fn serve(proxy: &Proxy, mut wire: Wire) -> io::Result<()> {
     let from = wire.stream.peer_addr()?.ip();
     if options.login.is_some() && !may_pass(proxy, from, &head) {
         return wire.fail(&failure(options, 407));
+    }
+    if options.has(Mutation::ObeysAfterRefusal)
+        && let Err(error) = outgoing::connect(options, &target)
+    {
+        wire.answer(&failure(options, status(&error)))?;
+        return serve(proxy, wire);
     }
     serve::establish(wire, &target, &REPLIES)
 }

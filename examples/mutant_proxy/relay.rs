@@ -144,6 +144,9 @@ impl Way<'_> {
                 piece.extend(self.kept.drain(..count));
             }
             if let Err(error) = self.send(piece) {
+                if self.up && self.link.options.has(Mutation::HoldsWhenStuck) {
+                    sleep_for_ever();
+                }
                 return self.abort(self.from, error);
             }
         }
@@ -291,6 +294,10 @@ impl Way<'_> {
         if has(Mutation::HoldsHalfClose) {
             // Both sockets close when both ways are over.
             return Ok(());
+        }
+        if self.up && has(Mutation::BusyAfterHalfClose) {
+            let _ = self.to.shutdown(Shutdown::Write);
+            while !self.other_ended() && !self.link.broken.load(Ordering::SeqCst) {}
         }
         match self.to.shutdown(Shutdown::Write) {
             // The other way has found it closed already.

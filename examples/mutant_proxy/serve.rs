@@ -48,11 +48,17 @@ pub(crate) fn run(options: Options) -> io::Result<()> {
     })?;
     // The tests of the proxy itself let the system choose the port.
     println!("listening on {}", listener.local_addr()?);
+    if options.has(Mutation::BusyWhenIdle) {
+        thread::spawn(|| while !std::hint::black_box(false) {});
+    }
     loop {
         let client = match listener.accept() {
             Ok((client, _)) => client,
             Err(error) => {
                 eprintln!("cannot accept: {error}");
+                if options.has(Mutation::DeafWithoutDescriptors) {
+                    sleep_for_ever();
+                }
                 thread::sleep(Duration::from_millis(10));
                 continue;
             }
@@ -86,22 +92,33 @@ impl Proxy {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         match () {
             () if self.options.has(Mutation::AtMostFifty) && live > 50 => {}
+            () if self.options.has(Mutation::KeepsSlots) && live > 20 => {}
             () if self.options.has(Mutation::DropsHundredth) && count.is_multiple_of(100) => {}
             () if self.options.has(Mutation::StopsAfterFiveHundred) && count > 500 => {
                 mem::forget(client);
             }
             () => {
                 // The connection is open as long as this is held.
-                let stays = self.options.has(Mutation::StaysOpenAfterGarbage);
+                let has = |mutation| self.options.has(mutation);
+                let stays = has(Mutation::StaysOpenAfterGarbage);
                 let kept = stays.then(|| client.try_clone().expect("descriptors are left"));
                 if let Err(error) = self.talk(client) {
                     let _ = writeln!(io::stderr(), "connection {count}: {error}");
                     let is_garbage = error.kind() == io::ErrorKind::InvalidData;
-                    if is_garbage && self.options.has(Mutation::DiesOnGarbage) {
+                    if is_garbage && has(Mutation::DiesOnGarbage) {
                         process::exit(101);
+                    }
+                    if error.kind() == io::ErrorKind::UnexpectedEof && has(Mutation::DiesWhenLeft) {
+                        process::exit(134);
                     }
                     if is_garbage && kept.is_some() {
                         sleep_for_ever();
+                    }
+                    if has(Mutation::LeaksOnReset) {
+                        mem::forget(File::open("/dev/null"));
+                    }
+                    if has(Mutation::KeepsSlots) {
+                        return;
                     }
                 }
             }

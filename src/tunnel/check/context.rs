@@ -312,8 +312,16 @@ impl<'a> CheckContext<'a> {
 
     /// Starts the ended program again on the same route, and waits until it listens.
     pub(crate) fn start_again(&mut self) -> Result<(), CheckError> {
+        self.start_again_with(None)
+    }
+
+    /// As [`CheckContext::start_again`], with so many descriptors at most.
+    pub(crate) fn start_again_with(
+        &mut self,
+        descriptors: Option<usize>,
+    ) -> Result<(), CheckError> {
         let deadline = self.deadline("the program to listen again");
-        let started = self.program.start_again();
+        let started = self.program.start_again(descriptors);
         started
             .map_err(|error| CheckError::failed(format!("it cannot be started again: {error}")))?;
         let ready = self.program.get_ready(&deadline);

@@ -91,7 +91,7 @@ impl<'a> LaunchSpec<'a> {
         let ports = self.options.ports.clone();
         Ok(StartedProgram {
             connector,
-            child: start(self.tunnel, &route, &ports)?,
+            child: start(self.tunnel, &route, &ports, None)?,
             ports,
             service,
             first: None,
@@ -142,10 +142,11 @@ impl<'a> StartedProgram<'a> {
         }
     }
 
-    /// Starts it again where it was, once it has ended.
-    pub(crate) fn start_again(&mut self) -> Result<(), Error> {
+    /// Starts it again where it was, once it has ended; with so many descriptors at most, if that is said.
+    pub(crate) fn start_again(&mut self, descriptors: Option<usize>) -> Result<(), Error> {
         self.first = None;
-        self.child = start(self.connector.tunnel, &self.connector.route, &self.ports)?;
+        let Connector { tunnel, route, .. } = self.connector;
+        self.child = start(tunnel, &route, &self.ports, descriptors)?;
         Ok(())
     }
 
@@ -375,8 +376,14 @@ impl Connector<'_> {
     }
 }
 
-/// Starts the first program of `tunnel`, if it has any to start.
-pub(crate) fn start(tunnel: &dyn Tunnel, route: &Route, ports: &Ports) -> Result<Programs, Error> {
+/// Starts the first program of `tunnel`, if it has any to start. The one that the client connects to may open as
+/// many `descriptors`, if that is said.
+pub(crate) fn start(
+    tunnel: &dyn Tunnel,
+    route: &Route,
+    ports: &Ports,
+    descriptors: Option<usize>,
+) -> Result<Programs, Error> {
     if tunnel.running().is_some() {
         return Ok(Programs::none());
     }
@@ -385,10 +392,13 @@ pub(crate) fn start(tunnel: &dyn Tunnel, route: &Route, ports: &Ports) -> Result
         Error::new(ErrorKind::Program, message, Some(source))
     };
     let mut setup = Setup::new(*route, ports.clone());
-    let programs = tunnel.programs(&mut setup).map_err(fail)?;
+    let mut programs = tunnel.programs(&mut setup).map_err(fail)?;
     if programs.is_empty() {
         let text = "it gives no program, and tells of none that runs".to_owned();
         return Err(fail(prose(io::ErrorKind::InvalidInput, text)));
+    }
+    if let (Some(last), Some(limit)) = (programs.last_mut(), descriptors) {
+        last.limit_descriptors(limit);
     }
     Programs::start(setup, programs)
 }
@@ -441,7 +451,7 @@ mod tests {
     fn nobody_who_could_connect_ends_the_wait_at_once() {
         let tunnel = Forward::template("sleep 1000");
         let (connector, service) = connector(&tunnel);
-        let mut child = start(&tunnel, &connector.route, &Ports::default()).unwrap();
+        let mut child = start(&tunnel, &connector.route, &Ports::default(), None).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let deadline = Deadline::new(Duration::from_secs(30), "the program to connect");

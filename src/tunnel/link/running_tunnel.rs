@@ -264,7 +264,7 @@ impl RunningTunnel {
         self.programs().stop(self.stop_timeout);
         // What comes of a start that fails is its error's to say, and not the drop's.
         self.stopped = true;
-        *self.programs() = start(&*self.tunnel, &self.route, &self.ports)?;
+        *self.programs() = start(&*self.tunnel, &self.route, &self.ports, None)?;
         self.get_ready()?;
         self.stopped = false;
         Ok(())

@@ -139,6 +139,11 @@ impl Child {
         self.end.is_some() || group::has_exited(&mut self.process)
     }
 
+    /// Whether all its threads, and those of what it has started, wait for something.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        group::is_at_rest(&self.mark, self.process.id())
+    }
+
     /// The last of what it wrote; complete once it is stopped.
     pub(crate) fn output(&self) -> String {
         self.output.text()
@@ -202,10 +207,7 @@ impl Child {
     fn come_to_rest(&mut self, deadline: &Deadline) {
         let deadline = to_end(REST_LIMIT.min(deadline.remaining() / 4));
         let mut pause = Backoff::new(Duration::from_micros(100));
-        while !self.has_exited()
-            && !group::is_at_rest(&self.mark, self.process.id())
-            && !deadline.expired()
-        {
+        while !self.has_exited() && !self.is_at_rest() && !deadline.expired() {
             pause.sleep(&deadline);
         }
     }
@@ -400,10 +402,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn one_that_works_is_let_come_to_rest_before_it_is_told_to_end() {
-        let waits = |child: &Child| group::is_at_rest(&child.mark, child.id());
         let mut idle = shell("sleep 60");
         let deadline = Deadline::new(LIMIT, "the shell to wait");
-        while !waits(&idle) {
+        while !idle.is_at_rest() {
             deadline.check().unwrap();
             thread::yield_now();
         }
@@ -411,7 +412,7 @@ mod tests {
 
         let mut busy = shell("echo begun; while :; do :; done");
         line(&busy, "begun");
-        assert!(!waits(&busy));
+        assert!(!busy.is_at_rest());
         let begun = Instant::now();
         let end = busy.stop(LIMIT);
         assert!(begun.elapsed() >= REST_LIMIT, "{end:?}");

@@ -194,6 +194,11 @@ impl Programs {
         died.collect::<Vec<_>>().join("; ")
     }
 
+    /// Whether nothing of them works.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.started.iter().all(Child::is_at_rest)
+    }
+
     /// See [`Child::settle`].
     pub(crate) fn settle(&mut self) {
         self.started.iter_mut().for_each(Child::settle);

@@ -1,13 +1,15 @@
 //! What a tunnel's programs need before they start: their place, further ports, a folder.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{self, Component, Path, PathBuf};
 use std::process::{self, Command};
-use std::{env, fmt};
+use std::{env, fmt, mem};
 
+use super::environment;
 use super::port::Lease;
 use crate::deadline::prose;
 use crate::process::Maker;
@@ -43,6 +45,14 @@ impl Program {
     pub fn listens_on(mut self, address: SocketAddr) -> Program {
         self.listens_on = Some(address);
         self
+    }
+
+    /// Lets it open so many descriptors, by util-linux's `prlimit`: the system's own call needs unsafe code.
+    pub(crate) fn limit_descriptors(&mut self, limit: usize) {
+        let command = environment::prepare(mem::replace(&mut self.command, Command::new("")));
+        let limit = format!("--nofile={limit}:{limit}");
+        let before = [OsStr::new(&limit), command.get_program()];
+        self.command = environment::again(&command, OsStr::new("prlimit"), &before);
     }
 }
 

@@ -58,11 +58,21 @@ pub(crate) const SUITE: SuiteDef = SuiteDef {
             "harness",
             |context| reset(context, Side::Client),
         ),
+        CheckDef::harness(
+            "client-reset/told",
+            "a reset by the client in mid-transfer does not become an end in order",
+            |context| reset_told(context, Side::Client),
+        ),
         CheckDef::must(
             "service-reset",
             "when the service resets its connection, the client sees a reset or an end",
             "harness",
             |context| reset(context, Side::Service),
+        ),
+        CheckDef::harness(
+            "service-reset/told",
+            "a reset by the service in mid-transfer does not become an end in order",
+            |context| reset_told(context, Side::Service),
         ),
     ]),
 };
@@ -71,6 +81,8 @@ pub(crate) const SUITE: SuiteDef = SuiteDef {
 const TIMEOUT_FACTOR: u32 = 3;
 /// More than a program reads at once, and less than the system holds on the way.
 const SOME: usize = 200_000;
+/// What has arrived before a reset in mid-transfer.
+const PART: usize = 100_000;
 /// What the other side still says after a half-close.
 const ANSWER: &[u8] = b"Answer after the end.\r\n";
 
@@ -148,6 +160,26 @@ fn reset(context: &mut CheckContext<'_>, near: Side) -> Result<(), CheckError> {
             context.note(format!("{} sees: {}", far.who(), close.name()));
             Ok(())
         }
+    }
+}
+
+/// `near` resets after a part of what it has to say. Whoever sees an end in order takes that part for all.
+fn reset_told(context: &mut CheckContext<'_>, near: Side) -> Result<(), CheckError> {
+    let part = context.random().bytes(PART);
+    let (near, far) = context.sides(near)?;
+    context.carried(part.len() as u64);
+    let who = near.who();
+    let (near, mut far) = carry(near, far, &part, |stream| stream)?;
+    near.reset()
+        .map_err(|error| CheckError::Skipped(format!("this machine cannot reset: {error}")))?;
+    let left = context.deadline.remaining();
+    match far.close_within(left)? {
+        Close::End => Err(far.failed(format!(
+            "{who} has reset after {PART} bytes, and {} sees an end in order: it cannot know that more was to come",
+            far.who()
+        ))),
+        // That it sees anything is said elsewhere.
+        Close::Reset | Close::Nothing => Ok(()),
     }
 }
 

@@ -51,8 +51,18 @@ pub(crate) const SUITE: SuiteDef = SuiteDef {
         )
         .fresh_process()
         .timeout_factor(2),
+        CheckDef::harness(
+            "leaves-nobody-live",
+            "the same with a live connection",
+            leaves_nobody_live,
+        )
+        .fresh_process()
+        .timeout_factor(2),
     ]),
 };
+
+/// How long the processes of a live connection may take to end when the program has.
+const CARRIED_ON: Duration = Duration::from_secs(2);
 
 /// What the program is told, and when.
 #[derive(Debug, Clone, Copy)]
@@ -180,16 +190,46 @@ fn restart(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 
 fn leaves_nobody(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     context.still_works()?;
+    leaves(context, None)
+}
+
+/// As a service manager that knows the program's own process alone.
+fn leaves_nobody_live(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let both = live(context)?;
+    leaves(context, Some(both))
+}
+
+/// Ends the program's own process; nothing may be left of the others, which may carry `live` on.
+fn leaves(context: &mut CheckContext<'_>, live: Option<Conversation>) -> Result<(), CheckError> {
     let signalled = context.send_signal(Signal::Term, Whom::Leader);
     if !signalled.ended {
         return Err(not_ended(context, Signal::Term));
     }
-    let deadline = Deadline::new(settling(context), "all that it has started to end");
+    let limit = match live {
+        None => settling(context),
+        // Many see no reason to end before the connection does.
+        Some(_) => context.scaled_timeout(CARRIED_ON).min(settling(context)),
+    };
+    let deadline = Deadline::new(limit, "all that it has started to end");
     match context.program.child().descendants_end(&deadline) {
         Some(0) => Ok(()),
-        Some(left) => Err(CheckError::failed(format!(
-            "the program has ended, and it has left {left} running"
-        ))),
+        Some(left) => {
+            let at_once = Deadline::new(Duration::from_millis(1), "the port to close");
+            let port = match context.connector().port_closed(&at_once) {
+                Ok(()) => "its port is closed",
+                Err(_) => "its port is open",
+            };
+            let carries = live.map(|mut both| match both.client.send(b"still?") {
+                Ok(()) if both.service.expect("words", b"still?").is_ok() => {
+                    ", and the connection is carried on"
+                }
+                _ => ", and the connection is over",
+            });
+            let carries = carries.unwrap_or_default();
+            Err(CheckError::failed(format!(
+                "the program has ended, and it has left {left} running: {port}{carries}"
+            )))
+        }
         None => Err(CheckError::Skipped(
             "this system does not tell which processes run".to_owned(),
         )),
@@ -206,16 +246,19 @@ fn signalled(
             context.works("an ordinary connection before")?;
             None
         }
-        true => {
-            let deadline = context.deadline("a live connection");
-            let mut both = context.connect()?;
-            both.greet_client(&deadline)?;
-            both.greet_service(&deadline)?;
-            Some(both)
-        }
+        true => Some(live(context)?),
     };
     context.send_signal(scene.signal, Whom::Group);
     Ok(live)
+}
+
+/// A connection that works.
+fn live(context: &mut CheckContext<'_>) -> Result<Conversation, CheckError> {
+    let deadline = context.deadline("a live connection");
+    let mut both = context.connect()?;
+    both.greet_client(&deadline)?;
+    both.greet_service(&deadline)?;
+    Ok(both)
 }
 
 /// As [`signalled`], where the program must have ended by that for the check to make sense.

@@ -15,6 +15,7 @@ pub(crate) mod pace;
 pub(crate) mod ping_pong;
 pub(crate) mod probe;
 pub(crate) mod punishment;
+pub(crate) mod resources;
 #[cfg(test)]
 mod statements;
 pub(crate) mod turnover;
@@ -53,6 +54,9 @@ pub enum Suite {
     /// Services that refuse, stay silent or go away, clients that send garbage or half a handshake, a
     /// program that is killed: the others are served.
     Faults,
+    /// What the program holds after resets, clients that leave in the handshake and services that do not read;
+    /// processor time while it has only to wait; and whether it serves again when its descriptors had run out.
+    Resources,
     /// How long the program takes to listen; TERM and INT, idle and with a live connection: its status,
     /// what is left of it, and whether it can start again on the same port at once. Of several programs
     /// each gets the signal, the last one started first.
@@ -81,6 +85,7 @@ impl Suite {
         Suite::Pace,
         Suite::Closing,
         Suite::Faults,
+        Suite::Resources,
         Suite::Life,
         Suite::Conformance,
         Suite::Udp,
@@ -112,6 +117,7 @@ impl Suite {
             Suite::Pace => &[&pace::SUITE],
             Suite::Closing => &[&closing::SUITE],
             Suite::Faults => &[&faults::SUITE],
+            Suite::Resources => &[&resources::SUITE],
             Suite::Life => &[&life::SUITE],
             Suite::Behaviour => &[&behaviour::SUITE],
             Suite::Conformance => conformance::suites(kind),

@@ -476,6 +476,7 @@ const BEYOND: &[(&str, &str)] = &[
     ("socks4*/http", "a proxy of SOCKS5 has the same"),
     ("socks4*/early-data", "a proxy of SOCKS5 has the same"),
     ("socks4a/*-name", "a proxy of SOCKS5 has the same"),
+    ("connect/rfc9931/7/refused", "of 2026"),
     ("connect/half-request", "a proxy of SOCKS5 has the same"),
     ("proxy-protocol/*", "the header's own text"),
 ];

@@ -2,23 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use crate::deadline::Backoff;
-use crate::deadline::Deadline;
 use crate::tunnel::check::connection_group;
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
 use crate::tunnel::programs::usage::Usage;
+use crate::tunnel::suites::resources::{has_grown, settled};
 
 /// How much more time than others the checks may take in all.
 const TIMEOUT_FACTOR: u32 = 12;
 /// Connections before the first look: a program may open files and start threads at the first ones.
 const WARM_UP: usize = 20;
-/// Descriptors that a program may have opened for itself meanwhile, however many connections there were.
-const OWN: usize = 8;
-/// How long a program may take to close what the last connections had.
-const CLOSING: Duration = Duration::from_secs(5);
+/// As many descriptors more are not a program's own that it has opened meanwhile, however many connections
+/// there were.
+const OWN: usize = 9;
 
 /// The suite.
 pub(crate) const SUITE: SuiteDef = SuiteDef {
@@ -61,28 +59,28 @@ fn connections(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 
 fn descriptors(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     turn_over(context, WARM_UP)?;
-    let before = settled(context, 0)?;
-    turn_over(context, how_many(context))?;
-    let after = settled(context, before.descriptors)?;
-    let tell = |usage: Usage| match usage.processes {
-        1 => usage.descriptors.to_string(),
-        processes => format!("{} in {processes} processes", usage.descriptors),
-    };
-    let told = format!(
-        "descriptors: {} before, {} after",
-        tell(before),
-        tell(after)
-    );
-    context.note(told.clone());
-    match after.descriptors <= before.descriptors + OWN {
-        true => Ok(()),
-        false => {
-            let times = how_many(context);
-            Err(CheckError::failed(format!(
-                "{told}, with {times} connections between"
-            )))
+    let mut held = vec![settled(context, None)?];
+    // What grows once may be a pool.
+    for _ in 0..2 {
+        turn_over(context, how_many(context))?;
+        let before = held[held.len() - 1];
+        let after = settled(context, Some((before, OWN)))?;
+        held.push(after);
+        if !has_grown(before, after, OWN) {
+            context.note(told(&held));
+            return Ok(());
         }
     }
+    let times = how_many(context);
+    let told = told(&held);
+    Err(CheckError::failed(format!(
+        "{told}, with {times} connections between"
+    )))
+}
+
+fn told(held: &[Usage]) -> String {
+    let each: Vec<String> = held.iter().map(Usage::held).collect();
+    format!("held: {}", each.join("; then "))
 }
 
 /// Makes short connections in a row; how long each took.
@@ -101,22 +99,4 @@ fn turn_over(context: &mut CheckContext<'_>, times: usize) -> Result<Vec<Duratio
         waits.push(one(context).map_err(|error| connection_group::about(what, error))?);
     }
     Ok(waits)
-}
-
-/// What the program holds, once it has closed what it closes: as little as `before`, or whatever it
-/// still holds in the end.
-fn settled(context: &mut CheckContext<'_>, before: usize) -> Result<Usage, CheckError> {
-    let limit = CLOSING.min(context.deadline("descriptors").remaining() / 2);
-    let deadline = Deadline::new(limit, "the program to close its connections");
-    let mut pause = Backoff::new(Duration::from_millis(1));
-    let mut last = context.usage()?;
-    // It has closed all when nothing changes any more, if nobody knows how much that is.
-    let mut same = 0;
-    while last.descriptors > before && !deadline.expired() && (before > 0 || same < 10) {
-        pause.sleep(&deadline);
-        let next = context.usage()?;
-        same = if next == last { same + 1 } else { 0 };
-        last = next;
-    }
-    Ok(last)
 }

@@ -202,7 +202,7 @@ impl RunningTunnelBuilder {
                 .unwrap_or(localhost(Family::of(service_addr.ip()))),
         };
         let mut tunnel = RunningTunnel {
-            programs: Mutex::new(start(&*self.tunnel, &route, &self.ports)?),
+            programs: Mutex::new(start(&*self.tunnel, &route, &self.ports, None)?),
             tunnel: self.tunnel,
             route,
             has_service: service.is_some(),

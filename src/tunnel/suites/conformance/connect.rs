@@ -51,6 +51,7 @@ pub(super) const SUITE: SuiteDef = SuiteDef {
             Must "rfc9110/9.3.6/port-large" "a port beyond 65535 is rejected" "RFC 9110, section 9.3.6" port_large;
             Must "rfc9110/9.3.6/port-negative" "the port -1 is rejected" "RFC 9110, section 9.3.6" port_negative;
             Must "rfc9110/9.3.6/refused" "a refused connection gets no 2xx, but a whole response" "RFC 9110, section 9.3.6" refused;
+            Should "rfc9931/7/refused" "a request behind a refused one in the same segment is not obeyed" "RFC 9931, section 7" refused_then_another;
             Should "rfc9110/15.6.3/refused-code" "a refused connection gets a 5xx" "RFC 9110, section 15.6.3" refused_code;
             Must "rfc9110/9.3.6/unknown-name" "a name that cannot exist gets a 4xx or 5xx" "RFC 9110, section 9.3.6" unknown_name;
             Must "rfc9112/3/method" "an unknown method gets a 4xx or 5xx or a close" "RFC 9112, section 3" unknown_method;
@@ -176,6 +177,23 @@ fn refusal(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<u16, Check
     ask(context, wire, &connect::authority(refusing.address))?;
     let response = response(wire)?;
     rejected(context, wire, response)
+}
+
+/// What stands behind a request may have been meant for the tunnel, by somebody whom the client does not trust.
+fn refused_then_another(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    let refusing = Refusing::new(context)?;
+    let login = login(context)?;
+    let both = [
+        request(&connect::authority(refusing.address), &login),
+        request(&own(context), &login),
+    ];
+    wire.send(&both.concat())?;
+    let response = response(wire)?;
+    rejected(context, wire, response)?;
+    // What is left of the response, and maybe another one.
+    let closed = wire.rest();
+    not_reached(context, wire)?;
+    closed.map(drop)
 }
 
 /// Statement 67.

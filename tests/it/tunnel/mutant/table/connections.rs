@@ -26,9 +26,9 @@ pub(super) const ROWS: &[Row] = &[
         .full().only(&["turnover/connections"])
         .breaks_by_hanging(&["turnover/connections"]),
     #[cfg(target_os = "linux")]
-    row("leaks-descriptors", Socks5).breaks(&["turnover/descriptors"]),
+    row("leaks-descriptors", Socks5).breaks(&["turnover/descriptors", "resources/after/*", "resources/exhausted"]),
     #[cfg(target_os = "linux")]
-    row("leaks-descriptors", Forward).breaks(&["turnover/descriptors"]),
+    row("leaks-descriptors", Forward).breaks(&["turnover/descriptors", "resources/after/*", "resources/exhausted"]),
     // Where there is one address only, nothing can be mixed up.
     #[cfg(target_os = "linux")]
     row("ignores-outgoing", Socks5).breaks(&["connectivity/44/source", "udp/44/echo"]),

@@ -71,7 +71,8 @@ pub(super) const ROWS: &[Row] = &[
         .only(&["connect/rfc9110/9.3.6/closes"])
         .breaks_by_hanging(&["connect/rfc9110/9.3.6/closes"]),
     row("swallows-reset", Forward).breaks_by_hanging(RESETS),
-    row("reset-becomes-end", Forward),
+    // A way, where a forwarder cannot know better.
+    row("reset-becomes-end", Forward).breaks(&["closing/*-reset/told"]),
 ];
 
 const FOR_CLIENT: &[&str] = &[

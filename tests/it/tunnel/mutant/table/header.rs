@@ -11,6 +11,10 @@ pub(super) const ROWS: &[Row] = &[
     row("takes-any-port", Connect).breaks(&["connect/rfc9110/9.3.6/port-large"]),
     row("wants-host", Connect).breaks(&["connect/rfc9112/3.2/http-1.0"]),
     row("dies-on-long-head", Connect).breaks(&["connect/long-head"]).by_its_end(),
+    // It waits for a further request where others are refused too.
+    row("obeys-after-refusal", Connect)
+        .only(&["connect/rfc9931/7/refused"])
+        .breaks(&["connect/rfc9931/7/refused"]),
     row("no-header", ProxyV1).breaks_all_but(NOTHING).hangs(&["*"]),
     row("header-cut", ProxyV2).breaks_all_but(NOTHING).hangs(&["*"]),
     row("header-twice", ProxyV1).breaks_all_but(&[TWICE]),

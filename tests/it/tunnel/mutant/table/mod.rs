@@ -8,6 +8,7 @@ mod handshake;
 mod header;
 mod login;
 mod process;
+mod resources;
 mod udp;
 
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
         header::ROWS,
         login::ROWS,
         process::ROWS,
+        resources::ROWS,
         udp::ROWS,
     ];
     tables.into_iter().flatten()

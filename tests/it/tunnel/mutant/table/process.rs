@@ -5,7 +5,7 @@ use super::super::judge::{Row, row};
 
 /// All that a program does that is gone before its port is: what stays answers.
 #[cfg(target_os = "linux")]
-const GONE: &[&str] = &["life/*/gone", "life/leaves-nobody"];
+const GONE: &[&str] = &["life/*/gone", "life/leaves-nobody*"];
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
@@ -34,11 +34,11 @@ pub(super) const ROWS: &[Row] = &[
     row("leaves-grandchild", Forward).breaks_by_hanging(GONE),
     #[cfg(target_os = "linux")]
     row("leaves-daemon", Forward)
-        .breaks_by_hanging(&["faults/killed", "life/*/gone", "life/leaves-nobody"]),
+        .breaks_by_hanging(&["faults/killed", "life/*/gone", "life/leaves-nobody*"]),
     #[cfg(target_os = "linux")]
     row("leaves-children", Forward)
-        .breaks(&["turnover/descriptors", "life/leaves-nobody"])
-        .hangs(&["life/leaves-nobody"]),
+        .breaks(&["turnover/descriptors", "resources/after/*", "life/leaves-nobody*"])
+        .hangs(&["life/leaves-nobody*"]),
     // A connection closed by the program waits for the last segments, and nobody else gets its port.
     row("keeps-address", Socks5).breaks(&["life/term-live/again", "life/int-live/again"]),
     row("stale-pid-file", Socks5).breaks(&["life/ready", "life/*/again"]),

@@ -1,0 +1,449 @@
+//! The suite about what a program holds of the machine: after ends that nobody wishes for, and at its limit.
+
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::probe::{Side, reset};
+use crate::deadline::{Backoff, Deadline};
+use crate::tunnel::check::connection_group;
+use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
+use crate::tunnel::core::check_error::CheckError;
+use crate::tunnel::core::options::Sizes;
+use crate::tunnel::ends::conversation::{Conversation, Endpoint};
+use crate::tunnel::programs::usage::Usage;
+
+/// How much more time than others the checks may take in all.
+const TIMEOUT_FACTOR: u32 = 6;
+/// Connections before the first look: a program may open files and start threads at the first ones.
+const WARM_UP: usize = 3;
+/// How long a program may take to give back what the last connections had.
+const GIVING_BACK: Duration = Duration::from_secs(2);
+/// How long a program may take to serve again, when there is room for that.
+const AGAIN: Duration = Duration::from_secs(4);
+/// How long is looked whether the program works where it should wait, and how much of that time on one
+/// processor is too much.
+const WINDOW: Duration = Duration::from_millis(500);
+const BUSY: Duration = Duration::from_millis(100);
+/// How many clients leave in the handshake at the same time.
+const THREADS: usize = 4;
+/// How many descriptors a program has left where they are to run out, and how many connections then come.
+/// Some keep a part of what they have for themselves, and would have none with a few.
+const SPARE: usize = 100;
+const MORE: usize = 150;
+/// Too much for the system and the program to hold for a service that does not read.
+const TOO_MUCH: usize = 16 << 20;
+/// How long a client tries to send that.
+const STUCK: Duration = Duration::from_millis(50);
+
+/// The suite.
+pub(crate) const SUITE: SuiteDef = SuiteDef {
+    name: "resources",
+    routes: Routes::First,
+    applies: |_| Ok(()),
+    checks: Checks::RequireConnection(&[
+        CheckDef::harness(
+            "waits",
+            "with an idle connection, and after each kind of end, the program uses no processor time",
+            waits,
+        )
+        .fresh_process()
+        .exclusive()
+        .timeout_factor(TIMEOUT_FACTOR),
+        after(
+            "after/client-reset",
+            "after many clients that reset their connection the program holds as much as before",
+            |context| given_back(context, client_reset, 1),
+        ),
+        after(
+            "after/service-reset",
+            "after many services that reset their connection the program holds as much as before",
+            |context| given_back(context, service_reset, 1),
+        ),
+        after(
+            "after/left-at-once",
+            "after many clients that connect and leave the program holds as much as before",
+            |context| given_back(context, left_at_once, 1),
+        ),
+        after(
+            "after/left-in-handshake",
+            "after many clients that leave in the handshake the program holds as much as before",
+            |context| given_back(context, left_in_handshake, 1),
+        ),
+        after(
+            "after/stuck",
+            "after many clients that reset while the service does not read, it holds as much as before",
+            |context| given_back(context, stuck, 10),
+        ),
+        CheckDef::must(
+            "leaving",
+            "clients that leave at every byte of the handshake, and right behind it, harm nobody",
+            "harness",
+            leaving,
+        )
+        .fresh_process()
+        .timeout_factor(TIMEOUT_FACTOR),
+        CheckDef::must(
+            "exhausted",
+            "when descriptors have run out and are free again, the program serves again",
+            "harness",
+            exhausted,
+        )
+        .fresh_process()
+        .timeout_factor(TIMEOUT_FACTOR),
+    ]),
+};
+
+const fn after(
+    name: &'static str,
+    statement: &'static str,
+    run: fn(&mut CheckContext<'_>) -> Result<(), CheckError>,
+) -> CheckDef {
+    let def = CheckDef::must(name, statement, "harness", run);
+    def.fresh_process().timeout_factor(TIMEOUT_FACTOR)
+}
+
+/// What is left of a connection: to be held while it is looked at what the program does.
+type Left = Vec<Endpoint>;
+
+/// Something after which a program only has to wait.
+type Scene = (&'static str, fn(Conversation) -> Result<Left, CheckError>);
+
+const SCENES: &[Scene] = &[
+    ("an idle connection", |both| {
+        Ok(vec![both.client, both.service])
+    }),
+    ("the client's half-close", |mut both| {
+        // The program may have closed already.
+        let _ = both.client.stream().shutdown_write();
+        Ok(vec![both.client, both.service])
+    }),
+    ("the service's half-close", |mut both| {
+        let _ = both.service.stream().shutdown_write();
+        Ok(vec![both.client, both.service])
+    }),
+    ("the client's close", |both| Ok(vec![both.service])),
+    ("the service's close", |both| Ok(vec![both.client])),
+    ("the client's reset", |both| {
+        reset(both.client)?;
+        Ok(vec![both.service])
+    }),
+    ("the service's reset", |both| {
+        reset(both.service)?;
+        Ok(vec![both.client])
+    }),
+];
+
+/// All scenes at once; only a program that is busy then is looked at in each alone.
+fn waits(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let mut left = Vec::new();
+    for scene in SCENES {
+        left.push(set(context, scene)?);
+    }
+    // Twice: what works on for a moment is not busy for ever.
+    if busy(context)?.is_none() || busy(context)?.is_none() {
+        return Ok(());
+    }
+    drop(left);
+    let told = |used: Used, after: &str| {
+        let Used { time, within } = used;
+        CheckError::failed(format!(
+            "after {after} the program uses {time:.1?} of processor time in {within:.1?}"
+        ))
+    };
+    for scene in SCENES {
+        let _left = set(context, scene)?;
+        if let Some(used) = busy(context)? {
+            return Err(told(used, scene.0));
+        }
+    }
+    match busy(context)? {
+        Some(used) => Err(told(used, "all kinds of ends")),
+        None => Err(CheckError::failed(
+            "the program works on while connections of all kinds of ends are open",
+        )),
+    }
+}
+
+/// Sets a scene on a connection that has worked.
+fn set(context: &mut CheckContext<'_>, scene: &Scene) -> Result<Left, CheckError> {
+    let deadline = context.deadline("a connection");
+    let mut both = context.connect()?;
+    both.greet_client(&deadline)?;
+    both.greet_service(&deadline)?;
+    scene.1(both)
+}
+
+/// What a busy program has used.
+struct Used {
+    time: Duration,
+    within: Duration,
+}
+
+/// What the program uses, if it is too much.
+fn busy(context: &mut CheckContext<'_>) -> Result<Option<Used>, CheckError> {
+    let (begun, before) = (Instant::now(), context.usage()?.processor);
+    let window = Deadline::new(context.scaled_timeout(WINDOW), "the program to work");
+    let mut pause = Backoff::new(Duration::from_millis(5));
+    while !window.expired() {
+        pause.sleep(&window);
+        let time = context.usage()?.processor.saturating_sub(before);
+        if time >= BUSY {
+            let within = begun.elapsed();
+            return Ok(Some(Used { time, within }));
+        }
+    }
+    Ok(None)
+}
+
+/// Ends many connections in one way, and looks at what the program holds before and after. What grows once
+/// may be a pool; what grows by each connection twice is lost.
+fn given_back(
+    context: &mut CheckContext<'_>,
+    end: fn(&mut CheckContext<'_>) -> Result<(), CheckError>,
+    cost: usize,
+) -> Result<(), CheckError> {
+    let times = match context.sizes() {
+        Sizes::Quick => 30,
+        Sizes::Full => 300,
+    } / cost;
+    let times_over = |context: &mut CheckContext<'_>, times: usize| {
+        for number in 1..=times {
+            let what = format_args!("connection {number} of {times}");
+            end(context).map_err(|error| connection_group::about(what, error))?;
+        }
+        Ok(())
+    };
+    times_over(context, WARM_UP)?;
+    let mut before = settled(context, None)?;
+    let first = before;
+    for round in 1..=2 {
+        times_over(context, times)?;
+        let after = settled(context, Some((before, times)))?;
+        if !has_grown(before, after, times) {
+            context.note(format!("{}; then {}", first.held(), after.held()));
+            return serves_again(context, "an ordinary connection afterwards");
+        }
+        if round == 1 {
+            before = after;
+            continue;
+        }
+        return Err(CheckError::failed(format!(
+            "it held {}; after {times} connections {}, after {times} more {}",
+            first.held(),
+            before.held(),
+            after.held()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether it holds as many more as there were `times`, of anything.
+pub(crate) fn has_grown(before: Usage, after: Usage, times: usize) -> bool {
+    let grown = |before: usize, after: usize| after >= before + times;
+    grown(before.descriptors, after.descriptors)
+        || grown(before.threads, after.threads)
+        || grown(before.processes, after.processes)
+}
+
+/// What the program holds, once it has given back what it gives back: not so many `times` more than before, or
+/// what it still holds in the end.
+pub(crate) fn settled(
+    context: &mut CheckContext<'_>,
+    before: Option<(Usage, usize)>,
+) -> Result<Usage, CheckError> {
+    let limit = GIVING_BACK.min(context.deadline("the program").remaining() / 4);
+    let deadline = Deadline::new(limit, "the program to give back what it has");
+    let mut pause = Backoff::new(Duration::from_millis(1));
+    clear(context);
+    let mut last = context.usage()?;
+    let mut same = 0;
+    let done = |last: Usage, same: u32| match before {
+        Some((before, times)) => !has_grown(before, last, times),
+        // It has given back all when nothing changes any more, if nobody knows how much that is.
+        None => same >= 10,
+    };
+    while !done(last, same) && !deadline.expired() {
+        pause.sleep(&deadline);
+        let next = context.usage()?;
+        same = if next.held() == last.held() {
+            same + 1
+        } else {
+            0
+        };
+        last = next;
+    }
+    Ok(last)
+}
+
+/// Both ends of a connection that works.
+fn live(context: &mut CheckContext<'_>) -> Result<(Endpoint, Endpoint), CheckError> {
+    let (mut client, mut service) = context.sides(Side::Client)?;
+    client.send(b"x")?;
+    service.expect("the client's first byte", b"x")?;
+    Ok((client, service))
+}
+
+fn client_reset(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let (client, _service) = live(context)?;
+    reset(client)
+}
+
+fn service_reset(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let (_client, service) = live(context)?;
+    reset(service)
+}
+
+fn left_at_once(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    context.raw().map(drop)
+}
+
+fn left_in_handshake(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let request = said(context)?;
+    if request.is_empty() {
+        return Err(CheckContext::no_handshake());
+    }
+    let mut client = context.raw()?;
+    client.send(&request[..request.len() / 2])
+}
+
+/// The client has sent all that anybody takes, and resets.
+fn stuck(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let (mut client, _service) = live(context)?;
+    let stream = client.stream();
+    stream.set_deadline(Deadline::new(STUCK, "the service to read"));
+    // That it does not go through is what is wanted.
+    let _ = stream.write_all(&vec![0; TOO_MUCH]);
+    reset(client)
+}
+
+/// What an ordinary client says in the handshake.
+fn said(context: &mut CheckContext<'_>) -> Result<Vec<u8>, CheckError> {
+    let request = context.request()?;
+    clear(context);
+    Ok(request)
+}
+
+/// From several threads at once.
+fn leaving(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let times = match context.sizes() {
+        Sizes::Quick => 100,
+        Sizes::Full => 1000,
+    };
+    let request = said(context)?;
+    let connector = context.connector();
+    let deadline = context.deadline("a connection to the program");
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let leave = || {
+        loop {
+            let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if number >= times || deadline.expired() {
+                return;
+            }
+            // A program that does not listen any more is found out below.
+            let Ok(mut stream) = connector.connect(&deadline) else {
+                return;
+            };
+            let _ = stream.write_all(&request[..number % (request.len() + 1)]);
+            if number.is_multiple_of(3) {
+                let _ = stream.reset();
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(leave);
+        }
+    });
+    context.connected(times as u64);
+    serves_again(
+        context,
+        "an ordinary connection after clients that have left",
+    )
+}
+
+/// Starts it again with a few descriptors more than it needs, and takes all of them.
+fn exhausted(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    context.works("an ordinary connection before")?;
+    clear(context);
+    let used = context.usage()?;
+    if used.processes > 1 {
+        let reason = "of several processes each has a limit of its own";
+        return Err(CheckError::Skipped(reason.to_owned()));
+    }
+    let limit = used.descriptors + SPARE;
+    context.stop();
+    context.port_closed()?;
+    match context.start_again_with(Some(limit)) {
+        Err(CheckError::Failed(message, _)) => {
+            let reason = format!("with {limit} descriptors it does not start: {message}");
+            return Err(CheckError::Skipped(reason));
+        }
+        done => done?,
+    }
+    context.evidence.may_end = false;
+    let request = said(context)?;
+    let connector = context.connector();
+    // A program that accepts nobody lets the system answer, or not, in the end.
+    let deadline = Deadline::new(
+        context.scaled_timeout(WINDOW),
+        "a connection to the program",
+    );
+    let mut clients = Vec::new();
+    for _ in 0..MORE {
+        let Ok(mut stream) = connector.connect(&deadline) else {
+            break;
+        };
+        let _ = stream.write_all(&request);
+        clients.push(stream);
+    }
+    // It is at its limit when all are taken, or soon.
+    let soon = Deadline::new(context.scaled_timeout(WINDOW), "the limit");
+    let mut pause = Backoff::new(Duration::from_millis(1));
+    let mut most = 0;
+    while most + 1 < limit && !soon.expired() && context.is_running() {
+        most = most.max(context.usage().map_or(0, |usage| usage.descriptors));
+        pause.sleep(&soon);
+    }
+    context.note(format!("{most} of {limit} descriptors were in use"));
+    drop(clients);
+    serves_again(
+        context,
+        "an ordinary connection after descriptors had run out",
+    )
+}
+
+/// Turns away who comes to the service by connections that have been left, until nobody comes any more.
+fn clear(context: &mut CheckContext<'_>) {
+    let deadline = Deadline::new(context.scaled_timeout(WINDOW), "the program to rest");
+    let mut pause = Backoff::new(Duration::from_millis(1));
+    loop {
+        let nobody = context.service().is_idle();
+        if (nobody && context.program.child().is_at_rest()) || deadline.expired() {
+            return;
+        }
+        if nobody {
+            pause.sleep(&deadline);
+        }
+    }
+}
+
+/// An ordinary connection works, as soon as the program has seen that others are over.
+fn serves_again(context: &mut CheckContext<'_>, when: &'static str) -> Result<(), CheckError> {
+    let limit = context.scaled_timeout(AGAIN).min(context.patience());
+    let whole = Deadline::new(limit, when);
+    loop {
+        clear(context);
+        let attempt = Deadline::new(limit / 4, when);
+        context.connected(1);
+        let both = context.program.open(None, &attempt);
+        match both.and_then(|both| both.whole(&attempt)) {
+            Ok(()) => return Ok(()),
+            Err(error) if whole.expired() || !context.is_running() => {
+                return Err(connection_group::about(when, error));
+            }
+            Err(_) => {}
+        }
+    }
+}
