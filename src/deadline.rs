@@ -97,7 +97,7 @@ impl Backoff {
 /// What was left of another wait is no round number: only its milliseconds are told.
 fn readable(limit: Duration) -> Duration {
     let whole = || u64::try_from((limit.as_micros() + 500) / 1000).ok();
-    match limit >= Duration::from_secs(1) {
+    match limit >= Duration::from_millis(20) {
         true => whole().map_or(limit, Duration::from_millis),
         false => limit,
     }

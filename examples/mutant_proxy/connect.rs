@@ -44,11 +44,14 @@ pub(crate) fn serve(proxy: &Proxy, mut wire: Wire) -> io::Result<()> {
     if options.login.is_some() && !may_pass(proxy, from, &head) {
         return wire.fail(&failure(options, 407));
     }
-    if options.has(Mutation::ObeysAfterRefusal)
-        && let Err(error) = outgoing::connect(options, &target)
-    {
-        wire.answer(&failure(options, status(&error)))?;
-        return serve(proxy, wire);
+    if options.has(Mutation::ObeysAfterRefusal) {
+        return match outgoing::connect(options, &target) {
+            Ok(service) => serve::promise(wire, service, success(options)),
+            Err(error) => {
+                wire.answer(&failure(options, status(&error)))?;
+                serve(proxy, wire)
+            }
+        };
     }
     serve::establish(wire, &target, &REPLIES)
 }

@@ -236,7 +236,7 @@ pub(crate) fn bind(mut wire: Wire, target: &Target, replies: &Replies) -> io::Re
 }
 
 /// Tells success, and carries.
-fn promise(mut wire: Wire, service: TcpStream, mut reply: Vec<u8>) -> io::Result<()> {
+pub(crate) fn promise(mut wire: Wire, service: TcpStream, mut reply: Vec<u8>) -> io::Result<()> {
     let options = wire.options;
     if options.has(Mutation::CutsReply) {
         wire.answer(&reply[..reply.len() / 2])?;

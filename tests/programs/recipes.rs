@@ -206,6 +206,18 @@ pub(crate) const ALL: &[Recipe] = &[
         recipe!("haproxy/send-proxy.deviations"),
     ),
     recipe(
+        "haproxy_tcp_checked",
+        HAPROXY,
+        || new(haproxy_tcp_checked()),
+        recipe!("haproxy/tcp.deviations"),
+    ),
+    recipe(
+        "haproxy_send_proxy_v2_checked",
+        HAPROXY,
+        || new(haproxy_send_proxy_v2_checked()),
+        recipe!("haproxy/send-proxy-v2.deviations"),
+    ),
+    recipe(
         "haproxy_send_proxy_v2",
         HAPROXY,
         || new(haproxy_send_proxy_v2()),
@@ -319,6 +331,17 @@ fn haproxy(config: &str) -> Template {
 
 fn haproxy_tcp() -> Forward {
     Forward::template(haproxy(recipe!("haproxy/tcp.cfg"))).binds_outgoing(true)
+}
+
+/// Which looks every 50 ms whether the service lives.
+fn haproxy_tcp_checked() -> Forward {
+    let config = recipe!("haproxy/tcp-checked.cfg");
+    Forward::template(haproxy(config)).binds_outgoing(true)
+}
+
+fn haproxy_send_proxy_v2_checked() -> ProxyProtocol {
+    let template = haproxy(recipe!("haproxy/send-proxy-v2-checked.cfg"));
+    ProxyProtocol::template(template).v2().binds_outgoing(true)
 }
 
 pub(crate) fn haproxy_send_proxy() -> ProxyProtocol {

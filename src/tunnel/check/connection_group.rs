@@ -99,8 +99,10 @@ pub(crate) fn run(
             let look = Deadline::new(LOOK, "a connection");
             match context.service().accept(&look) {
                 Ok((tcp, _)) => {
-                    let stream = group.connector.accepted(tcp, &bounds.next("a number"));
+                    let mut stream = group.connector.accepted(tcp, &bounds.next("a number"));
+                    let service = context.service();
                     match group.is_one_by_one() {
+                        true if group.connector.is_health_check(&mut stream, service) => {}
                         // Nothing is read for that, and all the others wait for it.
                         true => group.match_by_number(stream),
                         false => drop(scope.spawn(move || group.match_by_number(stream))),

@@ -230,6 +230,18 @@ impl<'a> CheckContext<'a> {
         self.connect()?.whole(&deadline)
     }
 
+    /// Writes down how many connections of the program's own were left out.
+    pub(crate) fn note_health_checks(&mut self) {
+        let told = match self.program.service().take_health_checks() {
+            0 => return,
+            1 => "1 connection of the program's own was".to_owned(),
+            more => format!("{more} connections of the program's own were"),
+        };
+        self.note(format!(
+            "{told} left out, which it makes to see whether the service lives"
+        ));
+    }
+
     /// Writes down what is seen and not judged, for people.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.evidence.notes.push(note.into());

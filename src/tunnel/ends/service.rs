@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,12 @@ pub(crate) struct Service {
     refusing: Vec<Socket>,
     poll: Mutex<Poll>,
     addr: SocketAddr,
+    /// How many connections came to see whether it lives, since that was asked last.
+    health_checks: AtomicUsize,
+    /// Whether any did.
+    is_checked: AtomicBool,
+    /// Whether any has come at all.
+    used: AtomicBool,
 }
 
 impl Service {
@@ -63,6 +70,9 @@ impl Service {
             refusing: Vec::new(),
             poll: Mutex::new(poll),
             addr: SocketAddr::new(first, port),
+            health_checks: AtomicUsize::new(0),
+            is_checked: AtomicBool::new(false),
+            used: AtomicBool::new(false),
         })
     }
 
@@ -111,6 +121,21 @@ impl Service {
         self.listeners
             .iter()
             .all(|listener| listener.accept().is_err())
+    }
+
+    /// How many connections came to see whether it lives, since this was asked last.
+    pub(crate) fn take_health_checks(&self) -> usize {
+        self.health_checks.swap(0, Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_health_check(&self) {
+        self.health_checks.fetch_add(1, Ordering::Relaxed);
+        self.is_checked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a connection may be one of those: nothing is known of the program yet, or it makes such.
+    pub(crate) fn looks_for_health_checks(&self) -> bool {
+        !self.used.swap(true, Ordering::Relaxed) || self.is_checked.load(Ordering::Relaxed)
     }
 
     /// Accepts one connection; a [`io::ErrorKind::TimedOut`] error at the deadline.
@@ -200,6 +225,10 @@ mod tests {
             let (_, peer) = service.accept(&deadline).unwrap();
             assert_eq!(peer, client.local_addr().unwrap());
         }
+        assert!(service.looks_for_health_checks() && !service.looks_for_health_checks());
+        service.add_health_check();
+        assert!(service.looks_for_health_checks());
+        assert_eq!([1, 0], [(); 2].map(|()| service.take_health_checks()));
         assert!(service.is_idle());
         let _client = TcpStream::connect((ips[0], service.port())).unwrap();
         assert!(

@@ -165,6 +165,11 @@ impl Stream {
         }
     }
 
+    /// What can be read now, and stays there. Waits for the first byte.
+    pub(crate) fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.tcp.peek(buffer)
+    }
+
     /// Whether anything comes within `limit`, an end included. It is left there.
     pub(crate) fn has_more_within(&mut self, limit: Duration) -> bool {
         let limit = limit.min(self.deadline.remaining());

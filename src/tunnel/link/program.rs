@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::deadline::Backoff;
 use crate::deadline::{Deadline, prose};
+use crate::proto::decode::Decoded;
+use crate::proto::proxy_protocol::{self, Header};
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Options;
 use crate::tunnel::core::ports::Ports;
@@ -20,10 +22,17 @@ use crate::tunnel::programs::listening;
 use crate::tunnel::programs::port::Lease;
 use crate::tunnel::programs::setup::Setup;
 use crate::tunnel::report::{Ended, Failure};
-use crate::tunnel::route::{Route, Target};
+use crate::tunnel::route::{Kind, Route, Target};
 
 /// How often waiting for a connection looks whether there is still somebody to make it.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// How long to wait for the client's connection when one of the program's own has come.
+const ANOTHER: Duration = Duration::from_millis(500);
+/// How soon a connection ends that is made to see whether the service lives.
+const AT_ONCE: Duration = Duration::from_millis(2);
+/// How much of a header is looked at: the longest that names addresses of TCP, and some more.
+const HEADER: usize = 256;
 
 /// Where a program can be started: one combination of address families.
 #[derive(Clone, Copy)]
@@ -317,6 +326,8 @@ impl Connector<'_> {
         child: &mut Programs,
         deadline: &Deadline,
     ) -> Result<(Stream, SocketAddr), CheckError> {
+        // A program that says of each connection that it is its own must not use up the check's time.
+        let no_other = Deadline::new(ANOTHER.min(deadline.remaining() / 4), "another connection");
         loop {
             // Looked at first: what closed may have connected before, and that is then accepted below.
             let hopeless = match child.has_exited() {
@@ -328,7 +339,13 @@ impl Connector<'_> {
             };
             let look = Deadline::new(LOOK.min(deadline.remaining()), "a connection");
             match (service.accept(&look), hopeless) {
-                (Ok((tcp, peer)), _) => return Ok((self.accepted(tcp, deadline), peer)),
+                (Ok((tcp, peer)), _) => {
+                    let mut stream = self.accepted(tcp, deadline);
+                    match self.is_health_check(&mut stream, service) && !client.has_ended() {
+                        true if !no_other.expired() => {}
+                        _ => return Ok((stream, peer)),
+                    }
+                }
                 (Err(error), _) if error.kind() != io::ErrorKind::TimedOut => {
                     return Err(CheckError::failed(format!(
                         "the service cannot accept: {error}"
@@ -345,6 +362,28 @@ impl Connector<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// Whether a connection that has come to the service is the program's own, to see whether the service
+    /// lives: by its header of the PROXY protocol; or it ends at once, and nothing has come. That is looked for
+    /// in the first of a program, and in all of one that has made such.
+    pub(crate) fn is_health_check(&self, stream: &mut Stream, service: &Service) -> bool {
+        let is_one = match self.tunnel.kind() {
+            Kind::ProxyProtocol => match header(stream) {
+                Some(header) => !matches!(header, Header::Tcp { .. }),
+                None => stream.has_ended(),
+            },
+            Kind::Forward => {
+                let looks = service.looks_for_health_checks();
+                stream.has_ended()
+                    || (looks && stream.has_more_within(AT_ONCE) && stream.has_ended())
+            }
+            _ => return false,
+        };
+        if is_one {
+            service.add_health_check();
+        }
+        is_one
     }
 
     /// What every connection at the service becomes.
@@ -403,6 +442,32 @@ pub(crate) fn start(
     Programs::start(setup, programs)
 }
 
+/// The header of the PROXY protocol that a connection begins with, which stays there; `None` where it does not
+/// come, or is none: who reads it says so.
+fn header(stream: &mut Stream) -> Option<Header> {
+    let mut pause = Backoff::new(Duration::from_micros(100));
+    let (mut buffer, mut before) = ([0; HEADER], 0);
+    let mut quiet = Deadline::new(ANOTHER, "the header");
+    while stream.has_more_within(quiet.remaining()) {
+        let length = stream.peek(&mut buffer).ok()?;
+        let input = &buffer[..length];
+        let decoded = match input.first()? {
+            b'\r' => proxy_protocol::v2(input),
+            _ => proxy_protocol::v1(input),
+        };
+        match decoded {
+            Ok(Decoded::Complete { value, .. }) => return Some(value),
+            Ok(Decoded::Partial { .. }) if length > before => {
+                quiet = Deadline::new(ANOTHER, "the header");
+            }
+            Ok(Decoded::Partial { .. }) if !quiet.expired() => pause.sleep(&quiet),
+            _ => return None,
+        }
+        before = length;
+    }
+    None
+}
+
 /// Whether a failed connect may succeed once the program listens.
 fn may_come_later(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
@@ -414,10 +479,12 @@ fn may_come_later(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::process::Command;
 
     use super::*;
     use crate::tunnel::kinds::forward::Forward;
+    use crate::tunnel::kinds::proxy_protocol::ProxyProtocol;
 
     /// IPv4 on both sides.
     fn connector(tunnel: &dyn Tunnel) -> (Connector<'_>, Service) {
@@ -485,6 +552,36 @@ mod tests {
                 .accept(&service, &client, &mut child, &deadline)
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn a_connection_that_looks_whether_the_service_lives_is_not_the_clients() {
+        let forward = Forward::template("sleep 1000");
+        let v2 = ProxyProtocol::template("sleep 1000").v2();
+        let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+        for (tunnel, words) in [
+            (&forward as &dyn Tunnel, &b""[..]),
+            (&v2, b""),
+            (&v2, local),
+        ] {
+            let (connector, service) = connector(tunnel);
+            let mut child = start(tunnel, &connector.route, &Ports::default(), None).unwrap();
+            let deadline = Deadline::new(Duration::from_secs(30), "the program to connect");
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let client = Stream::new(client, deadline);
+            let mut look = TcpStream::connect(connector.route.service).unwrap();
+            look.write_all(words).unwrap();
+            drop(look);
+            let mut own = TcpStream::connect(connector.route.service).unwrap();
+            own.write_all(b"PROXY").unwrap();
+            let (_, peer) = connector
+                .accept(&service, &client, &mut child, &deadline)
+                .unwrap();
+            assert_eq!(peer, own.local_addr().unwrap());
+            assert_eq!(service.take_health_checks(), 1);
+            child.stop(Duration::from_secs(30));
+        }
     }
 
     #[test]

@@ -399,6 +399,7 @@ impl<'a> Worker<'a> {
             Err(CheckError::NotMade(message))
         });
         let elapsed = context.deadline.elapsed();
+        context.note_health_checks();
         let CheckContext {
             mut program,
             evidence,
@@ -466,6 +467,7 @@ impl<'a> Worker<'a> {
                 self.recorder.grace(),
             );
             let done = record.may_run().and_then(|()| def.make(&mut context));
+            context.note_health_checks();
             let evidence = std::mem::take(&mut context.evidence);
             let done = match done {
                 Err(error) if !def.always => or_death(Err(error), &mut context.program),

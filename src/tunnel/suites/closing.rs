@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::probe::{Close, Side, carry};
+use crate::deadline::Deadline;
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
 use crate::tunnel::core::check_error::CheckError;
@@ -81,8 +82,9 @@ pub(crate) const SUITE: SuiteDef = SuiteDef {
 const TIMEOUT_FACTOR: u32 = 3;
 /// More than a program reads at once, and less than the system holds on the way.
 const SOME: usize = 200_000;
-/// What has arrived before a reset in mid-transfer.
+/// What has arrived before a reset in mid-transfer, and how long that may take.
 const PART: usize = 100_000;
+const SOON: Duration = Duration::from_secs(2);
 /// What the other side still says after a half-close.
 const ANSWER: &[u8] = b"Answer after the end.\r\n";
 
@@ -166,10 +168,21 @@ fn reset(context: &mut CheckContext<'_>, near: Side) -> Result<(), CheckError> {
 /// `near` resets after a part of what it has to say. Whoever sees an end in order takes that part for all.
 fn reset_told(context: &mut CheckContext<'_>, near: Side) -> Result<(), CheckError> {
     let part = context.random().bytes(PART);
-    let (near, far) = context.sides(near)?;
+    let soon = Deadline::new(context.scaled_timeout(SOON), "the bytes before the reset");
+    let (mut near, mut far) = context.sides(near)?;
+    near.stream().set_deadline(soon);
+    far.stream().set_deadline(soon);
     context.carried(part.len() as u64);
     let who = near.who();
-    let (near, mut far) = carry(near, far, &part, |stream| stream)?;
+    // What arrives is said elsewhere.
+    let carried = carry(near, far, &part, |stream| stream).map_err(|error| match error {
+        CheckError::Failed(message, _) => {
+            CheckError::Skipped(format!("before the reset: {message}"))
+        }
+        error => error,
+    });
+    let (near, mut far) = carried?;
+    far.stream().set_deadline(context.deadline);
     near.reset()
         .map_err(|error| CheckError::Skipped(format!("this machine cannot reset: {error}")))?;
     let left = context.deadline.remaining();

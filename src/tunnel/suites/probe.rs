@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::deadline::Deadline;
+use crate::deadline::{Backoff, Deadline};
+use crate::tunnel::check::connection_group::about;
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::ends::conversation::{Conversation, Endpoint, is_reset};
@@ -13,6 +14,9 @@ use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::report::{Failure, first_difference};
 use crate::tunnel::route::Target;
 
+/// How long a program may take to come to rest, and to serve again when nothing stands against it.
+const RESTING: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_secs(4);
 /// How much is read and written at once.
 const PIECE: usize = 64 * 1024;
 /// How many bytes around a difference are shown.
@@ -100,6 +104,40 @@ impl CheckContext<'_> {
         match service.close_within(left)? {
             Close::Nothing => Err(service.failed("the service sees no end of the connection")),
             _ => Ok(sent),
+        }
+    }
+
+    /// Turns away who comes to the service by connections that have been left, until nobody comes any more.
+    pub(crate) fn clear(&mut self) {
+        let deadline = Deadline::new(self.scaled_timeout(RESTING), "the program to rest");
+        let mut pause = Backoff::new(Duration::from_millis(1));
+        loop {
+            let nobody = self.service().is_idle();
+            if (nobody && self.program.child().is_at_rest()) || deadline.expired() {
+                return;
+            }
+            if nobody {
+                pause.sleep(&deadline);
+            }
+        }
+    }
+
+    /// An ordinary connection works, as soon as the program has seen that what was is over.
+    pub(crate) fn serves_again(&mut self, when: &'static str) -> Result<(), CheckError> {
+        let limit = self.scaled_timeout(AGAIN).min(self.patience());
+        let whole = Deadline::new(limit, when);
+        loop {
+            self.clear();
+            let attempt = Deadline::new(limit / 4, when);
+            self.connected(1);
+            let both = self.program.open(None, &attempt);
+            match both.and_then(|both| both.whole(&attempt)) {
+                Ok(()) => return Ok(()),
+                Err(error) if whole.expired() || !self.is_running() => {
+                    return Err(about(when, error));
+                }
+                Err(_) => {}
+            }
         }
     }
 

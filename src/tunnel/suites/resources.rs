@@ -20,8 +20,6 @@ const TIMEOUT_FACTOR: u32 = 6;
 const WARM_UP: usize = 3;
 /// How long a program may take to give back what the last connections had.
 const GIVING_BACK: Duration = Duration::from_secs(2);
-/// How long a program may take to serve again, when there is room for that.
-const AGAIN: Duration = Duration::from_secs(4);
 /// How long is looked whether the program works where it should wait, and how much of that time on one
 /// processor is too much.
 const WINDOW: Duration = Duration::from_millis(500);
@@ -223,7 +221,7 @@ fn given_back(
         let after = settled(context, Some((before, times)))?;
         if !has_grown(before, after, times) {
             context.note(format!("{}; then {}", first.held(), after.held()));
-            return serves_again(context, "an ordinary connection afterwards");
+            return context.serves_again("an ordinary connection afterwards");
         }
         if round == 1 {
             before = after;
@@ -256,7 +254,7 @@ pub(crate) fn settled(
     let limit = GIVING_BACK.min(context.deadline("the program").remaining() / 4);
     let deadline = Deadline::new(limit, "the program to give back what it has");
     let mut pause = Backoff::new(Duration::from_millis(1));
-    clear(context);
+    context.clear();
     let mut last = context.usage()?;
     let mut same = 0;
     let done = |last: Usage, same: u32| match before {
@@ -321,7 +319,7 @@ fn stuck(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 /// What an ordinary client says in the handshake.
 fn said(context: &mut CheckContext<'_>) -> Result<Vec<u8>, CheckError> {
     let request = context.request()?;
-    clear(context);
+    context.clear();
     Ok(request)
 }
 
@@ -357,16 +355,13 @@ fn leaving(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
         }
     });
     context.connected(times as u64);
-    serves_again(
-        context,
-        "an ordinary connection after clients that have left",
-    )
+    context.serves_again("an ordinary connection after clients that have left")
 }
 
 /// Starts it again with a few descriptors more than it needs, and takes all of them.
 fn exhausted(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     context.works("an ordinary connection before")?;
-    clear(context);
+    context.clear();
     let used = context.usage()?;
     if used.processes > 1 {
         let reason = "of several processes each has a limit of its own";
@@ -408,42 +403,5 @@ fn exhausted(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     }
     context.note(format!("{most} of {limit} descriptors were in use"));
     drop(clients);
-    serves_again(
-        context,
-        "an ordinary connection after descriptors had run out",
-    )
-}
-
-/// Turns away who comes to the service by connections that have been left, until nobody comes any more.
-fn clear(context: &mut CheckContext<'_>) {
-    let deadline = Deadline::new(context.scaled_timeout(WINDOW), "the program to rest");
-    let mut pause = Backoff::new(Duration::from_millis(1));
-    loop {
-        let nobody = context.service().is_idle();
-        if (nobody && context.program.child().is_at_rest()) || deadline.expired() {
-            return;
-        }
-        if nobody {
-            pause.sleep(&deadline);
-        }
-    }
-}
-
-/// An ordinary connection works, as soon as the program has seen that others are over.
-fn serves_again(context: &mut CheckContext<'_>, when: &'static str) -> Result<(), CheckError> {
-    let limit = context.scaled_timeout(AGAIN).min(context.patience());
-    let whole = Deadline::new(limit, when);
-    loop {
-        clear(context);
-        let attempt = Deadline::new(limit / 4, when);
-        context.connected(1);
-        let both = context.program.open(None, &attempt);
-        match both.and_then(|both| both.whole(&attempt)) {
-            Ok(()) => return Ok(()),
-            Err(error) if whole.expired() || !context.is_running() => {
-                return Err(connection_group::about(when, error));
-            }
-            Err(_) => {}
-        }
-    }
+    context.serves_again("an ordinary connection after descriptors had run out")
 }

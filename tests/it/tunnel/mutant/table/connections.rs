@@ -2,6 +2,7 @@
 
 use super::super::Protocol::{Forward, Socks5};
 use super::super::judge::{Row, row};
+use super::resources::LIMIT;
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
@@ -26,9 +27,11 @@ pub(super) const ROWS: &[Row] = &[
         .full().only(&["turnover/connections"])
         .breaks_by_hanging(&["turnover/connections"]),
     #[cfg(target_os = "linux")]
-    row("leaks-descriptors", Socks5).breaks(&["turnover/descriptors", "resources/after/*", "resources/exhausted"]),
+    row("leaks-descriptors", Socks5).breaks(&["turnover/descriptors", "resources/after/*"])
+        .breaks_some(LIMIT),
     #[cfg(target_os = "linux")]
-    row("leaks-descriptors", Forward).breaks(&["turnover/descriptors", "resources/after/*", "resources/exhausted"]),
+    row("leaks-descriptors", Forward).breaks(&["turnover/descriptors", "resources/after/*"])
+        .breaks_some(LIMIT),
     // Where there is one address only, nothing can be mixed up.
     #[cfg(target_os = "linux")]
     row("ignores-outgoing", Socks5).breaks(&["connectivity/44/source", "udp/44/echo"]),

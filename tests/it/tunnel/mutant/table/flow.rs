@@ -19,7 +19,7 @@ pub(super) const ROWS: &[Row] = &[
     row("cuts-idle", Forward).only(&["pace/idle"]).breaks(&["pace/idle"]),
     row("exits-in-transfer", Forward).breaks(&[
         "closing/client-close", "closing/client-half-close/bytes",
-        "closing/client-half-close/carried", "closing/client-reset",
+        "closing/client-half-close/carried", "closing/client-reset", "closing/client-reset/told",
         "closing/service-half-close/carried", "concurrency/10-at-once", "concurrency/100-at-once",
         "concurrency/20-in-a-row", "connectivity/44/client-to-service", "connectivity/44/stop",
         "data-quality/both", "data-quality/up", "echo/44/again", "echo/44/lengths",

@@ -51,4 +51,5 @@ const TWICE: &[&str] = &[
     "pace/slow-reader",
     "closing/service-half-close/bytes",
     "closing/service-reset",
+    "closing/service-reset/told",
 ];
