@@ -447,6 +447,16 @@ const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 )))]
 const NO_SIGNAL: i32 = 0;
 
+/// Sends all of `bytes` to another process, which may be gone.
+#[cfg(all(unix, feature = "tunnel"))]
+pub(crate) fn send_quietly(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let sent = SockRef::from(stream).send_with_flags(bytes, NO_SIGNAL)?;
+        bytes = &bytes[sent..];
+    }
+    Ok(())
+}
+
 /// The same call on whichever stream it is.
 macro_rules! either {
     ($self:expr, $stream:ident => $call:expr) => {

@@ -7,6 +7,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use super::cleanup::Cleanup;
 use super::group::{Mark, Signal, Whom};
 use super::output::Output;
 use super::port::SPAWNING;
@@ -16,7 +18,7 @@ use crate::tunnel::error::{Error, ErrorKind};
 use crate::tunnel::programs::group;
 
 /// Marks all that a child starts, so that what leaves its process group is found.
-const VARIABLE: &str = "LOOPBACK_TUNNEL_CHILD";
+pub(crate) const VARIABLE: &str = "LOOPBACK_TUNNEL_CHILD";
 /// How long a killed process may take to be gone: the kernel's work only.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How long `Drop` lets the program end by itself.
@@ -32,6 +34,9 @@ pub(crate) struct Child {
     name: String,
     command: String,
     mark: Mark,
+    /// What ends it when this process is killed.
+    #[cfg(unix)]
+    cleanup: Option<Cleanup>,
     output: Output,
     started: Instant,
     /// See [`Child::signal`].
@@ -101,6 +106,8 @@ impl Child {
             _ => fail(error),
         })?;
         Ok(Child {
+            #[cfg(unix)]
+            cleanup: Cleanup::group(process.id()),
             process,
             maker: Maker::this(),
             name,
@@ -251,6 +258,10 @@ impl Child {
             self.descendants_end(&to_end(KILL_LIMIT));
         }
         self.output.finish();
+        #[cfg(unix)]
+        if gone {
+            self.cleanup = None;
+        }
         let end = ExitReport {
             status,
             by_itself: signalled.by_itself && !self.was_ended_by_signal(status),

@@ -1,6 +1,8 @@
 //! All programs of one tunnel: started in order, ended in the reverse of it.
 
 pub(crate) mod child;
+#[cfg(unix)]
+pub(crate) mod cleanup;
 pub(crate) mod environment;
 pub(crate) mod group;
 pub(crate) mod listening;

@@ -9,6 +9,8 @@ use std::path::{self, Component, Path, PathBuf};
 use std::process::{self, Command};
 use std::{env, fmt, mem};
 
+#[cfg(unix)]
+use super::cleanup::Cleanup;
 use super::environment;
 use super::port::Lease;
 use crate::deadline::prose;
@@ -165,6 +167,9 @@ impl fmt::Debug for Setup {
 struct Folder {
     path: PathBuf,
     maker: Maker,
+    /// What removes it when this process is killed.
+    #[cfg(unix)]
+    _cleanup: Option<Cleanup>,
 }
 
 impl Folder {
@@ -181,6 +186,8 @@ impl Folder {
             match builder.create(&path) {
                 Ok(()) => {
                     return Ok(Folder {
+                        #[cfg(unix)]
+                        _cleanup: Cleanup::folder(&path),
                         path,
                         maker: Maker::this(),
                     });

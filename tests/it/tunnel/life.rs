@@ -1,11 +1,13 @@
 //! Nothing outlives a run: no process, no port.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{env, fs, thread};
 
-use loopback::TunnelHarness;
-use loopback::tunnel::{Family, Outcome, Report};
+use loopback::tunnel::{Family, Forward, Outcome, Report};
+use loopback::{RunningTunnel, TestTcpServer, TunnelHarness};
 
 use super::{PATIENT, combinations, example, fixture, names, run};
 
@@ -141,7 +143,7 @@ fn a_crash_on_term_is_a_failure() {
 #[test]
 fn runs_side_by_side_do_not_take_each_others_ports() {
     let threads: Vec<_> = (0..8)
-        .map(|_| std::thread::spawn(|| run(fixture("plain"))))
+        .map(|_| thread::spawn(|| run(fixture("plain"))))
         .collect();
     for thread in threads {
         thread.join().unwrap().assert_passed();
@@ -253,4 +255,73 @@ fn the_example_tells_its_usage() {
     let (code, _, errors) = told(&["socks5"]);
     assert_eq!(code, Some(1));
     assert_eq!(errors, "Error: \"which program? --help tells the usage\"\n");
+}
+
+/// The variable by which a test is one that waits to be killed, and the time that its daemon sleeps.
+#[cfg(target_os = "linux")]
+const KILLED: &str = "LOOPBACK_TEST_KILLED";
+
+/// Not a test of its own: it starts what the next one looks for, and waits.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_test_that_is_killed() {
+    let Ok(mark) = env::var(KILLED) else {
+        return;
+    };
+    let service = TestTcpServer::echo("127.0.0.1:0").unwrap();
+    let mutant = example("mutant_proxy");
+    let command = format!(
+        "sh -c 'echo {{tmp}}; setsid sleep {mark} & exec {} forward --listen {{listen}} \
+         --service {{service}} --outgoing 127.0.0.1 --pid-files {{tmp}}'",
+        mutant.display()
+    );
+    let tunnel = RunningTunnel::start(Forward::template(command), service.local_addr()).unwrap();
+    tunnel.connect().unwrap();
+    let output = tunnel.output();
+    println!("\nstarted {}", output.lines().next().unwrap());
+    loop {
+        thread::park();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_left_when_the_test_itself_is_killed() {
+    for (number, signal) in ["KILL", "TERM", "INT", "HUP"].iter().enumerate() {
+        // Seconds that no other sleeps.
+        let mark = format!("{}{number}.25", 100_000 + std::process::id());
+        let mut test = Command::new(env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "tunnel::life::a_test_that_is_killed",
+                "--nocapture",
+            ])
+            .env(KILLED, &mark)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(test.stdout.take().unwrap()).lines();
+        let folder = lines
+            .map(Result::unwrap)
+            .find_map(|line| Some(line.strip_prefix("started ")?.to_owned()))
+            .unwrap();
+        assert!(Path::new(&folder).is_dir());
+        let left = || [running(&mark), running(&folder)].concat();
+        assert_eq!(left().len(), 2, "a daemon and the proxy");
+        let id = test.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{signal}"), &id])
+            .status();
+        assert!(sent.unwrap().success());
+        test.wait().unwrap();
+        let begun = Instant::now();
+        while Path::new(&folder).exists() || !left().is_empty() {
+            let left = left();
+            assert!(
+                begun.elapsed() < PATIENT,
+                "{signal} leaves {folder}, {left:?}"
+            );
+            thread::yield_now();
+        }
+    }
 }

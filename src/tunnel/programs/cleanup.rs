@@ -1,0 +1,150 @@
+//! What ends programs and removes folders when the test's process is gone before it could: killed, by whatever
+//! signal, KILL included.
+//!
+//! A process cannot do that for itself: what a signal may do is little, and KILL leaves it nothing. So a process
+//! of awk is told of each program and folder while there are any, and when its input ends it ends what it still
+//! knows. There is one for all of them, and it ends with the last.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{self, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use super::child::VARIABLE;
+use super::group;
+use super::port::SPAWNING;
+use crate::process::Maker;
+use crate::server::socket::send_quietly;
+
+/// Not to be ended by what ends the test.
+const SHELL: &str = r#"trap '' INT TERM HUP QUIT; exec awk -v mark="$1" "$2""#;
+/// Each line is `+` or `-`, and a thing: `g` and the id of a group of processes, `d` and a folder. Groups go first,
+/// for they may write into folders; then what has left its group, which is known by its environment.
+const AWK: &str = r#"
+    /^\+/ { held[substr($0, 2)] }
+    /^-/ { delete held[substr($0, 2)] }
+    END {
+        for (thing in held) {
+            any = 1
+            if (thing ~ /^g/) system("kill -KILL -- -" substr(thing, 2) " 2>/dev/null")
+        }
+        if (any) system("for each in /proc/[0-9]*; do grep -qs '" mark "' \"$each/environ\" && kill -KILL \"${each#/proc/}\"; done")
+        for (thing in held) {
+            if (thing !~ /^d/) continue
+            folder = substr(thing, 2)
+            gsub(/'/, "'\\''", folder)
+            system("rm -rf -- '" folder "'")
+        }
+    }
+"#;
+
+static CLEANER: Mutex<Option<Cleaner>> = Mutex::new(None);
+
+/// The process of awk.
+struct Cleaner {
+    process: process::Child,
+    input: UnixStream,
+    things: usize,
+    maker: Maker,
+}
+
+/// Something that is ended or removed when this process is gone before this has been dropped.
+#[derive(Debug)]
+pub(crate) struct Cleanup {
+    thing: String,
+    maker: Maker,
+}
+
+impl Cleanup {
+    /// A program's group of processes.
+    pub(crate) fn group(leader: u32) -> Option<Cleanup> {
+        Cleanup::new(format!("g{leader}"))
+    }
+
+    /// A folder.
+    pub(crate) fn folder(path: &Path) -> Option<Cleanup> {
+        // A line of its own must be one.
+        let path = path.to_str().filter(|path| !path.contains('\n'))?;
+        Cleanup::new(format!("d{path}"))
+    }
+
+    /// `None` where there is no awk: then a killed test leaves what it has started, as any process does.
+    fn new(thing: String) -> Option<Cleanup> {
+        let mut cleaner = CLEANER.lock().unwrap_or_else(PoisonError::into_inner);
+        if cleaner.as_ref().is_none_or(|one| !one.maker.is_this()) {
+            match Cleaner::start() {
+                Ok(started) => *cleaner = Some(started),
+                Err(error) => {
+                    log::debug!(target: "loopback::tunnel", "nobody ends programs when this process is killed: {error}");
+                    return None;
+                }
+            }
+        }
+        let one = cleaner.as_mut()?;
+        one.tell('+', &thing);
+        one.things += 1;
+        let maker = Maker::this();
+        Some(Cleanup { thing, maker })
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        if !self.maker.is_this() {
+            return;
+        }
+        let mut cleaner = CLEANER.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(one) = cleaner.as_mut() else {
+            return;
+        };
+        one.tell('-', &self.thing);
+        one.things -= 1;
+        if one.things == 0
+            && let Some(last) = cleaner.take()
+        {
+            last.end();
+        }
+    }
+}
+
+impl Cleaner {
+    fn start() -> io::Result<Cleaner> {
+        let (input, theirs) = UnixStream::pair()?;
+        // All that this process has started bears it.
+        let mark = format!("{VARIABLE}={}-", process::id());
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", SHELL, "sh", &mark, AWK])
+            .env_remove(VARIABLE)
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        group::isolate(&mut command);
+        let spawning = SPAWNING.read().unwrap_or_else(PoisonError::into_inner);
+        let spawned = command.spawn();
+        drop(spawning);
+        Ok(Cleaner {
+            process: spawned?,
+            input,
+            things: 0,
+            maker: Maker::this(),
+        })
+    }
+
+    /// If it is gone, nothing is to be done about that.
+    fn tell(&mut self, sign: char, thing: &str) {
+        let line = format!("{sign}{thing}\n");
+        let _ = send_quietly(&self.input, line.as_bytes());
+    }
+
+    /// It knows of nothing any more, and ends at once.
+    fn end(mut self) {
+        let _ = self.input.shutdown(Shutdown::Both);
+        drop(self.input);
+        let _ = self.process.wait();
+    }
+}
