@@ -28,8 +28,9 @@
 //! The program runs in a process group of its own, with nothing on its input, its output captured,
 //! and signals at their defaults. It never outlives the harness, nor does anything that it started:
 //! the group gets TERM, and KILL once the program itself has ended or its time is over. On Linux what
-//! has left the group is found too, by a variable in its environment. Only if the test's own process
-//! is killed, by Ctrl-C for instance, nobody is left to end the program.
+//! has left the group is found too, by a variable in its environment. If the test's own process is
+//! killed, by Ctrl-C or by any other signal, a process of awk ends all of that and removes the
+//! folders that were made; without awk in `PATH`, nobody does.
 //!
 //! A tunnel may be several programs: a pair of stunnels, an sshd and its client. They are started in
 //! order, each when the one before it listens, and ended in the reverse of it.

@@ -16,7 +16,7 @@
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{
-    Forward, HttpConnect, ProxyProtocol, Socks4, Socks4a, Socks5, Template, Tunnel,
+    Family, Forward, HttpConnect, ProxyProtocol, Socks4, Socks4a, Socks5, Template, Tunnel,
 };
 
 macro_rules! recipe {
@@ -105,6 +105,8 @@ const SQUID: (&str, &str) = ("squid", "squid");
 const SOCAT: (&str, &str) = ("socat", "socat");
 const HAPROXY: (&str, &str) = ("haproxy", "haproxy");
 const NGINX: (&str, &str) = ("nginx", "nginx-light and libnginx-mod-stream");
+const NCAT: (&str, &str) = ("ncat", "ncat");
+const SIMPLEPROXY: (&str, &str) = ("simpleproxy", "simpleproxy");
 const STUNNEL: (&str, &str) = ("stunnel4", "stunnel4");
 const SSHD: (&str, &str) = ("sshd", "openssh-server");
 
@@ -224,6 +226,18 @@ pub(crate) const ALL: &[Recipe] = &[
         recipe!("haproxy/send-proxy-v2.deviations"),
     ),
     recipe(
+        "ncat",
+        NCAT,
+        || new(ncat()),
+        recipe!("ncat/connect.deviations"),
+    ),
+    recipe(
+        "simpleproxy",
+        SIMPLEPROXY,
+        || new(simpleproxy()).families([(Family::V4, Family::V4)]),
+        recipe!("simpleproxy/plain.deviations"),
+    ),
+    recipe(
         "nginx_stream",
         NGINX,
         || new(nginx_stream()),
@@ -323,6 +337,15 @@ fn socat() -> Forward {
 
 pub(crate) fn socat_t_60() -> Forward {
     Forward::template(recipe!("socat/command-t-60")).binds_outgoing(true)
+}
+
+fn ncat() -> HttpConnect {
+    HttpConnect::template(recipe!("ncat/command"))
+}
+
+/// It knows IPv4 alone.
+fn simpleproxy() -> Forward {
+    Forward::template(recipe!("simpleproxy/command"))
 }
 
 fn haproxy(config: &str) -> Template {
