@@ -35,6 +35,11 @@ use crate::server::{Bound, TestServer, streams};
 /// connection that has a request; idle connections take none. What RFC 9112 calls invalid is refused without asking
 /// the handler, with a status and a text that says why, and is recorded.
 ///
+/// It has kept connections, pipelining, chunked bodies with trailers both ways, `Expect: 100-continue`, HEAD,
+/// `OPTIONS *`, absolute-form targets, CONNECT and Upgrade (the handler gets the raw connection). What RFC 9112 calls
+/// invalid is refused with a status and a text that says why, and is recorded with it: `take_refusal` gives what no
+/// handler got, such as a TLS client's first bytes. `sequence` gives answers in turn, for clients that try again.
+///
 /// A handler that may fail returns a `Result`; [`ok`](crate::ok) ends a closure in which nothing else tells the type of
 /// the error.
 ///

@@ -33,6 +33,10 @@ use crate::server::options::Builder;
 /// An SMTP server (RFC 5321, with the extensions of [`Extension`]) whose handler gets each
 /// [`Message`], and whose return value is the reply to it ([`IntoReply`]).
 ///
+/// Only `CRLF . CRLF` ends a message. AUTH knows PLAIN, LOGIN, CRAM-MD5 and SCRAM-SHA-256, and what it brings is masked in
+/// transcripts and logs; `builder().lmtp()` serves LMTP (RFC 2033), with a reply for each recipient. A `take_message` that
+/// finds nothing prints the conversations that there were; tests side by side share a server by `take_message_where`.
+///
 /// Every message that was handled is recorded, whatever the reply. A client that lets the server wait
 /// longer than the builder's `read_timeout` for a command, or within a message, gets a 421.
 ///

@@ -23,6 +23,9 @@
 //! every connection to one place; [`Attached`] is any of them that already runs. A program that speaks
 //! another protocol is a [`Custom`] kind of closures, or an implementation of [`Tunnel`].
 //!
+//! Guides: [reading a report](guide::report), [writing a kind](guide::kind), [a suite](guide::suite),
+//! [a recipe](guide::recipe).
+//!
 //! # The program under test
 //!
 //! The program runs in a process group of its own, with nothing on its input, its output captured,
@@ -109,7 +112,7 @@
 //!   options, families; `ends` are the test's client and service and what they say to each other; `programs`
 //!   start and end what runs, and know nothing of `ends`; `link` is a tunnel, started, and the ways through
 //!   it; `kinds` are the tunnels that are ready-made; `check` is what checks are made of; `suites` hold them,
-//!   and know a kind by its trait only; `run` makes and judges them; `harness` is the builder.
+//!   and know a kind by its trait only; `run` makes and judges them; `harness` is the builder. `guide` is text.
 //! - Where to change what. A check: a line in its suite, `suites/<name>.rs`; of a protocol in
 //!   `suites/conformance`, with the statement that it shows in `suites/statements.rs`. A suite: a file,
 //!   named in `suites/mod.rs`. A kind: a file in `kinds`, what it speaks in `src/proto`, a [`Kind`], and its
@@ -139,6 +142,8 @@ mod check;
 mod core;
 mod ends;
 mod error;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod harness;
 mod json;
 mod kinds;

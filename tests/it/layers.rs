@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders and files of `src/tunnel`, lowest first. Each may import what stands before it.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "json", "error", "route", "report", "core", "ends", "programs", "link", "kinds", "check",
-    "suites", "run", "harness",
+    "suites", "run", "harness", "guide",
 ];
 
 /// Who knows nothing of whom, though it stands before it.

@@ -50,6 +50,8 @@ struct State {
     warnings: Vec<String>,
     /// How many checks were taken from the journal.
     taken: usize,
+    /// How many checks, or combinations of families, the run had no time for.
+    not_run: usize,
     /// The check that ended the run.
     ended_by: Option<String>,
 }
@@ -145,6 +147,7 @@ impl<'a> RunRecorder<'a> {
     /// Why no further check is to be made, if so: no time is left, or one has failed that ends the run.
     pub(crate) fn closed(&self) -> Option<CheckError> {
         if self.run.expired() {
+            self.state().not_run += 1;
             return Some(CheckError::NotMade(not_run(&self.run)));
         }
         let ended_by = self.state().ended_by.clone()?;
@@ -178,6 +181,7 @@ impl<'a> RunRecorder<'a> {
             _ => {}
         }
         let mut warnings = state.warnings;
+        warnings.extend(out_of_time(&self.run, state.not_run));
         warnings.extend(not_made(self.options, state.taken));
         warnings.extend(unmatched(self.options, &checks));
         Ok(Report {
@@ -244,6 +248,7 @@ impl TaskRecorder<'_> {
             return Ok(());
         }
         self.keep = false;
+        self.recorder.state().not_run += 1;
         Err(CheckError::NotMade(not_run(&self.recorder.run)))
     }
 
@@ -393,6 +398,19 @@ impl Drop for TaskRecorder<'_> {
     fn drop(&mut self) {
         self.recorder.add(self);
     }
+}
+
+/// That the run's time was over before all was made: what was not looked at is no fault of the program.
+fn out_of_time(run: &Deadline, not_run: usize) -> Option<String> {
+    let left = match not_run {
+        0 => return None,
+        1 => "1 check was".to_owned(),
+        more => format!("{more} checks were"),
+    };
+    let limit = run.limit();
+    Some(format!(
+        "the time of the whole run was over after {limit:?} (TunnelHarness::deadline): {left} not made"
+    ))
 }
 
 /// That checks are an earlier run's, maybe of another program. A run of a file that nobody has removed

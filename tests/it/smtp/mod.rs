@@ -1,4 +1,4 @@
-//! What an SMTP server has to do on the wire, one test for each statement; the number in a test's
+//! What an SMTP server has to do on the wire, one test for each statement of `STATEMENTS.md`; the number in a test's
 //! name is the statement's. 36 and 37 are about what follows TLS, which this server does not have, and
 //! 35 is deviated from for the same reason; see its test.
 

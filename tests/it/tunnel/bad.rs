@@ -259,6 +259,11 @@ fn a_run_without_time_is_not_a_success() {
     let harness = harness.deadline(limit).jobs(1);
     let report = harness.run().unwrap();
     assert!(!report.is_success());
+    let [warning] = report.warnings() else {
+        panic!("{:?}", report.warnings());
+    };
+    let due = "the time of the whole run was over after 8s (TunnelHarness::deadline): ";
+    assert!(warning.starts_with(due), "{warning}");
     let last = report.check("connectivity/44/port-closed").unwrap();
     says(
         last,
