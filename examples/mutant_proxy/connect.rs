@@ -156,7 +156,10 @@ fn may_pass(proxy: &Proxy, from: IpAddr, head: &str) -> bool {
 }
 
 fn success(options: &Options) -> Vec<u8> {
-    let mut reply = format!("{} 200 Connection established\r\n", version(options));
+    let mut reply = match options.has(Mutation::ShortStatusLine) {
+        true => format!("{} 200\r\n", version(options)),
+        false => format!("{} 200 Connection established\r\n", version(options)),
+    };
     if options.has(Mutation::ContentLength) {
         reply += "Content-Length: 0\r\n";
     }
@@ -165,6 +168,9 @@ fn success(options: &Options) -> Vec<u8> {
     }
     if !options.has(Mutation::NoEmptyLine) {
         reply += "\r\n";
+    }
+    if options.has(Mutation::BareLineFeeds) {
+        reply = reply.replace('\r', "");
     }
     reply.into_bytes()
 }

@@ -147,6 +147,8 @@ mutations! {
     UdpDropsEmpty "udp-drops-empty" "forwards no empty payload"
     UdpJunk "udp-junk" "adds four bytes to each answer"
     // CONNECT.
+    ShortStatusLine "short-status-line" "has no reason in its 200, and no space before it"
+    BareLineFeeds "bare-line-feeds" "ends the lines of its 200 by LF alone"
     ContentLength "content-length" "has a Content-Length in its 200"
     TransferEncoding "transfer-encoding" "has a Transfer-Encoding in its 200"
     NoEmptyLine "no-empty-line" "ends its 200 without the empty line"

@@ -53,3 +53,44 @@ impl CheckError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_program_comes_before_what_was_seen_of_it_and_loses_no_bytes() {
+        let how = "exited with status 134: \"assertion failed\"";
+        let told = |done| match CheckError::by_death(done, how) {
+            CheckError::Died(message, failure) => (message, failure.received),
+            other => panic!("{other:?}"),
+        };
+        let during = format!("the program ended during the check: {how}");
+        let plain = || (during.clone(), None);
+        assert_eq!(told(Ok(())), plain());
+        assert_eq!(
+            told(Err(CheckError::Unsupported("no UDP".to_owned()))),
+            plain()
+        );
+        assert_eq!(
+            told(Err(CheckError::Skipped("no names".to_owned()))),
+            plain()
+        );
+        let seen = Failure {
+            received: Some(b"abc".to_vec()),
+            ..Failure::default()
+        };
+        let cut = CheckError::with("the service has 3 of 5 bytes", seen);
+        let due = format!("{during}; the service has 3 of 5 bytes");
+        assert_eq!(told(Err(cut)), (due, Some(b"abc".to_vec())));
+        let early = CheckError::died("the program ended before it listened on 127.0.0.1:1");
+        let due = format!("the program ended before it listened on 127.0.0.1:1: {how}");
+        assert_eq!(told(Err(early)), (due, None));
+        // What was not made is no verdict on the program.
+        let not_made = CheckError::NotMade("the check panicked: oh".to_owned());
+        let CheckError::NotMade(message) = CheckError::by_death(Err(not_made), how) else {
+            panic!("it was not made");
+        };
+        assert_eq!(message, format!("the check panicked: oh; {during}"));
+    }
+}

@@ -188,9 +188,16 @@ impl Programs {
         let each = self.started.iter().zip(&ends);
         let died = each.filter(|(_, end)| end.by_itself).map(|(child, end)| {
             let how = end.named(&end.status.map_or("it is gone".to_owned(), describe));
-            match last_line(&child.output()) {
+            let how = match last_line(&child.output()) {
                 Some(line) => format!("{how}: {line:?}"),
                 None => how,
+            };
+            match end.strays {
+                0 => how,
+                // What it had started went on elsewhere: it is a daemon.
+                _ => format!(
+                    "{how}; it has gone to the background, and must be told to stay in the foreground"
+                ),
             }
         });
         died.collect::<Vec<_>>().join("; ")

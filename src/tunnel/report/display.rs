@@ -14,12 +14,15 @@ const OUTPUT_LINES: usize = 30;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for check in with(&self.checks, Outcome::Failed) {
-            writeln!(f, "{check}")?;
+        for (check, alike) in alike(&self.checks, Outcome::Failed) {
+            write!(f, "{check}")?;
+            write_alike(f, &alike)?;
+            writeln!(f)?;
         }
-        for check in with(&self.checks, Outcome::Deviates) {
+        for (check, alike) in alike(&self.checks, Outcome::Deviates) {
             writeln!(f, "deviates {}: {}", Numbered(check), check.message)?;
             writeln!(f, "  {}", Statement(check))?;
+            write_alike(f, &alike)?;
         }
         for one in &self.expectations {
             write_expectation(f, one)?;
@@ -38,6 +41,31 @@ impl fmt::Display for Report {
         self.shown.set();
         Ok(())
     }
+}
+
+/// The checks of one outcome, each with those behind it in its group that say the same: they have one cause,
+/// which is told once.
+fn alike(checks: &[Check], outcome: Outcome) -> Vec<(&Check, Vec<&Check>)> {
+    let mut causes: Vec<(&Check, Vec<&Check>)> = Vec::new();
+    for check in with(checks, outcome) {
+        let key = |check: &Check| (check.group.clone(), check.round, check.message.clone());
+        match causes
+            .iter_mut()
+            .find(|(first, _)| key(first) == key(check))
+        {
+            Some((_, alike)) => alike.push(check),
+            None => causes.push((check, Vec::new())),
+        }
+    }
+    causes
+}
+
+fn write_alike(f: &mut fmt::Formatter<'_>, alike: &[&Check]) -> fmt::Result {
+    if alike.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = alike.iter().map(|check| check.name()).collect();
+    writeln!(f, "  so too: {}", names.join(", "))
 }
 
 /// One check with everything about it; the lines end with a line break.

@@ -189,6 +189,33 @@ toy: ok, 2 passed, 0 failed, 4 skipped in 12.0ms; 6 connections, 1000 bytes";
 }
 
 #[test]
+fn what_has_one_cause_is_told_once_with_the_ids_behind_it() {
+    let deaf = |id: &str, outcome| Check {
+        message: "no answer".to_owned(),
+        failure: Some(Box::default()),
+        ..check(id, outcome)
+    };
+    let all = [Outcome::Failed, Outcome::Deviates].map(|outcome| {
+        let text = report(vec![
+            deaf("udp/44/echo", outcome),
+            deaf("udp/44/several", outcome),
+            deaf("udp/44/name", outcome),
+            deaf("udp/46/echo", outcome),
+        ]);
+        text.to_string()
+    });
+    for text in all {
+        assert_eq!(text.matches("no answer").count(), 2, "{text}");
+        assert_eq!(
+            text.matches("\n  so too: several, name\n").count(),
+            1,
+            "{text}"
+        );
+        assert_eq!(text.matches("so too").count(), 1, "{text}");
+    }
+}
+
+#[test]
 fn the_last_line_says_why_a_report_without_failures_is_none_of_success() {
     assert_eq!(
         report(vec![]).to_string(),

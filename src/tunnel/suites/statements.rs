@@ -477,6 +477,7 @@ const BEYOND: &[(&str, &str)] = &[
     ("socks4*/early-data", "a proxy of SOCKS5 has the same"),
     ("socks4a/*-name", "a proxy of SOCKS5 has the same"),
     ("connect/rfc9931/7/refused", "of 2026"),
+    ("connect/rfc9112/4/form", "what clients forgive"),
     ("connect/half-request", "a proxy of SOCKS5 has the same"),
     ("proxy-protocol/*", "the header's own text"),
 ];

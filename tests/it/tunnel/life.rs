@@ -257,6 +257,16 @@ fn the_example_tells_its_usage() {
     assert_eq!(errors, "Error: \"which program? --help tells the usage\"\n");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_program_that_goes_to_the_background_is_told_to_stay() {
+    let tunnel = Forward::template("sh -c 'setsid sleep 1000 & exit 0'");
+    let report = TunnelHarness::new(tunnel).run().unwrap();
+    let check = report.check("connectivity/44/start").unwrap();
+    let due = ": exited with status 0; it has gone to the background, and must be told to stay in the foreground";
+    assert!(check.message().ends_with(due), "{check}");
+}
+
 /// The variable by which a test is one that waits to be killed, and the time that its daemon sleeps.
 #[cfg(target_os = "linux")]
 const KILLED: &str = "LOOPBACK_TEST_KILLED";

@@ -42,6 +42,7 @@ pub(super) const SUITE: SuiteDef = SuiteDef {
         cut {
             Must "rfc9110/9.3.6/connect" "CONNECT host:port gets a 2xx and an empty line, and carries" "RFC 9110, section 9.3.6" connect;
             Must "rfc9110/9.3.6/no-length" "a 2xx has no Content-Length and no Transfer-Encoding" "RFC 9110, section 9.3.6" no_length;
+            Should "rfc9112/4/form" "a 2xx has a status line with both its spaces, and lines that end in CR LF" "RFC 9112, sections 2.2 and 4" form;
             Must "rfc9110/9.3.6/ipv4" "CONNECT to an IPv4 address gets a 2xx" "RFC 9110, section 9.3.6" ipv4;
             Must "rfc9110/9.3.6/ipv6" "CONNECT to an IPv6 address in brackets gets a 2xx" "RFC 9110, section 9.3.6" ipv6;
             Must "rfc9110/9.3.6/name" "CONNECT to localhost by name gets a 2xx" "RFC 9110, section 9.3.6" name;
@@ -100,6 +101,44 @@ fn no_length(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), Chec
     match response.fields.iter().find(|(name, _)| is_forbidden(name)) {
         None => Ok(()),
         Some((name, _)) => Err(wire.failed(format!("the {} has {name}", response.status))),
+    }
+}
+
+/// Clients take what is not so, as they are asked to; servers must not send it.
+fn form(context: &mut CheckContext<'_>, wire: &mut Wire) -> Result<(), CheckError> {
+    ask(context, wire, &own(context))?;
+    accepted(wire)?;
+    let head = wire.end.stream().received().to_vec();
+    wire.carries(context, None, b"")?;
+    let bare = |(at, byte): (usize, &u8)| *byte == b'\n' && (at == 0 || head[at - 1] != b'\r');
+    if let Some(at) = head.iter().enumerate().position(bare) {
+        return Err(wire.failed(format!(
+            "the line that ends at byte {at} of the head has no CR"
+        )));
+    }
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    // HTTP-version SP status-code SP, and a reason that may be absent.
+    match line {
+        [
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            _,
+            b'.',
+            _,
+            b' ',
+            _,
+            _,
+            _,
+            b' ',
+            ..,
+        ] => Ok(()),
+        line => Err(wire.failed(format!(
+            "the status line is {:?}",
+            line.escape_ascii().to_string()
+        ))),
     }
 }
 

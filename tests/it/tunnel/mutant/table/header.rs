@@ -6,6 +6,8 @@ use super::NOTHING;
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
+    row("short-status-line", Connect).breaks(&["connect/rfc9112/4/form"]),
+    row("bare-line-feeds", Connect).breaks(&["connect/rfc9112/4/form"]),
     row("content-length", Connect).breaks(&["connect/rfc9110/9.3.6/no-length"]),
     row("transfer-encoding", Connect).breaks(&["connect/rfc9110/9.3.6/no-length"]),
     row("takes-any-port", Connect).breaks(&["connect/rfc9110/9.3.6/port-large"]),
