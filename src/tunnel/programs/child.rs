@@ -70,6 +70,8 @@ pub(crate) struct ExitReport {
     pub(crate) killed: bool,
     /// From the signal to the end.
     pub(crate) elapsed: Duration,
+    /// How many processes that it had started still ran when it had ended by itself.
+    pub(crate) left: usize,
     /// How many processes had left its group and had to be killed.
     pub(crate) strays: usize,
     /// Which of several programs it was; empty for the only one.
@@ -245,6 +247,10 @@ impl Child {
             return end.clone();
         }
         let signalled = self.send_signal(Signal::Term, Whom::Group, grace, by_itself);
+        let left = match by_itself {
+            true => group::left(&self.mark, self.process.id()).unwrap_or(0),
+            false => 0,
+        };
         // What it started may still run, ignore TERM and forward: the group ends now in any case.
         group::kill_all(&mut self.process);
         let gone = signalled.ended || self.wait(&to_end(KILL_LIMIT));
@@ -268,6 +274,7 @@ impl Child {
             signal: signalled.signal,
             killed: !signalled.ended,
             elapsed: signalled.elapsed,
+            left,
             strays,
             who: String::new(),
         };

@@ -192,10 +192,10 @@ impl Programs {
                 Some(line) => format!("{how}: {line:?}"),
                 None => how,
             };
-            match end.strays {
-                0 => how,
-                // What it had started went on elsewhere: it is a daemon.
-                _ => format!(
+            let well = end.status.is_some_and(|status| status.success());
+            match well && end.left > 0 {
+                false => how,
+                true => format!(
                     "{how}; it has gone to the background, and must be told to stay in the foreground"
                 ),
             }

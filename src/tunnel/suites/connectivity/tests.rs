@@ -84,6 +84,7 @@ fn ends_are_told_apart() {
         signal: Signal::Term,
         killed,
         elapsed: Duration::from_millis(1),
+        left: 0,
         strays: 0,
         who: String::new(),
     };
@@ -132,6 +133,7 @@ fn of_several_ends_all_are_noted_and_the_failure_is_told() {
         signal: Signal::Term,
         killed: false,
         elapsed: Duration::from_millis(1),
+        left: 0,
         strays: 0,
         who: who.to_owned(),
     };
