@@ -9,7 +9,7 @@ use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
-use crate::tunnel::ends::conversation::{Endpoint, is_reset};
+use crate::tunnel::ends::conversation::is_reset;
 use crate::tunnel::ends::random::Random;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::programs::group::{Signal, Whom};
@@ -247,7 +247,7 @@ fn all_garbage(random: &mut Random) -> [(&'static str, Vec<u8>); 6] {
 }
 
 fn half_handshake(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
-    let _half = half(context)?;
+    let _half = context.half_handshake()?;
     context.works("another connection beside half a handshake")
 }
 
@@ -256,23 +256,12 @@ fn half_handshake_ended(context: &mut CheckContext<'_>) -> Result<(), CheckError
         let reason = "programs take their time for that: only with full sizes";
         return Err(CheckError::Skipped(reason.to_owned()));
     }
-    let mut half = half(context)?;
+    let mut half = context.half_handshake()?;
     let limit = context.patience();
     match half.drain(limit) {
         Close::Nothing => Err(half.failed(format!("it is still open after {limit:.1?}"))),
         _ => Ok(()),
     }
-}
-
-/// A connection on which the client has said half of what an ordinary one says.
-fn half(context: &mut CheckContext<'_>) -> Result<Endpoint, CheckError> {
-    let request = context.request()?;
-    if request.is_empty() {
-        return Err(CheckContext::no_handshake());
-    }
-    let mut client = context.raw()?;
-    client.send(&request[..request.len() / 2])?;
-    Ok(client)
 }
 
 #[cfg(test)]

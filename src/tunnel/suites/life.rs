@@ -195,7 +195,7 @@ fn leaves_nobody(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 
 /// As a service manager that knows the program's own process alone.
 fn leaves_nobody_live(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
-    let both = live(context)?;
+    let both = context.live()?;
     leaves(context, Some(both))
 }
 
@@ -246,19 +246,10 @@ fn signalled(
             context.works("an ordinary connection before")?;
             None
         }
-        true => Some(live(context)?),
+        true => Some(context.live()?),
     };
     context.send_signal(scene.signal, Whom::Group);
     Ok(live)
-}
-
-/// A connection that works.
-fn live(context: &mut CheckContext<'_>) -> Result<Conversation, CheckError> {
-    let deadline = context.deadline("a live connection");
-    let mut both = context.connect()?;
-    both.greet_client(&deadline)?;
-    both.greet_service(&deadline)?;
-    Ok(both)
 }
 
 /// As [`signalled`], where the program must have ended by that for the check to make sense.

@@ -107,6 +107,26 @@ impl CheckContext<'_> {
         }
     }
 
+    /// A connection that has carried a few words both ways.
+    pub(crate) fn live(&mut self) -> Result<Conversation, CheckError> {
+        let deadline = self.deadline("a live connection");
+        let mut both = self.connect()?;
+        both.greet_client(&deadline)?;
+        both.greet_service(&deadline)?;
+        Ok(both)
+    }
+
+    /// A connection on which the client has said half of what an ordinary one says.
+    pub(crate) fn half_handshake(&mut self) -> Result<Endpoint, CheckError> {
+        let request = self.request()?;
+        if request.is_empty() {
+            return Err(CheckContext::no_handshake());
+        }
+        let mut client = self.raw()?;
+        client.send(&request[..request.len() / 2])?;
+        Ok(client)
+    }
+
     /// Turns away who comes to the service by connections that have been left, until nobody comes any more.
     pub(crate) fn clear(&mut self) {
         let deadline = Deadline::new(self.scaled_timeout(RESTING), "the program to rest");

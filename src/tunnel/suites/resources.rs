@@ -1,10 +1,11 @@
 //! The suite about what a program holds of the machine: after ends that nobody wishes for, and at its limit.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::probe::{Side, reset};
+use super::probe::reset;
 use crate::deadline::{Backoff, Deadline};
 use crate::tunnel::check::connection_group;
 use crate::tunnel::check::context::CheckContext;
@@ -168,10 +169,7 @@ fn waits(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 
 /// Sets a scene on a connection that has worked.
 fn set(context: &mut CheckContext<'_>, scene: &Scene) -> Result<Left, CheckError> {
-    let deadline = context.deadline("a connection");
-    let mut both = context.connect()?;
-    both.greet_client(&deadline)?;
-    both.greet_service(&deadline)?;
+    let both = context.live()?;
     scene.1(both)
 }
 
@@ -200,8 +198,7 @@ fn busy(context: &mut CheckContext<'_>) -> Result<Option<Used>, CheckError> {
     Ok(busy.then_some(Used { time, within }))
 }
 
-/// Ends many connections in one way, and looks at what the program holds before and after. What grows once
-/// may be a pool; what grows by each connection twice is lost.
+/// Ends many connections in one way, and looks at what the program holds before and after.
 fn given_back(
     context: &mut CheckContext<'_>,
     end: fn(&mut CheckContext<'_>) -> Result<(), CheckError>,
@@ -219,31 +216,37 @@ fn given_back(
         Ok(())
     };
     times_over(context, WARM_UP)?;
+    holds_as_before(context, times, times, |context| times_over(context, times))?;
+    context.serves_again("an ordinary connection afterwards")
+}
+
+/// Looks at what the program holds before and after `work` of so many connections, and again where it then holds `most` more: what
+/// grows once may be a pool, what grows twice is lost.
+pub(crate) fn holds_as_before(
+    context: &mut CheckContext<'_>,
+    connections: usize,
+    most: usize,
+    work: impl Fn(&mut CheckContext<'_>) -> Result<(), CheckError>,
+) -> Result<(), CheckError> {
     let mut before = settled(context, None)?;
-    let first = before;
-    for round in 1..=2 {
-        times_over(context, times)?;
-        let after = settled(context, Some((before, times)))?;
-        if !has_grown(before, after, times) {
-            context.note(format!("{}; then {}", first.held(), after.held()));
-            return context.serves_again("an ordinary connection afterwards");
+    let mut told = format!("held: {}", before.held());
+    for _ in 0..2 {
+        work(context)?;
+        let after = settled(context, Some((before, most)))?;
+        told += &format!("; then {}", after.held());
+        if !has_grown(before, after, most) {
+            context.note(told);
+            return Ok(());
         }
-        if round == 1 {
-            before = after;
-            continue;
-        }
-        return Err(CheckError::failed(format!(
-            "it held {}; after {times} connections {}, after {times} more {}",
-            first.held(),
-            before.held(),
-            after.held()
-        )));
+        before = after;
     }
-    Ok(())
+    Err(CheckError::failed(format!(
+        "{told}, with {connections} connections between"
+    )))
 }
 
 /// Whether it holds as many more as there were `times`, of anything.
-pub(crate) fn has_grown(before: Usage, after: Usage, times: usize) -> bool {
+fn has_grown(before: Usage, after: Usage, times: usize) -> bool {
     let grown = |before: usize, after: usize| after >= before + times;
     grown(before.descriptors, after.descriptors)
         || grown(before.threads, after.threads)
@@ -252,7 +255,7 @@ pub(crate) fn has_grown(before: Usage, after: Usage, times: usize) -> bool {
 
 /// What the program holds, once it has given back what it gives back: not so many `times` more than before, or
 /// what it still holds in the end.
-pub(crate) fn settled(
+fn settled(
     context: &mut CheckContext<'_>,
     before: Option<(Usage, usize)>,
 ) -> Result<Usage, CheckError> {
@@ -280,22 +283,12 @@ pub(crate) fn settled(
     Ok(last)
 }
 
-/// Both ends of a connection that works.
-fn live(context: &mut CheckContext<'_>) -> Result<(Endpoint, Endpoint), CheckError> {
-    let (mut client, mut service) = context.sides(Side::Client)?;
-    client.send(b"x")?;
-    service.expect("the client's first byte", b"x")?;
-    Ok((client, service))
-}
-
 fn client_reset(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
-    let (client, _service) = live(context)?;
-    reset(client)
+    reset(context.live()?.client)
 }
 
 fn service_reset(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
-    let (_client, service) = live(context)?;
-    reset(service)
+    reset(context.live()?.service)
 }
 
 fn left_at_once(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
@@ -303,22 +296,17 @@ fn left_at_once(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 }
 
 fn left_in_handshake(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
-    let request = said(context)?;
-    if request.is_empty() {
-        return Err(CheckContext::no_handshake());
-    }
-    let mut client = context.raw()?;
-    client.send(&request[..request.len() / 2])
+    context.half_handshake().map(drop)
 }
 
 /// The client has sent all that anybody takes, and resets.
 fn stuck(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
-    let (mut client, _service) = live(context)?;
-    let stream = client.stream();
+    let mut both = context.live()?;
+    let stream = both.client.stream();
     stream.set_deadline(Deadline::new(STUCK, "the service to read"));
     // That it does not go through is what is wanted.
     let _ = stream.write_all(&vec![0; TOO_MUCH]);
-    reset(client)
+    reset(both.client)
 }
 
 /// What an ordinary client says in the handshake.
@@ -337,10 +325,10 @@ fn leaving(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     let request = said(context)?;
     let connector = context.connector();
     let deadline = context.deadline("a connection to the program");
-    let next = std::sync::atomic::AtomicUsize::new(0);
+    let next = AtomicUsize::new(0);
     let leave = || {
         loop {
-            let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= times || deadline.expired() {
                 return;
             }
@@ -363,7 +351,7 @@ fn leaving(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     context.serves_again("an ordinary connection after clients that have left")
 }
 
-/// Starts it again with a few descriptors more than it needs, and takes all of them.
+/// Starts it again with a hundred descriptors more than it needs, and takes all of them.
 fn exhausted(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     context.works("an ordinary connection before")?;
     context.clear();

@@ -7,8 +7,7 @@ use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Sizes;
-use crate::tunnel::programs::usage::Usage;
-use crate::tunnel::suites::resources::{has_grown, settled};
+use crate::tunnel::suites::resources::holds_as_before;
 
 /// How much more time than others the checks may take in all.
 const TIMEOUT_FACTOR: u32 = 12;
@@ -59,28 +58,10 @@ fn connections(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 
 fn descriptors(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     turn_over(context, WARM_UP)?;
-    let mut held = vec![settled(context, None)?];
-    // What grows once may be a pool.
-    for _ in 0..2 {
-        turn_over(context, how_many(context))?;
-        let before = held[held.len() - 1];
-        let after = settled(context, Some((before, OWN)))?;
-        held.push(after);
-        if !has_grown(before, after, OWN) {
-            context.note(told(&held));
-            return Ok(());
-        }
-    }
     let times = how_many(context);
-    let told = told(&held);
-    Err(CheckError::failed(format!(
-        "{told}, with {times} connections between"
-    )))
-}
-
-fn told(held: &[Usage]) -> String {
-    let each: Vec<String> = held.iter().map(Usage::held).collect();
-    format!("held: {}", each.join("; then "))
+    holds_as_before(context, times, OWN, |context| {
+        turn_over(context, times).map(drop)
+    })
 }
 
 /// Makes short connections in a row; how long each took.
