@@ -32,8 +32,8 @@
 //! and signals at their defaults. It never outlives the harness, nor does anything that it started:
 //! the group gets TERM, and KILL once the program itself has ended or its time is over. On Linux what
 //! has left the group is found too, by a variable in its environment. If the test's own process is
-//! killed, by Ctrl-C or by any other signal, a process of awk ends all of that and removes the
-//! folders that were made; without awk in `PATH`, nobody does.
+//! killed, by Ctrl-C or by any other signal, a shell ends all of that and removes the
+//! folders that were made; without `sh` in `PATH`, nobody does.
 //!
 //! A tunnel may be several programs: a pair of stunnels, an sshd and its client. They are started in
 //! order, each when the one before it listens, and ended in the reverse of it.

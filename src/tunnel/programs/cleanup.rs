@@ -1,8 +1,8 @@
 //! What ends programs and removes folders when the test's process is gone before it could: killed, by whatever
 //! signal, KILL included.
 //!
-//! A process cannot do that for itself: what a signal may do is little, and KILL leaves it nothing. So a process
-//! of awk is told of each program and folder while there are any, and when its input ends it ends what it still
+//! A process cannot do that for itself: what a signal may do is little, and KILL leaves it nothing. So a shell
+//! is told of each program and folder while there are any, and when its input ends it ends what it still
 //! knows. There is one for all of them, and it ends with the last.
 
 use std::io;
@@ -19,31 +19,42 @@ use super::port::SPAWNING;
 use crate::process::Maker;
 use crate::server::socket::send_quietly;
 
-/// Not to be ended by what ends the test.
-const SHELL: &str = r#"trap '' INT TERM HUP QUIT; exec awk -v mark="$1" "$2""#;
 /// Each line is `+` or `-`, and a thing: `g` and the id of a group of processes, `d` and a folder. Groups go first,
-/// for they may write into folders; then what has left its group, which is known by its environment.
-const AWK: &str = r#"
-    /^\+/ { held[substr($0, 2)] }
-    /^-/ { delete held[substr($0, 2)] }
-    END {
-        for (thing in held) {
-            any = 1
-            if (thing ~ /^g/) system("kill -KILL -- -" substr(thing, 2) " 2>/dev/null")
-        }
-        if (any) system("for each in /proc/[0-9]*; do grep -qs '" mark "' \"$each/environ\" && kill -KILL \"${each#/proc/}\"; done")
-        for (thing in held) {
-            if (thing !~ /^d/) continue
-            folder = substr(thing, 2)
-            gsub(/'/, "'\\''", folder)
-            system("rm -rf -- '" folder "'")
-        }
-    }
+/// for they may write into folders; then what has left its group, which is known by its environment. The signals
+/// that end the test must not end this first.
+const SCRIPT: &str = r#"
+trap '' INT TERM HUP QUIT
+newline='
+'
+held=$newline
+while IFS= read -r line; do
+    thing=${line#?}
+    case $line in
+    +*) held=$held$thing$newline ;;
+    -*) case $held in *"$newline$thing$newline"*)
+            held=${held%%"$newline$thing$newline"*}$newline${held#*"$newline$thing$newline"} ;;
+        esac ;;
+    esac
+done
+[ "$held" = "$newline" ] && exit
+IFS=$newline
+set -f
+for thing in $held; do
+    case $thing in g*) kill -KILL -- "-${thing#g}" ;; esac
+done
+set +f
+for process in /proc/[0-9]*; do
+    grep -qs -e "$1" "$process/environ" && kill -KILL "${process#/proc/}"
+done
+set -f
+for thing in $held; do
+    case $thing in d*) rm -rf -- "${thing#d}" ;; esac
+done
 "#;
 
 static CLEANER: Mutex<Option<Cleaner>> = Mutex::new(None);
 
-/// The process of awk.
+/// The shell's process.
 struct Cleaner {
     process: process::Child,
     input: UnixStream,
@@ -71,7 +82,7 @@ impl Cleanup {
         Cleanup::new(format!("d{path}"))
     }
 
-    /// `None` where there is no awk: then a killed test leaves what it has started, as any process does.
+    /// `None` where there is no shell: then a killed test leaves what it has started, as any process does.
     fn new(thing: String) -> Option<Cleanup> {
         let mut cleaner = CLEANER.lock().unwrap_or_else(PoisonError::into_inner);
         if cleaner.as_ref().is_none_or(|one| !one.maker.is_this()) {
@@ -117,7 +128,7 @@ impl Cleaner {
         let mark = format!("{VARIABLE}={}-", process::id());
         let mut command = Command::new("sh");
         command
-            .args(["-c", SHELL, "sh", &mark, AWK])
+            .args(["-c", SCRIPT, "sh", &mark])
             .env_remove(VARIABLE)
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
