@@ -1,10 +1,13 @@
 //! The options of every server, and the builder that gathers them.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::failure::{HandlerError, HandlerResult};
 use super::protocol::Protocol;
 use super::record::Limit;
-use crate::connection::Limits;
+use crate::connection::{Connection, Limits};
 
 /// The options that all servers have.
 #[derive(Debug, Clone)]
@@ -15,6 +18,25 @@ pub(crate) struct Options {
     pub(crate) max_connections: usize,
     pub(crate) record: Limit,
     pub(crate) limits: Limits,
+    pub(crate) preamble: Option<Preamble>,
+}
+
+/// What reads the first bytes of every connection, before its protocol begins.
+#[derive(Clone)]
+pub(crate) struct Preamble(Arc<Read>);
+
+type Read = dyn Fn(&mut Connection) -> Result<(), HandlerError> + Send + Sync;
+
+impl Preamble {
+    pub(crate) fn read(&self, conn: &mut Connection) -> Result<(), HandlerError> {
+        (self.0)(conn)
+    }
+}
+
+impl fmt::Debug for Preamble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Preamble")
+    }
 }
 
 impl Default for Options {
@@ -35,6 +57,7 @@ impl Default for Options {
                 read_timeout: Some(Duration::from_secs(30)),
                 write_timeout: Some(Duration::from_secs(30)),
             },
+            preamble: None,
         }
     }
 }
@@ -149,6 +172,41 @@ impl<P: Protocol> Builder<P> {
     /// [`read_bytes`](crate::Connection::read_bytes) gather, 1 GiB unless told.
     pub fn max_read(mut self, bytes: usize) -> Self {
         self.common.limits.rest = bytes;
+        self
+    }
+
+    /// Has `read` read what comes before the protocol on each connection, such as a header of the PROXY
+    /// protocol. It runs on the connection's own thread before anything is read or sent there; what it does not
+    /// read is the protocol's. Its panic or error is a failure of the server, and closes the connection. Datagrams
+    /// have no such thing.
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "http", feature = "tunnel"))]
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::io::{Read, Write};
+    /// use loopback::TestHttpServer;
+    /// use loopback::tunnel::ProxyHeader;
+    ///
+    /// let service = TestHttpServer::builder()
+    ///     .preamble(|conn| ProxyHeader::read(conn).map(drop))
+    ///     .fixed("127.0.0.1:0", "hi")?;
+    /// let mut proxy = service.connect()?;
+    /// proxy.write_all(b"PROXY TCP4 192.0.2.7 127.0.0.1 5000 80\r\n")?;
+    /// proxy.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+    /// let mut answer = String::new();
+    /// proxy.read_to_string(&mut answer)?;
+    /// assert!(answer.ends_with("\r\n\r\nhi"));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(all(feature = "http", feature = "tunnel")))]
+    /// # fn main() {}
+    /// ```
+    pub fn preamble<R: HandlerResult>(
+        mut self,
+        read: impl Fn(&mut Connection) -> R + Send + Sync + 'static,
+    ) -> Self {
+        let read = move |conn: &mut Connection| Ok(read(conn).into_result()?);
+        self.common.preamble = Some(Preamble(Arc::new(read)));
         self
     }
 }

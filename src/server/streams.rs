@@ -61,7 +61,12 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
         let lot = Arc::clone(&lot);
         move |guest: Guest| {
             let mut next = Some(guest);
-            while let Some(Guest { conn, entry }) = next.take() {
+            while let Some(guest) = next.take() {
+                let Guest {
+                    mut conn,
+                    entry,
+                    begun,
+                } = guest;
                 let live = Arc::clone(conn.live());
                 if live.stop.is_over() {
                     log::debug!(target: P::TARGET, "{} came too late to be served", live.peer);
@@ -71,6 +76,12 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
                     host: &host,
                     live: &live,
                 };
+                if let (false, Some(preamble)) = (begun, &host.options.preamble) {
+                    let read = session.run(|| preamble.read(&mut conn));
+                    if let Err(error) = read.and_then(|read| read) {
+                        return session.fail(error);
+                    }
+                }
                 // The room catches its handler's panics; this one would be a defect of the room's
                 // own, and must not pass for a handler that ended well.
                 match HandlerError::catch(|| host.protocol.serve(conn, &session)) {
@@ -79,7 +90,11 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
                         live.set_activity(Activity::Idle);
                         // Refused once the loop ends. The client may have sent something since, so
                         // it is served here until the stop has shut it.
-                        next = lot.park(Guest { conn, entry });
+                        next = lot.park(Guest {
+                            conn,
+                            entry,
+                            begun: true,
+                        });
                         if next.is_none() {
                             let _ = waker.wake();
                         }
@@ -100,7 +115,8 @@ pub(crate) fn serve<P: Serve>(run: Run<P>) {
     });
     let mut poll_loop = PollLoop {
         datagrams,
-        takes_turns: host.protocol.takes_turns(),
+        // A preamble may block.
+        takes_turns: host.protocol.takes_turns() && host.options.preamble.is_none(),
         dispatcher: Dispatcher::new(host.thread_name(), crew, stop.clone(), work),
         host,
         registry,
@@ -208,6 +224,8 @@ impl Lot {
 struct Guest {
     conn: Connection,
     entry: Entry,
+    /// Whether its protocol has begun: what precedes that has been read.
+    begun: bool,
 }
 
 struct PollLoop<P: Serve> {
@@ -336,7 +354,11 @@ impl<P: Serve> PollLoop<P> {
         };
         log::debug!(target: P::TARGET, "{} accepted {}", self.host.name(), live.peer);
         let entry = self.registry.enter(live);
-        let guest = Guest { conn, entry };
+        let guest = Guest {
+            conn,
+            entry,
+            begun: false,
+        };
         if self.takes_turns {
             self.seat(poll, guest);
         } else {

@@ -8,6 +8,8 @@ mod layers;
 mod lifecycle;
 mod logging;
 mod parting;
+#[cfg(all(feature = "http", feature = "smtp"))]
+mod preamble;
 mod reading;
 mod script;
 #[cfg(feature = "smtp")]
