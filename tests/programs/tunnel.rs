@@ -84,7 +84,12 @@ fn remove_shared_memory() {
 }
 
 /// The suites that see how a program is spoken to.
-const HANDSHAKE: &[Suite] = &[Suite::Connectivity, Suite::Closing, Suite::Conformance];
+const HANDSHAKE: &[Suite] = &[
+    Suite::Connectivity,
+    Suite::Closing,
+    Suite::Conformance,
+    Suite::Application,
+];
 
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;

@@ -217,9 +217,20 @@ impl Endpoint {
         })
     }
 
-    /// The next bytes must be these. No more are read.
+    /// Closes the sending half.
+    pub(crate) fn shut(&mut self) -> Result<(), CheckError> {
+        self.stream.shutdown_write().map_err(|error| {
+            self.failed(format!(
+                "{} cannot close its sending half: {error}",
+                self.who
+            ))
+        })
+    }
+
+    /// The next bytes must be these. No more are read, and none behind one that is another.
     pub(crate) fn expect(&mut self, what: &'static str, expected: &[u8]) -> Result<(), CheckError> {
-        let came = self.take_up_to(what, expected.len())?;
+        let as_expected = |at: usize, piece: &[u8]| expected[at..].starts_with(piece);
+        let came = self.take_while(what, expected.len(), as_expected)?;
         if came == expected {
             return Ok(());
         }
@@ -262,6 +273,16 @@ impl Endpoint {
         what: &'static str,
         length: usize,
     ) -> Result<Vec<u8>, CheckError> {
+        self.take_while(what, length, |_, _| true)
+    }
+
+    /// As [`Endpoint::take_up_to`], and no more behind a piece that is not `good`, which also gets where it begins.
+    fn take_while(
+        &mut self,
+        what: &'static str,
+        length: usize,
+        good: impl Fn(usize, &[u8]) -> bool,
+    ) -> Result<Vec<u8>, CheckError> {
         let mut came = Vec::new();
         self.stream.wait_for(what);
         while came.len() < length && self.closed.is_none() {
@@ -271,7 +292,8 @@ impl Endpoint {
             came.truncate(before + *read.as_ref().unwrap_or(&0));
             match read {
                 Ok(0) => self.closed = Some(Closed::Eof),
-                Ok(_) => {}
+                Ok(_) if good(before, &came[before..]) => {}
+                Ok(_) => break,
                 Err(error) if is_reset(&error) => self.closed = Some(Closed::Reset),
                 Err(error) => {
                     return Err(self.shows(format!("{}: {error}", self.who), None, &came));

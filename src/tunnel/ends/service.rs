@@ -133,9 +133,14 @@ impl Service {
         self.is_checked.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the program has made any such connection.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.is_checked.load(Ordering::Relaxed)
+    }
+
     /// Whether a connection may be one of those: nothing is known of the program yet, or it makes such.
     pub(crate) fn looks_for_health_checks(&self) -> bool {
-        !self.used.swap(true, Ordering::Relaxed) || self.is_checked.load(Ordering::Relaxed)
+        !self.used.swap(true, Ordering::Relaxed) || self.is_checked()
     }
 
     /// Accepts one connection; a [`io::ErrorKind::TimedOut`] error at the deadline.

@@ -135,6 +135,11 @@ impl<'a> StartedProgram<'a> {
         Ok(())
     }
 
+    /// Whether nobody has used the connection yet that found it listening.
+    pub(crate) fn has_first(&self) -> bool {
+        self.first.is_some()
+    }
+
     /// From its start until it listened.
     pub(crate) fn ready_after(&self) -> Duration {
         self.ready_after
@@ -162,7 +167,7 @@ impl<'a> StartedProgram<'a> {
     /// Whether another check can use it as if nothing had been done with it: it runs, and nobody is on
     /// the way to the service.
     pub(crate) fn is_as_new(&mut self) -> bool {
-        self.first.is_none() && !self.child.has_exited() && self.service.is_idle()
+        !self.has_first() && !self.child.has_exited() && self.service.is_idle()
     }
 
     /// Whether it has ended, or is about to: how, if anything of it ended by itself.
@@ -273,7 +278,7 @@ impl Connector<'_> {
     }
 
     /// As [`Connector::connect`], where the program has listened before.
-    fn connect_again(&self, deadline: &Deadline) -> Result<Stream, CheckError> {
+    pub(crate) fn connect_again(&self, deadline: &Deadline) -> Result<Stream, CheckError> {
         let listen = self.route.listen;
         self.connect(deadline).map_err(|error| {
             CheckError::failed(format!("cannot connect to {listen} again: {error}"))

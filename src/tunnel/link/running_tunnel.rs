@@ -104,17 +104,7 @@ impl RunningTunnel {
     /// The same as a URL: `socks5h://user:password@127.0.0.1:1080`, `socks4://`, `socks4a://`, `http://` for
     /// CONNECT; `tcp://` for all that has no name there. Bytes that a URL cannot have are escaped.
     pub fn url(&self) -> String {
-        let scheme = match self.tunnel.kind() {
-            Kind::Socks4 => "socks4",
-            Kind::Socks4a => "socks4a",
-            Kind::Socks5 => "socks5h",
-            Kind::HttpConnect => "http",
-            Kind::Forward | Kind::ProxyProtocol | Kind::Other => "tcp",
-        };
-        let login = self.tunnel.credentials().map_or_else(String::new, |login| {
-            format!("{}:{}@", escaped(login.0), escaped(login.1))
-        });
-        format!("{scheme}://{login}{}", self.route.listen)
+        proxy_url(&*self.tunnel, self.route.listen)
     }
 
     /// Connects through the program to the service: a plain `TcpStream` on which the handshake is done,
@@ -417,6 +407,21 @@ fn message(error: CheckError) -> String {
         | CheckError::Unsupported(message)
         | CheckError::Skipped(message) => message,
     }
+}
+
+/// See [`RunningTunnel::url`].
+pub(crate) fn proxy_url(tunnel: &dyn Tunnel, listen: SocketAddr) -> String {
+    let scheme = match tunnel.kind() {
+        Kind::Socks4 => "socks4",
+        Kind::Socks4a => "socks4a",
+        Kind::Socks5 => "socks5h",
+        Kind::HttpConnect => "http",
+        Kind::Forward | Kind::ProxyProtocol | Kind::Other => "tcp",
+    };
+    let login = tunnel.credentials().map_or_else(String::new, |login| {
+        format!("{}:{}@", escaped(login.0), escaped(login.1))
+    });
+    format!("{scheme}://{login}{}", listen)
 }
 
 /// Whether it leads to one place, whatever the client says.

@@ -3,6 +3,7 @@
 pub(crate) mod child;
 #[cfg(unix)]
 pub(crate) mod cleanup;
+pub(crate) mod client;
 pub(crate) mod environment;
 pub(crate) mod group;
 pub(crate) mod listening;

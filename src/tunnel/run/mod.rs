@@ -212,15 +212,15 @@ fn works<'a>(
         Ok(spec) => spec,
         Err(reason) => return vec![Work::LeaveOut(reason)],
     };
+    let concerns = |def: &&CheckDef| (def.concerns)(spec.tunnel);
     match &suite.checks {
         Checks::Sequence(defs) => {
-            let concerns = |def: &&CheckDef| (def.concerns)(spec.tunnel);
             let defs = defs.iter().filter(concerns).copied().collect();
             vec![Work::Sequence(spec, defs)]
         }
         Checks::Independent(defs) | Checks::RequireConnection(defs) => {
             let requires = matches!(suite.checks, Checks::RequireConnection(_));
-            let defs = defs.iter().filter(asked_for);
+            let defs = defs.iter().filter(concerns).filter(asked_for);
             defs.map(|def| Work::Single(spec, def, requires)).collect()
         }
     }

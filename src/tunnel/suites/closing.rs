@@ -115,9 +115,7 @@ fn half_close_bytes(context: &mut CheckContext<'_>, near: Side) -> Result<(), Ch
 fn half_close_carried(context: &mut CheckContext<'_>, near: Side) -> Result<(), CheckError> {
     let (mut near, mut far) = context.sides(near)?;
     near.send(b"All.\r\n")?;
-    near.stream()
-        .shutdown_write()
-        .map_err(|error| near.failed(format!("{} cannot close its half: {error}", near.who())))?;
+    near.shut()?;
     far.expect("the words before the half-close", b"All.\r\n")?;
     let patience = context.patience();
     if end_within(&mut far, patience)? == Close::Nothing {

@@ -2,6 +2,7 @@
 //!
 //! A new one is a file with its [`SuiteDef`], and here a variant, its place in [`Suite::ALL`] and its definition.
 
+pub(crate) mod application;
 pub(crate) mod behaviour;
 pub(crate) mod closing;
 pub(crate) mod concurrency;
@@ -70,6 +71,10 @@ pub enum Suite {
     Conformance,
     /// Datagrams through SOCKS5's UDP ASSOCIATE, for each combination of IPv4 and IPv6.
     Udp,
+    /// Whole protocols: the crate's own TCP, HTTP, SMTP, UDP and scripted servers behind the program, their clients
+    /// before it, and curl, swaks and Python where they are installed. What both sides have is compared with the
+    /// same dialogue without the program.
+    Application,
 }
 
 impl Suite {
@@ -89,6 +94,7 @@ impl Suite {
         Suite::Life,
         Suite::Conformance,
         Suite::Udp,
+        Suite::Application,
         Suite::Behaviour,
     ];
 
@@ -122,6 +128,7 @@ impl Suite {
             Suite::Behaviour => &[&behaviour::SUITE],
             Suite::Conformance => conformance::suites(kind),
             Suite::Udp => &[&udp::SUITE],
+            Suite::Application => &[&application::SUITE],
         }
     }
 }

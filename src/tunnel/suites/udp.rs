@@ -333,7 +333,7 @@ struct Exchange {
 }
 
 /// A client of an association.
-struct Association {
+pub(crate) struct Association {
     /// The TCP connection that keeps it alive.
     control: Endpoint,
     near: UdpSocket,
@@ -342,7 +342,7 @@ struct Association {
 }
 
 impl Association {
-    fn new(context: &mut CheckContext<'_>) -> Result<Association, CheckError> {
+    pub(crate) fn new(context: &mut CheckContext<'_>) -> Result<Association, CheckError> {
         let mut control = context.raw()?;
         let bound = associate(context, &mut control)?;
         if bound.port == 0 {
@@ -401,7 +401,7 @@ impl Association {
         Ok(Exchange { from, told })
     }
 
-    fn send(&self, datagram: &[u8]) -> Result<(), CheckError> {
+    pub(crate) fn send(&self, datagram: &[u8]) -> Result<(), CheckError> {
         let sent = self.near.send(datagram);
         sent.map(drop).map_err(|error| {
             CheckError::failed(format!("the client cannot send to {}: {error}", self.relay))
@@ -409,7 +409,12 @@ impl Association {
     }
 
     /// The answer of the service at `from`, which was asked by the name `asked`; what its header tells.
-    fn expect(&self, from: SocketAddr, asked: &Host, payload: &[u8]) -> Result<Bound, CheckError> {
+    pub(crate) fn expect(
+        &self,
+        from: SocketAddr,
+        asked: &Host,
+        payload: &[u8],
+    ) -> Result<Bound, CheckError> {
         let mut buffer = vec![0; BUFFER];
         let came = receive(&self.near, &mut buffer, &self.deadline)?;
         let shown = |message: String| {
@@ -604,7 +609,12 @@ impl Far {
     }
 }
 
-fn encoded(fragment: u8, host: &Host, port: u16, payload: &[u8]) -> Result<Vec<u8>, CheckError> {
+pub(crate) fn encoded(
+    fragment: u8,
+    host: &Host,
+    port: u16,
+    payload: &[u8],
+) -> Result<Vec<u8>, CheckError> {
     encode(fragment, host, port, payload).map_err(|error| CheckError::failed(error.to_string()))
 }
 

@@ -202,6 +202,8 @@ impl Row {
         };
         let all = self.all_but.is_some() || self.named().any(|id| id.starts_with('*'));
         let wanted = |suite: &&Suite| match suite {
+            // What a mutation does to the bytes of whole protocols is known from the others.
+            Suite::Application if !names(suite) => false,
             _ if is_whole() || QUICK.contains(suite) || names(suite) => true,
             // It judges nothing, and what hangs takes long.
             Suite::Behaviour => false,

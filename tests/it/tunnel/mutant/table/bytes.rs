@@ -1,6 +1,6 @@
 //! Bytes that are changed, lost, doubled or added.
 
-use super::super::Protocol::{Connect, Forward, Socks5};
+use super::super::Protocol::{Connect, Forward, ProxyV1, Socks5};
 use super::super::judge::{Row, row};
 
 #[rustfmt::skip]
@@ -36,6 +36,8 @@ pub(super) const ROWS: &[Row] = &[
         "faults/gone-reading", "faults/killed", "pace/byte-by-byte", "pace/idle",
         "pace/slow-writer", "ping-pong/500-bytes", "punishment/transfers",
     ]).hangs(&["echo/44/values", "echo/44/lengths", "echo/44/again", "ping-pong/*", "pace/slow-writer", "closing/service-half-close/carried"]),
+    // The same with each protocol, and these are spoken to it by real clients.
+    row("drops-byte", ProxyV1).only(&["application/*"]).breaks(&["application/*"]),
     row("doubles-byte", Forward).breaks(&[
         "closing/client-half-close/carried", "closing/service-close",
         "closing/service-half-close/bytes", "concurrency/10-at-once", "concurrency/100-at-once",

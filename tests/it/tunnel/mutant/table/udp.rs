@@ -17,6 +17,7 @@ pub(super) const ALL: &[&str] = &[
 ];
 /// All that send a second datagram.
 const SECOND: &[&str] = &[
+    "application/udp",
     "udp/44/closed",
     "udp/44/fragment",
     "udp/44/junk",
