@@ -8,7 +8,8 @@
 //! ```
 //!
 //! With arguments it is any program, of the kind `socks4`, `socks4a`, `socks5`, `connect`, `forward`,
-//! `proxy-v1` or `proxy-v2` (forwarders that put a header of the PROXY protocol before the data). The
+//! `forward-udp` (datagrams), `proxy-v1` or `proxy-v2` (forwarders that put a header of the PROXY protocol before the
+//! data). The
 //! words in braces are replaced for each run; `loopback::tunnel::Template` has the list of them.
 //!
 //! ```text
@@ -52,7 +53,8 @@ Checks a tunnel or proxy program, and prints a report. The exit status is 0 if i
 
 Without arguments it checks a small proxy and a small forwarder of its own.
 
-  KIND               socks4, socks4a, socks5, connect, forward, proxy-v1 or proxy-v2
+  KIND               socks4, socks4a, socks5, connect, forward, forward-udp, proxy-v1 or
+                     proxy-v2
   --auth USER:PASSWORD   what the proxy asks for
   --binds-outgoing   the program connects from {outgoing_ip}, and that is checked
   --file NAME PATH   a configuration file, written to {tmp}/NAME for each run
@@ -179,6 +181,10 @@ fn check_program(kind: &str, words: &[String]) -> Result<Report, Box<dyn Error>>
             let tunnel = Forward::template(template).named(name);
             run(tunnel.binds_outgoing(binds), &options)?
         }
+        "forward-udp" => {
+            let tunnel = Forward::template(template).named(name).udp();
+            run(tunnel.binds_outgoing(binds), &options)?
+        }
         "proxy-v1" | "proxy-v2" => {
             let tunnel = ProxyProtocol::template(template).named(name);
             let tunnel = match kind {
@@ -187,10 +193,69 @@ fn check_program(kind: &str, words: &[String]) -> Result<Report, Box<dyn Error>>
             };
             run(tunnel.binds_outgoing(binds), &options)?
         }
+        option if OPTIONS.contains(&option) => {
+            return Err(format!(
+                "{option} comes behind the kind of tunnel; --help tells the usage"
+            )
+            .into());
+        }
         other => {
-            return Err(format!("{other} is no kind of tunnel; --help tells the usage").into());
+            let hint = nearest(other, &KINDS);
+            return Err(
+                format!("{other} is no kind of tunnel{hint}; --help tells the usage").into(),
+            );
         }
     })
+}
+
+const KINDS: [&str; 8] = [
+    "socks4",
+    "socks4a",
+    "socks5",
+    "connect",
+    "forward",
+    "forward-udp",
+    "proxy-v1",
+    "proxy-v2",
+];
+
+const OPTIONS: [&str; 10] = [
+    "--auth",
+    "--binds-outgoing",
+    "--file",
+    "--running",
+    "--suite",
+    "--only",
+    "--expect",
+    "--full",
+    "--strict",
+    "--json",
+];
+
+/// What may have been meant, for the end of a message.
+fn nearest(word: &str, known: &[&str]) -> String {
+    let near = known.iter().min_by_key(|known| distance(word, known));
+    match near {
+        Some(near) if distance(word, near) <= 1 + word.len() / 4 => format!("; is {near} meant?"),
+        _ => String::new(),
+    }
+}
+
+/// How many letters are to be put in, taken out or changed to make the one word of the other; two that have changed
+/// places are two.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let changed = before + usize::from(a != *b);
+            before = row[j + 1];
+            row[j + 1] = changed.min(before + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()]
 }
 
 fn read_options(mut words: &[String]) -> Result<(Options, &[String]), Box<dyn Error>> {
@@ -242,7 +307,25 @@ fn read_options(mut words: &[String]) -> Result<(Options, &[String]), Box<dyn Er
             [] if options.running.is_none() => {
                 return Err("which program? --help tells the usage".into());
             }
-            _ => return Ok((options, words)),
+            [option, ..] if OPTIONS.contains(&option.as_str()) => {
+                return Err(
+                    format!("{option} lacks what belongs to it; --help tells the usage").into(),
+                );
+            }
+            [option, ..] if option.starts_with("--") => {
+                let hint = nearest(option, &OPTIONS);
+                return Err(format!("there is no option {option}{hint}").into());
+            }
+            [program, arguments @ ..] => {
+                let own = |word: &&String| OPTIONS.contains(&word.as_str());
+                if let Some(option) = arguments.iter().find(own) {
+                    eprintln!(
+                        "note: {option} stands behind {program}, which gets it; the options of this program stand before it"
+                    );
+                }
+                return Ok((options, words));
+            }
+            [] => return Ok((options, words)),
         }
     }
 }

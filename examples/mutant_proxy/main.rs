@@ -8,8 +8,8 @@
 //! mutant_proxy --list
 //! ```
 //!
-//! The protocols: `forward`, `socks4`, `socks4a`, `socks5`, `connect`, `proxy-v1` and `proxy-v2`; the
-//! last two and `forward` need `--service`. `--slow` writes one byte at a time (many at once after the first
+//! The protocols: `forward`, `forward-udp`, `socks4`, `socks4a`, `socks5`, `connect`, `proxy-v1` and `proxy-v2`; the
+//! last two and the forwarders need `--service`. `--slow` writes one byte at a time (many at once after the first
 //! 1,000), `--coalesce` gathers for up to 2 ms what it carries: both are odd and right.
 //!
 //! It connects to loopback addresses only, and names other than `localhost` and addresses in text
@@ -18,6 +18,7 @@
 
 mod base64;
 mod connect;
+mod datagrams;
 mod header;
 mod login;
 mod mangle;

@@ -145,6 +145,10 @@ mutations! {
     UdpDiesOnJunk "udp-dies-on-junk" "ends the association at a malformed datagram"
     UdpOnce "udp-once" "forwards one datagram"
     UdpDropsEmpty "udp-drops-empty" "forwards no empty payload"
+    UdpEverywhere "udp-everywhere" "takes datagrams at all addresses, and answers from the one that the system chooses"
+    UdpMixesClients "udp-mixes-clients" "sends answers to the client that has sent last"
+    UdpLosesBursts "udp-loses-bursts" "loses a client's first datagram while that of another is not answered"
+    UdpForgetsIdle "udp-forgets-idle" "loses what a client sends after half a second of silence"
     UdpJunk "udp-junk" "adds four bytes to each answer"
     // CONNECT.
     ShortStatusLine "short-status-line" "has no reason in its 200, and no space before it"

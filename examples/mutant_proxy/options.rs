@@ -10,6 +10,7 @@ use crate::mutation::Mutation;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Forward,
+    ForwardUdp,
     Socks4,
     Socks4a,
     Socks5,
@@ -89,6 +90,7 @@ impl Protocol {
     fn parse(name: &str) -> Result<Protocol, String> {
         Ok(match name {
             "forward" => Protocol::Forward,
+            "forward-udp" => Protocol::ForwardUdp,
             "socks4" => Protocol::Socks4,
             "socks4a" => Protocol::Socks4a,
             "socks5" => Protocol::Socks5,
@@ -102,7 +104,7 @@ impl Protocol {
     fn forwards(self) -> bool {
         matches!(
             self,
-            Protocol::Forward | Protocol::ProxyV1 | Protocol::ProxyV2
+            Protocol::Forward | Protocol::ForwardUdp | Protocol::ProxyV1 | Protocol::ProxyV2
         )
     }
 }

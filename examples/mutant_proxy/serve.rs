@@ -16,7 +16,7 @@ use crate::options::{Options, Protocol};
 use crate::outgoing::{self, Target};
 use crate::process::sleep_for_ever;
 use crate::wire::Wire;
-use crate::{connect, header, relay, socks4, socks5};
+use crate::{connect, datagrams, header, relay, socks4, socks5};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -42,6 +42,9 @@ pub(crate) fn run(options: Options) -> io::Result<()> {
         live: AtomicUsize::new(0),
     }));
     let options = proxy.options;
+    if options.protocol == Protocol::ForwardUdp {
+        return datagrams::run(options);
+    }
     let listener = listen(options).map_err(|error| {
         let message = format!("cannot listen on {}: {error}", options.listen);
         io::Error::new(error.kind(), message)
@@ -140,6 +143,8 @@ impl Proxy {
             Protocol::Socks4 | Protocol::Socks4a => socks4::serve(wire),
             Protocol::Socks5 => socks5::serve(self, wire),
             Protocol::Connect => connect::serve(self, wire),
+            // It accepts nobody.
+            Protocol::ForwardUdp => Ok(()),
         }
     }
 }

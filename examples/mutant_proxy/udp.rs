@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::datagrams;
 use crate::mutation::Mutation;
 use crate::options::Options;
 use crate::outgoing::{self, Target};
@@ -72,7 +73,8 @@ impl Association {
             Target::Address(told) => SocketAddr::new(peer, told.port()),
             Target::Name(_, port) => SocketAddr::new(peer, *port),
         };
-        let near = UdpSocket::bind((wire.stream.local_addr()?.ip(), 0))?;
+        let here = SocketAddr::new(wire.stream.local_addr()?.ip(), 0);
+        let near = UdpSocket::bind(datagrams::near_address(options, here))?;
         near.set_read_timeout(Some(LOOK))?;
         let families = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         let bound = families.map(|ip: IpAddr| {

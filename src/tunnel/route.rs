@@ -100,6 +100,8 @@ impl fmt::Display for Target {
 pub enum Kind {
     /// Nothing: every connection is forwarded.
     Forward,
+    /// Nothing: every datagram is forwarded, and every answer brought back.
+    ForwardUdp,
     /// SOCKS version 4.
     Socks4,
     /// SOCKS version 4a.
@@ -112,6 +114,18 @@ pub enum Kind {
     ProxyProtocol,
     /// Something that this crate does not know.
     Other,
+}
+
+impl Kind {
+    /// Whether it carries connections; otherwise it carries datagrams alone.
+    pub(crate) fn carries_connections(self) -> bool {
+        self != Kind::ForwardUdp
+    }
+
+    /// Whether it leads to one place, whatever the client says.
+    pub(crate) fn forwards(self) -> bool {
+        matches!(self, Kind::Forward | Kind::ForwardUdp | Kind::ProxyProtocol)
+    }
 }
 
 #[cfg(test)]

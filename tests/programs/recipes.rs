@@ -226,6 +226,18 @@ pub(crate) const ALL: &[Recipe] = &[
         recipe!("haproxy/send-proxy-v2.deviations"),
     ),
     recipe(
+        "socat_udp",
+        SOCAT,
+        || new(socat_udp()),
+        recipe!("socat/udp.deviations"),
+    ),
+    recipe(
+        "nginx_udp",
+        NGINX,
+        || new(nginx(recipe!("nginx-stream/udp.conf")).udp()),
+        recipe!("nginx-stream/udp.deviations"),
+    ),
+    recipe(
         "ncat",
         NCAT,
         || new(ncat()),
@@ -337,6 +349,12 @@ fn socat() -> Forward {
 
 pub(crate) fn socat_t_60() -> Forward {
     Forward::template(recipe!("socat/command-t-60")).binds_outgoing(true)
+}
+
+fn socat_udp() -> Forward {
+    Forward::template(recipe!("socat/command-udp"))
+        .udp()
+        .binds_outgoing(true)
 }
 
 fn ncat() -> HttpConnect {

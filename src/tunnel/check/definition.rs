@@ -170,7 +170,7 @@ impl CheckDef {
             timeout_factor: 1,
             not_required: false,
             always: false,
-            concerns: |_| true,
+            concerns: |tunnel| tunnel.kind().carries_connections(),
             run,
         }
     }
@@ -208,7 +208,8 @@ impl CheckDef {
         self
     }
 
-    /// It is about nothing, and not in the report, with tunnels of which this is not true.
+    /// It is about nothing, and not in the report, with tunnels of which this is not true: unless said, with those
+    /// that carry no connections.
     pub(crate) const fn only_for(mut self, concerns: fn(&dyn Tunnel) -> bool) -> CheckDef {
         self.concerns = concerns;
         self

@@ -89,7 +89,7 @@ impl<T: Tunnel> Tunnel for Attached<T> {
             listen: near,
             service: far,
         } = self.running;
-        if far.is_none() && matches!(self.kind(), Kind::Forward | Kind::ProxyProtocol) {
+        if far.is_none() && self.kind().forwards() {
             let reason = "where it forwards to is not known; see `Attached::service`";
             return Some(reason.to_owned());
         }

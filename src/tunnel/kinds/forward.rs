@@ -1,4 +1,4 @@
-//! Programs that forward every connection to one place.
+//! Programs that forward every connection, or every datagram, to one place.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,16 +23,38 @@ use crate::tunnel::route::{Kind, Route, Target};
 /// .binds_outgoing(true);
 /// # let _ = socat;
 /// ```
+///
+/// One of datagrams:
+///
+/// ```
+/// use loopback::tunnel::Forward;
+///
+/// let socat = Forward::template(
+///     "socat UDP{family}-LISTEN:{listen_port},bind={listen_host},fork UDP{service_family}:{service}",
+/// )
+/// .udp();
+/// # let _ = socat;
+/// ```
 #[derive(Debug)]
 pub struct Forward {
     base: Base,
+    is_udp: bool,
 }
 
 kind!(Forward, "forward");
 
 impl Forward {
     fn from_base(base: Base) -> Forward {
-        Forward { base }
+        let is_udp = false;
+        Forward { base, is_udp }
+    }
+
+    /// What it forwards is datagrams of UDP, in place of connections: [`Route::listen`] and [`Route::service`] are
+    /// ports of UDP then, and of the suites those are run that are about datagrams.
+    #[must_use]
+    pub fn udp(mut self) -> Forward {
+        self.is_udp = true;
+        self
     }
 }
 
@@ -48,6 +70,9 @@ impl Tunnel for Forward {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Forward
+        match self.is_udp {
+            true => Kind::ForwardUdp,
+            false => Kind::Forward,
+        }
     }
 }

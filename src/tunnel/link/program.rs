@@ -1,7 +1,7 @@
 //! A started program with all that belongs to it, and the ways to and through it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use crate::deadline::Backoff;
@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const ANOTHER: Duration = Duration::from_millis(500);
 /// How soon a connection ends that is made to see whether the service lives.
 const AT_ONCE: Duration = Duration::from_millis(2);
+/// How often to try for a port that is free for datagrams too.
+const ATTEMPTS: u32 = 20;
 /// How much of a header is looked at: the longest that names addresses of TCP, and some more.
 const HEADER: usize = 256;
 
@@ -49,6 +51,8 @@ pub(crate) struct StartedProgram<'a> {
     child: Programs,
     service: Service,
     ports: Ports,
+    /// Where a forwarder of datagrams sends them: on the service's port.
+    datagrams: Option<UdpSocket>,
     /// The connection that found it listening, until it is used.
     first: Option<Stream>,
     ready_after: Duration,
@@ -81,11 +85,15 @@ impl<'a> LaunchSpec<'a> {
                 (lease.addr(), Some(lease))
             }
         };
+        let has_datagrams = !self.tunnel.kind().carries_connections();
         let service = match running.and_then(|running| running.service) {
-            Some(address) => Service::bind_at(address),
-            None => Service::bind(&[far]),
+            Some(address) => Service::bind_at(address).and_then(|service| {
+                let datagrams = has_datagrams.then(|| UdpSocket::bind(address));
+                Ok((service, datagrams.transpose()?))
+            }),
+            None => bind_service(far, has_datagrams),
         };
-        let service = service.map_err(no_port("the service", far))?;
+        let (service, datagrams) = service.map_err(no_port("the service", far))?;
         let route = Route {
             listen,
             service: service.addr(),
@@ -103,6 +111,7 @@ impl<'a> LaunchSpec<'a> {
             child: start(self.tunnel, &route, &ports, None)?,
             ports,
             service,
+            datagrams,
             first: None,
             ready_after: Duration::ZERO,
             _lease: lease,
@@ -123,6 +132,20 @@ impl<'a> StartedProgram<'a> {
         &self.service
     }
 
+    /// What receives the datagrams that are forwarded, if that is what the program does.
+    pub(crate) fn datagrams(&self) -> Option<&UdpSocket> {
+        self.datagrams.as_ref()
+    }
+
+    /// Leaves the service's port for datagrams to somebody else, or takes it again.
+    pub(crate) fn lend_datagrams(&mut self, lend: bool) -> io::Result<()> {
+        match lend {
+            true => self.datagrams = None,
+            false => self.datagrams = Some(UdpSocket::bind(self.service.addr())?),
+        }
+        Ok(())
+    }
+
     pub(crate) fn service_mut(&mut self) -> &mut Service {
         &mut self.service
     }
@@ -130,7 +153,10 @@ impl<'a> StartedProgram<'a> {
     /// Waits until it listens. The connection that finds that out is kept for the first who needs one.
     pub(crate) fn get_ready(&mut self, deadline: &Deadline) -> Result<(), CheckError> {
         self.child.start_rest(deadline)?;
-        self.first = Some(self.first_connection(deadline)?);
+        match self.datagrams {
+            Some(_) => self.wait_for_its_port(deadline)?,
+            None => self.first = Some(self.first_connection(deadline)?),
+        }
         self.ready_after = self.child.age();
         Ok(())
     }
@@ -167,7 +193,14 @@ impl<'a> StartedProgram<'a> {
     /// Whether another check can use it as if nothing had been done with it: it runs, and nobody is on
     /// the way to the service.
     pub(crate) fn is_as_new(&mut self) -> bool {
-        !self.has_first() && !self.child.has_exited() && self.service.is_idle()
+        // What came late is the next check's to ignore no more than a connection is.
+        let is_quiet = self.datagrams.as_ref().is_none_or(|socket| {
+            let peeked = socket
+                .set_nonblocking(true)
+                .and_then(|()| socket.recv_from(&mut [0]));
+            socket.set_nonblocking(false).is_ok() && peeked.is_err()
+        });
+        is_quiet && !self.has_first() && !self.child.has_exited() && self.service.is_idle()
     }
 
     /// Whether it has ended, or is about to: how, if anything of it ended by itself.
@@ -208,6 +241,29 @@ impl<'a> StartedProgram<'a> {
                     "nothing listens on {listen} after {:.1?}: connecting from {client}: {error}{}",
                     deadline.elapsed(),
                     listening::elsewhere(self.child.id(), listen),
+                )));
+            }
+            pause.sleep(deadline);
+        }
+    }
+
+    /// Waits until the program takes datagrams.
+    fn wait_for_its_port(&mut self, deadline: &Deadline) -> Result<(), CheckError> {
+        let listen = self.connector.route.listen;
+        let mut pause = Backoff::new(Duration::from_millis(1));
+        loop {
+            // One that was not started here says nothing of its port.
+            if self.child.is_foreign() || listening::takes_datagrams_at(listen) {
+                return Ok(());
+            }
+            if self.child.has_exited() {
+                let message = format!("the program ended before it took datagrams on {listen}");
+                return Err(CheckError::died(message));
+            }
+            if deadline.expired() {
+                return Err(CheckError::failed(format!(
+                    "nothing takes datagrams on {listen} after {:.1?}",
+                    deadline.elapsed()
                 )));
             }
             pause.sleep(deadline);
@@ -416,6 +472,23 @@ impl Connector<'_> {
                     )));
                 }
             }
+        }
+    }
+}
+
+/// A service on a free port, and what takes datagrams on the same port if that is wanted.
+fn bind_service(ip: IpAddr, has_datagrams: bool) -> io::Result<(Service, Option<UdpSocket>)> {
+    let mut attempts = 0..ATTEMPTS;
+    loop {
+        let service = Service::bind(&[ip])?;
+        if !has_datagrams {
+            return Ok((service, None));
+        }
+        match UdpSocket::bind(service.addr()) {
+            Ok(datagrams) => return Ok((service, Some(datagrams))),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts.next().is_some() => {
+            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -102,7 +102,8 @@ impl RunningTunnel {
     }
 
     /// The same as a URL: `socks5h://user:password@127.0.0.1:1080`, `socks4://`, `socks4a://`, `http://` for
-    /// CONNECT; `tcp://` for all that has no name there. Bytes that a URL cannot have are escaped.
+    /// CONNECT; `udp://` for a forwarder of datagrams, `tcp://` for all else that has no
+    /// name there. Bytes that a URL cannot have are escaped.
     pub fn url(&self) -> String {
         proxy_url(&*self.tunnel, self.route.listen)
     }
@@ -132,8 +133,13 @@ impl RunningTunnel {
     /// Also for a forwarder, unless it is the service.
     pub fn connect_to(&self, target: impl Into<Target>) -> io::Result<TcpStream> {
         let target = target.into();
+        if !self.tunnel.kind().carries_connections() {
+            let listen = self.route.listen;
+            let text = format!("it forwards datagrams: send them to {listen} by a UdpSocket");
+            return Err(prose(io::ErrorKind::Unsupported, text));
+        }
         let there = Target::Address(self.route.service);
-        if forwards(self.tunnel.kind()) && target != there {
+        if self.tunnel.kind().forwards() && target != there {
             let text = format!("a forwarder connects to {there} only, not to {target}");
             return Err(prose(io::ErrorKind::Unsupported, text));
         }
@@ -318,6 +324,9 @@ impl RunningTunnel {
         loop {
             let listens = match programs.is_foreign() {
                 true => Some(true),
+                false if !self.tunnel.kind().carries_connections() => {
+                    Some(listening::takes_datagrams_at(listen))
+                }
                 false => listening::known_at(listen),
             };
             match listens {
@@ -416,17 +425,13 @@ pub(crate) fn proxy_url(tunnel: &dyn Tunnel, listen: SocketAddr) -> String {
         Kind::Socks4a => "socks4a",
         Kind::Socks5 => "socks5h",
         Kind::HttpConnect => "http",
+        Kind::ForwardUdp => "udp",
         Kind::Forward | Kind::ProxyProtocol | Kind::Other => "tcp",
     };
     let login = tunnel.credentials().map_or_else(String::new, |login| {
         format!("{}:{}@", escaped(login.0), escaped(login.1))
     });
     format!("{scheme}://{login}{}", listen)
-}
-
-/// Whether it leads to one place, whatever the client says.
-fn forwards(kind: Kind) -> bool {
-    matches!(kind, Kind::Forward | Kind::ProxyProtocol)
 }
 
 /// As the user information of a URL has it (RFC 3986, section 3.2.1): unreserved characters stay.

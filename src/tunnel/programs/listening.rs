@@ -32,6 +32,29 @@ pub(crate) fn known_at(address: SocketAddr) -> Option<bool> {
     }
 }
 
+/// Whether somebody takes datagrams at `address`, whose port is leased.
+pub(crate) fn takes_datagrams_at(address: SocketAddr) -> bool {
+    #[cfg(target_os = "linux")]
+    if let Ok(takes) = linux::takes_datagrams_at(address) {
+        return takes;
+    }
+    // Who else could have it? To try that is not without danger: the program may try at the same time.
+    let bound = std::net::UdpSocket::bind(address);
+    bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+}
+
+/// Whether whoever takes datagrams at this port takes those to all of the machine's addresses; `None` where the
+/// system does not tell.
+pub(crate) fn takes_datagrams_everywhere(port: u16) -> Option<bool> {
+    #[cfg(target_os = "linux")]
+    return linux::takes_datagrams_everywhere(port).ok();
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = port;
+        None
+    }
+}
+
 /// What to tell of a program that does not listen at `address`: where the group that `leader` leads listens
 /// instead, as far as the system tells. There is no group 0.
 pub(crate) fn elsewhere(leader: u32, address: SocketAddr) -> String {
@@ -76,8 +99,10 @@ mod linux {
     const DONE: u16 = 3;
     /// NLM_F_REQUEST and NLM_F_DUMP of linux/netlink.h: all sockets that match.
     const FLAGS: u16 = 0x301;
-    /// TCP_LISTEN of the kernel's states, as a bit.
+    /// TCP_LISTEN of the kernel's states, as a bit: of TCP's sockets those that listen.
     const LISTEN: u32 = 1 << 10;
+    /// TCP_CLOSE: of UDP's sockets those that take datagrams from anybody.
+    const UNCONNECTED: u32 = 1 << 7;
     /// The length of struct nlmsghdr, and of it with struct inet_diag_req_v2.
     const HEADER: usize = 16;
     const REQUEST: usize = 72;
@@ -92,7 +117,36 @@ mod linux {
     /// Whether a socket listens there, be it on all addresses. One that listens on all of both families
     /// is among those of IPv6.
     pub(super) fn is_at(address: SocketAddr) -> io::Result<bool> {
-        Ok(ask(libc::AF_INET, address)? || ask(libc::AF_INET6, address)?)
+        let takes = |source| takes(source, address);
+        any(libc::IPPROTO_TCP, LISTEN, address.port(), takes)
+    }
+
+    /// Whether a socket takes datagrams there, be it on all addresses.
+    pub(super) fn takes_datagrams_at(address: SocketAddr) -> io::Result<bool> {
+        let takes = |source| takes(source, address);
+        any(libc::IPPROTO_UDP, UNCONNECTED, address.port(), takes)
+    }
+
+    /// Whether a socket takes datagrams at this port of all addresses.
+    pub(super) fn takes_datagrams_everywhere(port: u16) -> io::Result<bool> {
+        any(libc::IPPROTO_UDP, UNCONNECTED, port, |source| {
+            source.is_unspecified()
+        })
+    }
+
+    /// Whether `suits` is true of the address of a socket with this port, of either family.
+    fn any(
+        protocol: i32,
+        states: u32,
+        port: u16,
+        suits: impl Fn(IpAddr) -> bool,
+    ) -> io::Result<bool> {
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            if ask(family, &request(family, protocol, states, port), &suits)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Where processes listen for TCP, by the kernel's tables in /proc: only who has failed already asks.
@@ -145,20 +199,18 @@ mod linux {
         Some((SocketAddr::new(ip, port), inode.parse().ok()?))
     }
 
-    fn ask(family: i32, address: SocketAddr) -> io::Result<bool> {
+    fn ask(family: i32, request: &[u8], suits: &impl Fn(IpAddr) -> bool) -> io::Result<bool> {
         let domain = Domain::from(libc::AF_NETLINK);
         let mut socket = Socket::new(domain, Type::DGRAM, Some(Protocol::from(SOCK_DIAG)))?;
         socket.set_read_timeout(Some(LIMIT))?;
-        socket.send(&request(family, address.port()))?;
+        socket.send(request)?;
         let mut buffer = [0; 8192];
         for _ in 0..MOST_READS {
             let length = socket.read(&mut buffer)?;
             let mut answers = &buffer[..length];
             while let Some((answer, rest)) = split(answers) {
                 match message_type(answer) {
-                    Some(BY_FAMILY)
-                        if source(family, answer).is_some_and(|s| takes(s, address)) =>
-                    {
+                    Some(BY_FAMILY) if source(family, answer).is_some_and(suits) => {
                         return Ok(true);
                     }
                     Some(BY_FAMILY) => {}
@@ -196,16 +248,16 @@ mod linux {
             || source.is_unspecified() && address.is_ipv4()
     }
 
-    /// Asks for the sockets of `family` that listen on `port`.
-    fn request(family: i32, port: u16) -> [u8; REQUEST] {
+    /// Asks for the sockets of `family` and `protocol` in these states that are bound to `port`.
+    fn request(family: i32, protocol: i32, states: u32, port: u16) -> [u8; REQUEST] {
         let mut out = [0; REQUEST];
         out[..4].copy_from_slice(&(REQUEST as u32).to_ne_bytes());
         out[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
         out[6..8].copy_from_slice(&FLAGS.to_ne_bytes());
-        // Address families are small numbers.
+        // Families and protocols are small numbers.
         out[HEADER] = family as u8;
-        out[HEADER + 1] = libc::IPPROTO_TCP as u8;
-        out[HEADER + 4..HEADER + 8].copy_from_slice(&LISTEN.to_ne_bytes());
+        out[HEADER + 1] = protocol as u8;
+        out[HEADER + 4..HEADER + 8].copy_from_slice(&states.to_ne_bytes());
         out[HEADER + 8..HEADER + 10].copy_from_slice(&port.to_be_bytes());
         out
     }
@@ -217,7 +269,7 @@ mod linux {
 
     #[cfg(test)]
     mod tests {
-        use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+        use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
         use super::*;
         use crate::deadline::Deadline;
@@ -272,6 +324,26 @@ mod linux {
                 assert!(listener.accept().is_err(), "nobody has connected");
                 leases.push(lease);
             }
+        }
+
+        #[test]
+        fn who_takes_datagrams_is_found_without_one() {
+            let one = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let here = one.local_addr().unwrap();
+            assert!(takes_datagrams_at(here).unwrap());
+            let there = SocketAddr::new([127, 0, 0, 2].into(), here.port());
+            assert!(!takes_datagrams_at(there).unwrap());
+            assert!(!takes_datagrams_everywhere(here.port()).unwrap());
+            let all = UdpSocket::bind("0.0.0.0:0").unwrap();
+            let port = all.local_addr().unwrap().port();
+            assert!(takes_datagrams_everywhere(port).unwrap());
+            let anywhere = SocketAddr::new([127, 0, 0, 7].into(), port);
+            assert!(takes_datagrams_at(anywhere).unwrap());
+            all.connect(here).unwrap();
+            assert!(
+                !takes_datagrams_everywhere(port).unwrap(),
+                "it takes those of one peer only"
+            );
         }
 
         #[test]

@@ -213,13 +213,18 @@ fn works<'a>(
         Err(reason) => return vec![Work::LeaveOut(reason)],
     };
     let concerns = |def: &&CheckDef| (def.concerns)(spec.tunnel);
+    if !suite.defs().iter().any(|def| concerns(&def)) {
+        let why = "it is about connections, and the program carries datagrams alone";
+        return vec![Work::LeaveOut(why.to_owned())];
+    }
     match &suite.checks {
         Checks::Sequence(defs) => {
             let defs = defs.iter().filter(concerns).copied().collect();
             vec![Work::Sequence(spec, defs)]
         }
         Checks::Independent(defs) | Checks::RequireConnection(defs) => {
-            let requires = matches!(suite.checks, Checks::RequireConnection(_));
+            let requires = matches!(suite.checks, Checks::RequireConnection(_))
+                && spec.tunnel.kind().carries_connections();
             let defs = defs.iter().filter(concerns).filter(asked_for);
             defs.map(|def| Work::Single(spec, def, requires)).collect()
         }

@@ -470,6 +470,22 @@ const STATEMENTS: &[(u32, &str, Shown)] = &[
 
 /// Checks of the suites of conformance and UDP that stand in no statement, and why they are made.
 const BEYOND: &[(&str, &str)] = &[
+    (
+        "udp/clients",
+        "answers are not mixed up, which 45 does not say of several clients",
+    ),
+    (
+        "udp/burst",
+        "a datagram may be lost, and is not on an idle machine",
+    ),
+    (
+        "udp/idle",
+        "how long an association is kept is the program's choice",
+    ),
+    (
+        "udp/wildcard",
+        "a client takes answers from where it has sent to",
+    ),
     ("socks4*/bind", "the memo has BIND too"),
     ("socks4*/version-?", "a proxy of SOCKS5 has the same"),
     ("socks4*/port-0", "a proxy of SOCKS5 has the same"),

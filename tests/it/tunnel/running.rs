@@ -1,7 +1,7 @@
 //! A running tunnel between a test's own clients and servers.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -302,4 +302,27 @@ fn datagrams_and_connections_from_outside_come_through_socks5() {
         .udp()
         .unwrap_err();
     assert_eq!(error.to_string(), "forward does not speak SOCKS5");
+}
+
+#[test]
+fn a_forwarder_of_datagrams_takes_a_socket_of_the_tests_own() {
+    let mut service = TestUdpServer::echo("127.0.0.1:0").unwrap();
+    let forwarder = Forward::spawn(super::mutant::Protocol::ForwardUdp.spawn(&[])).udp();
+    let mut tunnel = RunningTunnel::start(forwarder, service.local_addr()).unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENT)).unwrap();
+    client.connect(tunnel.proxy_addr()).unwrap();
+    client.send(b"through").unwrap();
+    let mut answer = [0; 20];
+    let length = client.recv(&mut answer).unwrap();
+    assert_eq!(&answer[..length], b"through");
+    assert_eq!(tunnel.url(), format!("udp://{}", tunnel.proxy_addr()));
+    let error = tunnel.connect().unwrap_err().to_string();
+    let due = format!(
+        "it forwards datagrams: send them to {} by a UdpSocket",
+        tunnel.proxy_addr()
+    );
+    assert_eq!(error, due);
+    tunnel.stop(PATIENT).unwrap();
+    service.stop(PATIENT).unwrap();
 }

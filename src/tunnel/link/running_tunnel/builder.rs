@@ -8,7 +8,7 @@ use std::{fmt, io};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{RunningTunnel, forwards};
+use super::RunningTunnel;
 use crate::process::Maker;
 use crate::server::TestServer;
 use crate::server::connect::reachable;
@@ -156,7 +156,7 @@ impl RunningTunnelBuilder {
         let service = running
             .and_then(|running| running.service)
             .or(self.service.0);
-        if service.is_none() && forwards(self.tunnel.kind()) {
+        if service.is_none() && self.tunnel.kind().forwards() {
             let text = format!(
                 "{} forwards to one place, and no service was given",
                 self.tunnel.slug()

@@ -88,7 +88,7 @@ fn way(context: &CheckContext<'_>) -> Result<Way, CheckError> {
     let listen = context.route().listen;
     match tunnel.kind() {
         Kind::Forward | Kind::ProxyProtocol => Ok(Way::Direct(listen)),
-        Kind::Other => Err(CheckError::Skipped(
+        Kind::ForwardUdp | Kind::Other => Err(CheckError::Skipped(
             "no client is known to speak this kind of tunnel".to_owned(),
         )),
         kind => Ok(Way::Proxy {

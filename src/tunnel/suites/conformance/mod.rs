@@ -53,7 +53,7 @@ pub(crate) fn suites(kind: Kind) -> &'static [&'static SuiteDef] {
         Kind::Socks5 => &[&socks5::SUITE],
         Kind::HttpConnect => &[&connect::SUITE],
         Kind::ProxyProtocol => &[&proxy_protocol::SUITE],
-        Kind::Forward | Kind::Other => &[&NOTHING],
+        Kind::Forward | Kind::ForwardUdp | Kind::Other => &[&NOTHING],
     }
 }
 
@@ -63,7 +63,7 @@ const NOTHING: SuiteDef = SuiteDef {
     routes: Routes::First,
     applies: |tunnel| {
         Err(match tunnel.kind() {
-            Kind::Forward => "a forwarder has no handshake".to_owned(),
+            Kind::Forward | Kind::ForwardUdp => "a forwarder has no handshake".to_owned(),
             _ => "what it speaks is not known".to_owned(),
         })
     },
@@ -72,7 +72,8 @@ const NOTHING: SuiteDef = SuiteDef {
         "the handshake is as its protocol says",
         "the protocol of the tunnel",
         |_| Ok(()),
-    )]),
+    )
+    .only_for(|_| true)]),
 };
 
 /// The user and the password that are set; without, there is nothing to look at.

@@ -6,13 +6,15 @@ mod coverage;
 mod judge;
 mod table;
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use loopback::TunnelHarness;
 use loopback::tunnel::{
-    Family, Forward, HttpConnect, ProxyProtocol, Report, Route, Socks4, Socks4a, Socks5, Suite,
+    Family, Forward, HttpConnect, Outcome, ProxyProtocol, Report, Route, Socks4, Socks4a, Socks5,
+    Suite,
 };
 
 use super::example;
@@ -24,8 +26,9 @@ const PASSWORD: &str = "sec:ret";
 
 /// What the mutant is made to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     Forward,
+    ForwardUdp,
     Socks4,
     Socks4a,
     Socks5,
@@ -39,6 +42,7 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
+    /// Those that carry connections.
     const ALL: [Protocol; 9] = [
         Protocol::Forward,
         Protocol::Socks4,
@@ -67,6 +71,7 @@ impl Protocol {
         }
         match self {
             Protocol::Forward => harness!(Forward::spawn(command)),
+            Protocol::ForwardUdp => harness!(Forward::spawn(command).udp()),
             Protocol::Socks4 => harness!(Socks4::spawn(command)),
             Protocol::Socks4a => harness!(Socks4a::spawn(command)),
             Protocol::Socks5 => harness!(Socks5::spawn(command)),
@@ -79,7 +84,7 @@ impl Protocol {
     }
 
     /// Starts it, for a kind of the test's own.
-    pub(super) fn spawn(self, options: &'static [&'static str]) -> impl Fn(&Route) -> Command {
+    pub(crate) fn spawn(self, options: &'static [&'static str]) -> impl Fn(&Route) -> Command {
         move |route| self.command(route, options)
     }
 
@@ -87,6 +92,7 @@ impl Protocol {
         let mut command = Command::new(example("mutant_proxy"));
         command.arg(match self {
             Protocol::Forward => "forward",
+            Protocol::ForwardUdp => "forward-udp",
             Protocol::Socks4 => "socks4",
             Protocol::Socks4a => "socks4a",
             Protocol::Socks5 | Protocol::Socks5Login => "socks5",
@@ -150,6 +156,17 @@ fn without_a_mutation_it_is_right() {
         let ready = report.check("life/ready").unwrap();
         assert_eq!(ready.measures().latency().unwrap().count, 3);
     });
+}
+
+#[test]
+fn a_forwarder_of_datagrams_is_right_too() {
+    let report = all_pass(Protocol::ForwardUdp, &[]);
+    let made = report
+        .checks()
+        .iter()
+        .filter(|c| c.outcome() == Outcome::Passed);
+    let suites: BTreeSet<&str> = made.map(|check| check.suite()).collect();
+    assert_eq!(suites, BTreeSet::from(["application", "udp"]), "{report}");
 }
 
 #[test]

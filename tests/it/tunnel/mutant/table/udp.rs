@@ -1,13 +1,16 @@
 //! Datagrams through SOCKS5.
 
-use super::super::Protocol::Socks5;
+use super::super::Protocol::{ForwardUdp, Socks5};
 use super::super::judge::{Row, row};
 
 /// All that need an answer.
 pub(super) const ALL: &[&str] = &[
+    "udp/44/burst",
+    "udp/44/clients",
     "udp/44/closed",
     "udp/44/echo",
     "udp/44/fragment",
+    "udp/44/idle",
     "udp/44/junk",
     "udp/44/name*",
     "udp/44/payload-*",
@@ -18,8 +21,10 @@ pub(super) const ALL: &[&str] = &[
 /// All that send a second datagram.
 const SECOND: &[&str] = &[
     "application/udp",
+    "udp/44/clients",
     "udp/44/closed",
     "udp/44/fragment",
+    "udp/44/idle",
     "udp/44/junk",
     "udp/44/several",
     "udp/44/stranger",
@@ -44,5 +49,15 @@ pub(super) const ROWS: &[Row] = &[
     row("udp-small-buffer", Socks5).breaks(&["udp/44/payload-9000", "udp/44/payload-60000"]),
     row("udp-dies-on-junk", Socks5).breaks_by_hanging(MALFORMED),
     row("udp-once", Socks5).breaks_by_hanging(SECOND),
+    row("udp-everywhere", Socks5).breaks(&["udp/44/wildcard"]),
+    row("udp-everywhere", ForwardUdp).breaks(&["udp/44/wildcard"]),
+    row("udp-mixes-clients", ForwardUdp).breaks_by_hanging(&["udp/44/clients", "udp/44/burst"]),
+    row("udp-loses-bursts", ForwardUdp).breaks(&["udp/44/burst"]),
+    row("udp-forgets-idle", ForwardUdp).breaks_by_hanging(&["udp/44/idle"]),
+    row("udp-small-buffer", ForwardUdp).breaks(&["udp/44/payload-9000", "udp/44/payload-60000"]),
+    row("udp-junk", ForwardUdp).breaks(&[
+        "application/udp", "udp/44/burst", "udp/44/clients", "udp/44/echo", "udp/44/idle", "udp/44/payload-*",
+        "udp/44/several",
+    ]),
     row("udp-drops-empty", Socks5).breaks_by_hanging(&["udp/44/payload-0"]),
 ];
