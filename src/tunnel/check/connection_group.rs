@@ -13,7 +13,7 @@ use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::ends::transfer::{Bounds, Ends};
-use crate::tunnel::link::program::Connector;
+use crate::tunnel::link::connector::Connector;
 use crate::tunnel::route::{Kind, Target};
 
 /// How soon a wait looks whether it is still worth it: then after twice that, and so on.

@@ -20,6 +20,7 @@ use crate::tunnel::core::requirement::Requirement;
 use crate::tunnel::ends::address::Addresses;
 use crate::tunnel::ends::random::Random;
 use crate::tunnel::error::{Error, ErrorKind};
+use crate::tunnel::link::connector::Manners;
 use crate::tunnel::link::program::{LaunchSpec, StartedProgram};
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::report::{Ended, Report, Strictness};
@@ -61,7 +62,8 @@ pub(crate) fn run(
         };
         return Err(Error::new(ErrorKind::Address, message, None));
     }
-    let tasks = tasks(tunnel, options, suites, &addresses);
+    let manners = Manners::default();
+    let tasks = tasks(tunnel, options, suites, &addresses, &manners);
     let (exclusive, together): (Vec<&Task<'_>>, _) =
         tasks.iter().partition(|task| task.is_exclusive());
     let groups = Groups::default();
@@ -130,11 +132,12 @@ fn tasks<'a>(
     options: &'a Options,
     suites: &[&'static SuiteDef],
     addresses: &Addresses,
+    manners: &'a Manners,
 ) -> Vec<Task<'a>> {
     let mut tasks = Vec::new();
     for round in 1..=options.repeat.max(1) {
         for suite in suites {
-            for (group, spec) in specs(tunnel, options, suite, addresses) {
+            for (group, spec) in specs(tunnel, options, suite, addresses, manners) {
                 for work in works(options, suite, &group, spec) {
                     tasks.push(Task {
                         place: tasks.len(),
@@ -155,6 +158,7 @@ fn specs<'a>(
     options: &'a Options,
     suite: &SuiteDef,
     addresses: &Addresses,
+    manners: &'a Manners,
 ) -> Vec<(String, Result<LaunchSpec<'a>, String>)> {
     let spec = |&(listen, service): &(Family, Family)| {
         if let Some(reason) = tunnel.unsupported(listen, service) {
@@ -169,6 +173,7 @@ fn specs<'a>(
         Ok(LaunchSpec {
             tunnel,
             options,
+            manners,
             front,
             back,
         })

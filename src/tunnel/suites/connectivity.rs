@@ -156,6 +156,10 @@ fn accept(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     let client = client(&mut context.kept);
     let (mut service, peer) = context.program.accept(client, &deadline)?;
     right_family(&connector.route, peer)?;
+    if connector.manners.waits_for_client() {
+        let note = "it connects to the service when the client has spoken";
+        context.evidence.notes.push(note.to_owned());
+    }
     connector.preamble(&mut service, client)?;
     context.kept.peer = Some(peer);
     let client = context.kept.client.take();

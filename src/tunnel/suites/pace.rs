@@ -238,6 +238,11 @@ fn byte_by_byte(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 fn service_first(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
     let words = context.random().bytes(300);
     let mut both = context.connect()?;
+    if context.connector().manners.has_waited() {
+        let message =
+            "the program connects to the service only when the client has spoken, or late";
+        return Err(CheckError::failed(message));
+    }
     both.service.send(&words)?;
     both.client.expect("the service's first words", &words)?;
     context.carried(300);

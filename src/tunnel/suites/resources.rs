@@ -322,6 +322,8 @@ fn leaving(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
         Sizes::Quick => 100,
         Sizes::Full => 1000,
     };
+    // How long that takes says how busy the machine is.
+    context.works("an ordinary connection before")?;
     let request = said(context)?;
     let connector = context.connector();
     let deadline = context.deadline("a connection to the program");
