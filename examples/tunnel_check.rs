@@ -33,7 +33,7 @@
 
 use std::env;
 use std::error::Error;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, ExitCode};
 use std::{fs, thread};
@@ -65,6 +65,7 @@ Without arguments it checks a small proxy and a small forwarder of its own.
                      such checks are known to fail or deviate; told when they no longer do
   --full             carries as much as a release deserves, and takes minutes
   --strict           whatever deviates fails
+  --keep-going       makes all checks, also where many in a row have waited in vain
   --json FILE        writes the report as JSON too
 
 Replaced in the program's arguments and in its files, for each run:
@@ -141,6 +142,7 @@ struct Options {
     expected: Vec<(String, String)>,
     full: bool,
     strict: bool,
+    keep_going: bool,
     json: Option<String>,
 }
 
@@ -219,7 +221,7 @@ const KINDS: [&str; 8] = [
     "proxy-v2",
 ];
 
-const OPTIONS: [&str; 10] = [
+const OPTIONS: [&str; 11] = [
     "--auth",
     "--binds-outgoing",
     "--file",
@@ -229,6 +231,7 @@ const OPTIONS: [&str; 10] = [
     "--expect",
     "--full",
     "--strict",
+    "--keep-going",
     "--json",
 ];
 
@@ -300,6 +303,10 @@ fn read_options(mut words: &[String]) -> Result<(Options, &[String]), Box<dyn Er
                 options.strict = true;
                 words = rest;
             }
+            [option, rest @ ..] if option == "--keep-going" => {
+                options.keep_going = true;
+                words = rest;
+            }
             [option, rest @ ..] if option == "--binds-outgoing" => {
                 options.binds_outgoing = true;
                 words = rest;
@@ -363,7 +370,21 @@ fn run(tunnel: impl Tunnel + 'static, options: &Options) -> Result<Report, Box<d
     if options.full {
         harness = harness.sizes(Sizes::Full);
     }
-    let report = harness.run()?;
+    harness = harness.give_up(!options.keep_going);
+    // A person who waits sees how far it is.
+    let is_watched = io::stderr().is_terminal();
+    if is_watched {
+        harness = harness.on_progress(|progress| {
+            let (done, total, failed) = (progress.done, progress.total, progress.failed);
+            let last = progress.last.id();
+            eprint!("\r\x1b[K{done} of {total} checks, {failed} failed; the last: {last}");
+        });
+    }
+    let report = harness.run();
+    if is_watched {
+        eprint!("\r\x1b[K");
+    }
+    let report = report?;
     if let Some(path) = &options.json {
         fs::write(path, report.to_json()).map_err(|error| format!("{path}: {error}"))?;
     }

@@ -20,11 +20,18 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// What version 2 has before the addresses.
 const FIXED: usize = 16;
 
-pub(crate) fn serve(wire: Wire) -> io::Result<()> {
+pub(crate) fn serve(mut wire: Wire) -> io::Result<()> {
     let options = wire.options;
     let service = options
         .service
         .expect("the command line was checked for it");
+    if options.has(Mutation::ConnectsWhenSpokenTo) {
+        // An end is as good as a word.
+        let _ = wire.peek();
+    }
+    if options.has(Mutation::LooksFirst) {
+        drop(outgoing::connect(options, &Target::Address(service)));
+    }
     let mut service = match outgoing::connect(options, &Target::Address(service)) {
         Ok(service) => service,
         // All that a forwarder can tell is an end.

@@ -192,6 +192,8 @@ mutations! {
     JunkAtEndDown "junk-at-end-down" "sends the client four bytes after the service's last"
     // The flow.
     WaitsForClient "waits-for-client" "carries nothing to the client before it has spoken"
+    ConnectsWhenSpokenTo "connects-when-spoken-to" "connects to the service when the client has spoken, which is a way"
+    LooksFirst "looks-first" "connects to the service and closes, to see whether it lives, before each connection, which is right"
     WaitsForService "waits-for-service" "carries nothing to the service before it has spoken"
     KeepsLastBytes "keeps-last-bytes" "keeps the last 4096 bytes of each way until its end"
     UnboundedBuffer "unbounded-buffer" "reads all that comes, however slowly it can be sent on"

@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::tunnel::check::definition::SuiteDef;
 use crate::tunnel::core::family::Family;
 use crate::tunnel::core::glob::Glob;
-use crate::tunnel::core::options::{Options, Sizes};
+use crate::tunnel::core::options::{OnProgress, Options, Sizes};
 use crate::tunnel::error::Error;
 use crate::tunnel::link::tunnel::Tunnel;
-use crate::tunnel::report::Report;
+use crate::tunnel::report::{Progress, Report};
 use crate::tunnel::run;
 use crate::tunnel::suites::Suite;
 
@@ -189,11 +189,20 @@ impl TunnelHarness {
         self
     }
 
-    /// Whether the first failure ends the run: what runs is finished, the rest is skipped. `false`
-    /// unless set.
+    /// Whether the first failure ends the run: what runs is finished, the rest is [not
+    /// run](crate::tunnel::Outcome::NotRun). `false` unless set.
     #[must_use]
     pub fn fail_fast(mut self, fail_fast: bool) -> TunnelHarness {
         self.options.fail_fast = fail_fast;
+        self
+    }
+
+    /// Whether checks that would hang as those before them did are left out: the rest of a suite of which five in a
+    /// row have waited in vain for the same thing, and the rest of a run of which ten in a row have waited in vain,
+    /// are [not run](crate::tunnel::Outcome::NotRun). `true` unless set.
+    #[must_use]
+    pub fn give_up(mut self, give_up: bool) -> TunnelHarness {
+        self.options.give_up = give_up;
         self
     }
 
@@ -222,7 +231,8 @@ impl TunnelHarness {
         self
     }
 
-    /// How long the whole run may take: 5 minutes unless set. Checks that are then left fail.
+    /// How long the whole run may take: 5 minutes unless set. Checks that are then left are [not
+    /// run](crate::tunnel::Outcome::NotRun), and the run is no success.
     /// Stopping a program that ignores TERM may add a second.
     #[must_use]
     pub fn deadline(mut self, limit: Duration) -> TunnelHarness {
@@ -240,6 +250,27 @@ impl TunnelHarness {
     #[must_use]
     pub fn resume(mut self, path: impl Into<PathBuf>) -> TunnelHarness {
         self.options.resume = Some(path.into());
+        self
+    }
+
+    /// Has `hook` told of each check that ends, for a person who waits; it runs on the run's threads, one at a time,
+    /// and the run waits for it. Checks that an earlier run has made are told too.
+    ///
+    /// ```
+    /// # use loopback::TunnelHarness;
+    /// # use loopback::tunnel::Forward;
+    /// # fn told(tunnel: Forward) -> TunnelHarness {
+    /// TunnelHarness::new(tunnel).on_progress(|progress| {
+    ///     eprintln!("{} of {}: {}", progress.done, progress.total, progress.last.id());
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_progress(
+        mut self,
+        hook: impl Fn(Progress<'_>) + Send + Sync + 'static,
+    ) -> TunnelHarness {
+        self.options.on_progress = Some(OnProgress::new(hook));
         self
     }
 

@@ -174,7 +174,7 @@ pub use programs::setup::{Program, Setup};
 pub use programs::template::Template;
 pub use report::{
     Check, Counts, Ended, Expectation, ExpectationState, Failure, Latency, Measures, Outcome,
-    Report, Strictness, SuiteSummary,
+    Progress, Report, Strictness, SuiteSummary,
 };
 pub use route::{Kind, Route, Target};
 pub use suites::Suite;

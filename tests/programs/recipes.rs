@@ -107,6 +107,7 @@ const HAPROXY: (&str, &str) = ("haproxy", "haproxy");
 const NGINX: (&str, &str) = ("nginx", "nginx-light and libnginx-mod-stream");
 const NCAT: (&str, &str) = ("ncat", "ncat");
 const SIMPLEPROXY: (&str, &str) = ("simpleproxy", "simpleproxy");
+const SSLH: (&str, &str) = ("sslh", "sslh");
 const STUNNEL: (&str, &str) = ("stunnel4", "stunnel4");
 const SSHD: (&str, &str) = ("sshd", "openssh-server");
 
@@ -236,6 +237,12 @@ pub(crate) const ALL: &[Recipe] = &[
         NGINX,
         || new(nginx(recipe!("nginx-stream/udp.conf")).udp()),
         recipe!("nginx-stream/udp.deviations"),
+    ),
+    recipe(
+        "sslh",
+        SSLH,
+        || new(Forward::template(recipe!("sslh/command"))),
+        recipe!("sslh/plain.deviations"),
     ),
     recipe(
         "ncat",

@@ -11,7 +11,7 @@ use crate::tunnel::ends::random::Random;
 use crate::tunnel::ends::service::Service;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::ends::transfer::Bounds;
-use crate::tunnel::link::connector::Connector;
+use crate::tunnel::link::connector::{Connector, Opener};
 use crate::tunnel::link::program::StartedProgram;
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::programs::child::{ExitReport, SignalReport};
@@ -183,17 +183,20 @@ impl<'a> CheckContext<'a> {
         Ok((Endpoint::new(stream, "the service"), peer))
     }
 
-    /// As [`CheckContext::accept`], at another service.
-    pub(crate) fn accept_at(
+    /// As [`CheckContext::accept`], at a service that is asked for by name, and of which several addresses may be
+    /// connected to; `has_spoken` says whether the client has sent anything behind its handshake.
+    pub(crate) fn accept_by_name(
         &mut self,
         service: &Service,
         client: &mut Endpoint,
-    ) -> Result<(Endpoint, SocketAddr), CheckError> {
+        has_spoken: bool,
+    ) -> Result<(Endpoint, SocketAddr, Opener), CheckError> {
         let deadline = self.deadline("the program to connect");
-        let (stream, peer) = self
-            .program
-            .accept_at(service, client.stream(), &deadline)?;
-        Ok((Endpoint::new(stream, "the service"), peer))
+        let accepted =
+            self.program
+                .accept_by_name(service, client.stream(), &deadline, has_spoken)?;
+        let (stream, peer, opener) = accepted;
+        Ok((Endpoint::new(stream, "the service"), peer, opener))
     }
 
     /// What the service reads before the data, as the kind of tunnel does that.

@@ -177,11 +177,21 @@ impl Wire {
         service: Option<&Service>,
         early: &[u8],
     ) -> Result<SocketAddr, CheckError> {
-        let (mut far, peer) = match service {
-            Some(service) => context.accept_at(service, &mut self.end)?,
-            None => context.accept(&mut self.end)?,
+        let (mut far, peer, opener) = match service {
+            Some(service) => {
+                let (far, peer, opener) =
+                    context.accept_by_name(service, &mut self.end, !early.is_empty())?;
+                (far, peer, Some(opener))
+            }
+            None => {
+                let (far, peer) = context.accept(&mut self.end)?;
+                (far, peer, None)
+            }
         };
         context.preamble(&mut far, &mut self.end)?;
+        if let Some(opener) = opener {
+            opener.take(far.stream())?;
+        }
         far.expect("the data sent with the handshake", early)?;
         self.end.send(UP)?;
         far.expect("the client's data", UP)?;

@@ -11,6 +11,8 @@ pub(crate) enum CheckError {
     Died(String, Box<Failure>),
     /// The check could not be made, which nobody could expect: a failure in any case.
     NotMade(String),
+    /// The run has ended before it was made; why.
+    NotRun(String),
     /// The program says in its protocol's own way that it does not do this; how.
     Unsupported(String),
     /// It could not be looked at; why.
@@ -47,6 +49,7 @@ impl CheckError {
             Err(CheckError::NotMade(message)) => {
                 CheckError::NotMade(format!("{message}; {during}"))
             }
+            Err(error @ CheckError::NotRun(_)) => error,
             Ok(()) | Err(CheckError::Unsupported(_) | CheckError::Skipped(_)) => {
                 CheckError::died(during)
             }

@@ -1,11 +1,14 @@
 //! What a run is told.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::tunnel::core::family::Family;
 use crate::tunnel::core::glob::Glob;
 use crate::tunnel::core::ports::Ports;
+use crate::tunnel::report::Progress;
 
 /// How long one check may take unless set.
 const CHECK_DEADLINE: Duration = Duration::from_secs(10);
@@ -27,6 +30,28 @@ pub enum Sizes {
     Full,
 }
 
+/// Who is told how far a run has come.
+#[derive(Clone)]
+pub(crate) struct OnProgress(Arc<Hook>);
+
+type Hook = dyn Fn(Progress<'_>) + Send + Sync;
+
+impl OnProgress {
+    pub(crate) fn new(hook: impl Fn(Progress<'_>) + Send + Sync + 'static) -> OnProgress {
+        OnProgress(Arc::new(hook))
+    }
+
+    pub(crate) fn tell(&self, progress: Progress<'_>) {
+        (self.0)(progress);
+    }
+}
+
+impl fmt::Debug for OnProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnProgress")
+    }
+}
+
 /// What a run is told; each has a method of [`TunnelHarness`](crate::tunnel::TunnelHarness).
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -42,11 +67,13 @@ pub(crate) struct Options {
     pub(crate) jobs: usize,
     pub(crate) repeat: u32,
     pub(crate) fail_fast: bool,
+    pub(crate) give_up: bool,
     pub(crate) segment_size: Option<usize>,
     pub(crate) check_deadline: Duration,
     pub(crate) stop_deadline: Duration,
     pub(crate) deadline: Duration,
     pub(crate) resume: Option<PathBuf>,
+    pub(crate) on_progress: Option<OnProgress>,
 }
 
 impl Default for Options {
@@ -65,11 +92,13 @@ impl Default for Options {
             jobs: JOBS.min(cores),
             repeat: 1,
             fail_fast: false,
+            give_up: true,
             segment_size: None,
             check_deadline: CHECK_DEADLINE,
             stop_deadline: STOP_DEADLINE,
             deadline: DEADLINE,
             resume: None,
+            on_progress: None,
         }
     }
 }

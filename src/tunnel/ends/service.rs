@@ -105,6 +105,11 @@ impl Service {
         self.addr
     }
 
+    /// Whether it listens on more than one address.
+    pub(crate) fn has_several(&self) -> bool {
+        self.listeners.len() > 1
+    }
+
     /// All addresses, with the port.
     pub(crate) fn addrs(&self) -> Vec<SocketAddr> {
         let addrs = self.listeners.iter().map(TcpListener::local_addr);

@@ -165,6 +165,17 @@ impl Stream {
         }
     }
 
+    /// Whether there is something to read. Does not wait.
+    pub(crate) fn has_data(&self) -> bool {
+        let peeked = self
+            .tcp
+            .set_nonblocking(true)
+            .and_then(|()| self.tcp.peek(&mut [0]));
+        // If this fails, the next read says why.
+        let _ = self.tcp.set_nonblocking(false);
+        matches!(peeked, Ok(1..))
+    }
+
     /// What can be read now, and stays there. Waits for the first byte.
     pub(crate) fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.tcp.peek(buffer)

@@ -127,8 +127,7 @@ impl Connector<'_> {
         if self.manners.waits_for_client() {
             opener.say(client);
         }
-        let (mut stream, peer) =
-            self.accept_in_silence(service, client, child, deadline, &mut opener)?;
+        let (mut stream, peer) = self.wait(service, client, child, deadline, &mut opener)?;
         match opener.was_said {
             true => {
                 opener.take(&mut stream)?;
@@ -139,7 +138,34 @@ impl Connector<'_> {
         Ok((stream, peer))
     }
 
-    fn accept_in_silence(
+    /// Has the client say something to a program that has waited for that before, where nobody is to accept.
+    pub(crate) fn speak_if_waited_for(&self, client: &mut Stream) {
+        if self.manners.has_waited() {
+            Opener::new(self, client).say(client);
+        }
+    }
+
+    /// As [`Connector::accept`], at a service on several addresses, which a name stands for. A program may connect
+    /// to more than one of them and go on with one (RFC 8305): that is the one that carries what the client says.
+    /// Unless it has spoken already, it then says what [`Opener::take`] takes away again, behind the preamble.
+    pub(crate) fn accept_by_name(
+        &self,
+        service: &Service,
+        client: &mut Stream,
+        child: &mut Programs,
+        deadline: &Deadline,
+        has_spoken: bool,
+    ) -> Result<(Stream, SocketAddr, Opener), CheckError> {
+        let mut opener = Opener {
+            may_be_said: service.has_several() && !has_spoken,
+            was_said: false,
+        };
+        opener.say(client);
+        let (stream, peer) = self.wait(service, client, child, deadline, &mut opener)?;
+        Ok((stream, peer, opener))
+    }
+
+    fn wait(
         &self,
         service: &Service,
         client: &mut Stream,
@@ -150,7 +176,12 @@ impl Connector<'_> {
         // A program that says of each connection that it is its own must not use up the check's time.
         let no_other = Deadline::new(ANOTHER.min(deadline.remaining() / 4), "another connection");
         let prompt = Deadline::new(PROMPT.min(deadline.remaining() / 4), "a connection");
+        let mut held: Vec<(Stream, SocketAddr)> = Vec::new();
         loop {
+            if let Some(carries) = held.iter().position(|(stream, _)| stream.has_data()) {
+                return Ok(held.swap_remove(carries));
+            }
+            held.retain(|(stream, _)| !stream.has_ended());
             // Looked at first: what closed may have connected before, and that is then accepted below.
             let hopeless = match child.has_exited() {
                 true => Some("the program has ended"),
@@ -165,6 +196,7 @@ impl Connector<'_> {
                     let mut stream = self.accepted(tcp, deadline);
                     match self.is_health_check(&mut stream, service) && !client.has_ended() {
                         true if !no_other.expired() => {}
+                        _ if service.has_several() => held.push((stream, peer)),
                         _ => return Ok((stream, peer)),
                     }
                 }
@@ -179,7 +211,11 @@ impl Connector<'_> {
                     )));
                 }
                 _ if deadline.expired() => {
-                    return Err(CheckError::failed(deadline.error("").to_string()));
+                    let but = match held.len() {
+                        0 => String::new(),
+                        many => format!("; of {many} connections none carries what it says"),
+                    };
+                    return Err(CheckError::failed(deadline.error(&but).to_string()));
                 }
                 _ if prompt.expired() => opener.say(client),
                 _ => {}
@@ -238,8 +274,10 @@ impl Connector<'_> {
     }
 }
 
-/// What the client says so that the program connects to the service, if it waits for that.
-struct Opener {
+/// What the client says so that the program connects to the service, if it waits for that, or so that its connection
+/// is known among others.
+#[derive(Debug)]
+pub(crate) struct Opener {
     may_be_said: bool,
     was_said: bool,
 }
@@ -263,8 +301,11 @@ impl Opener {
         }
     }
 
-    /// Takes it away at the service.
-    fn take(&self, service: &mut Stream) -> Result<(), CheckError> {
+    /// Takes it away at the service, if it was said.
+    pub(crate) fn take(&self, service: &mut Stream) -> Result<(), CheckError> {
+        if !self.was_said {
+            return Ok(());
+        }
         let mut came = [0; OPENER.len()];
         let read = service.read_exact(&mut came);
         let came_whole = read.is_ok() && came == OPENER;
@@ -316,6 +357,7 @@ fn header(stream: &mut Stream) -> Option<Header> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::process::Command;
 
     use super::*;
@@ -421,6 +463,48 @@ mod tests {
             assert_eq!(service.take_health_checks(), 1);
             child.stop(Duration::from_secs(30));
         }
+    }
+
+    /// As a program does that connects to both addresses of a name (RFC 8305), in either order.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn of_two_connections_that_counts_which_carries_the_data() {
+        let ips = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
+        let tunnel = crate::tunnel::kinds::socks5::Socks5::template("sleep 1000");
+        let (connector, _) = connector(&tunnel);
+        let mut child = start(&tunnel, &connector.route, &Ports::default(), None).unwrap();
+        let deadline = Deadline::new(Duration::from_secs(30), "the program to connect");
+        for (first, has_spoken) in [(0, false), (1, false), (0, true)] {
+            let service = Service::bind(&ips).unwrap();
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (mut near, _) = listener.accept().unwrap();
+            let mut client = Stream::new(client, deadline);
+            if has_spoken {
+                client.write_all(b"early").unwrap();
+            }
+            let port = service.port();
+            let program = std::thread::spawn(move || {
+                let dropped = TcpStream::connect((ips[first], port)).unwrap();
+                let mut kept = TcpStream::connect((ips[1 - first], port)).unwrap();
+                drop(dropped);
+                let mut said = vec![0; if has_spoken { 5 } else { OPENER.len() }];
+                near.read_exact(&mut said).unwrap();
+                kept.write_all(&said).unwrap();
+                (near, kept)
+            });
+            let accepted =
+                connector.accept_by_name(&service, &mut client, &mut child, &deadline, has_spoken);
+            let (mut stream, peer, opener) = accepted.unwrap();
+            opener.take(&mut stream).unwrap();
+            let (_near, mut kept) = program.join().unwrap();
+            assert_eq!(peer, kept.local_addr().unwrap());
+            kept.write_all(b"!").unwrap();
+            let mut came = vec![0; if has_spoken { 6 } else { 1 }];
+            stream.read_exact(&mut came).unwrap();
+            assert_eq!(came, if has_spoken { b"early!" } else { &b"!"[..] });
+        }
+        child.stop(Duration::from_secs(30));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::tunnel::ends::conversation::Conversation;
 use crate::tunnel::ends::service::Service;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::error::{Error, ErrorKind};
-use crate::tunnel::link::connector::{Connector, Manners};
+use crate::tunnel::link::connector::{Connector, Manners, Opener};
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::programs::Programs;
 use crate::tunnel::programs::listening;
@@ -277,22 +277,23 @@ impl<'a> StartedProgram<'a> {
         };
         let mut client = self.connect(deadline)?;
         self.connector.handshake(&mut client, target, deadline)?;
-        let (mut service, _) =
-            self.connector
-                .accept(service, &mut client, &mut self.child, deadline)?;
+        let (mut service, _, opener) =
+            self.accept_by_name(service, &mut client, deadline, false)?;
         self.connector.preamble(&mut service, &client)?;
+        opener.take(&mut service)?;
         Ok(Conversation::new(client, service))
     }
 
-    /// As [`StartedProgram::accept`], at another service.
-    pub(crate) fn accept_at(
+    /// See [`Connector::accept_by_name`].
+    pub(crate) fn accept_by_name(
         &mut self,
         service: &Service,
         client: &mut Stream,
         deadline: &Deadline,
-    ) -> Result<(Stream, SocketAddr), CheckError> {
+        has_spoken: bool,
+    ) -> Result<(Stream, SocketAddr, Opener), CheckError> {
         self.connector
-            .accept(service, client, &mut self.child, deadline)
+            .accept_by_name(service, client, &mut self.child, deadline, has_spoken)
     }
 
     /// See [`Connector::accept`].

@@ -413,6 +413,7 @@ fn message(error: CheckError) -> String {
         CheckError::Failed(message, _)
         | CheckError::Died(message, _)
         | CheckError::NotMade(message)
+        | CheckError::NotRun(message)
         | CheckError::Unsupported(message)
         | CheckError::Skipped(message) => message,
     }

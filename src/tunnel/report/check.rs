@@ -56,6 +56,9 @@ pub enum Outcome {
     Unsupported,
     /// It was not looked at; the message says why.
     Skipped,
+    /// The run was over before it was made: its time was up, its first failure was its last, or it was given up. A
+    /// report with such checks is no success.
+    NotRun,
 }
 
 /// What there is to understand a failure.
@@ -195,12 +198,13 @@ impl Strictness {
 }
 
 impl Outcome {
-    pub(super) const ALL: [Outcome; 5] = [
+    pub(super) const ALL: [Outcome; 6] = [
         Outcome::Passed,
         Outcome::Failed,
         Outcome::Deviates,
         Outcome::Unsupported,
         Outcome::Skipped,
+        Outcome::NotRun,
     ];
 
     /// `passed`, `failed`, `deviates`, `unsupported` or `skipped`.
@@ -211,6 +215,7 @@ impl Outcome {
             Outcome::Deviates => "deviates",
             Outcome::Unsupported => "unsupported",
             Outcome::Skipped => "skipped",
+            Outcome::NotRun => "not run",
         }
     }
 

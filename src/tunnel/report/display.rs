@@ -213,7 +213,7 @@ fn write_group(f: &mut fmt::Formatter<'_>, checks: &[Check]) -> fmt::Result {
     if let Some(route) = checks.iter().find_map(|check| check.route.as_ref()) {
         writeln!(f, "  route: {route}")?;
     }
-    for outcome in [Outcome::Unsupported, Outcome::Skipped] {
+    for outcome in [Outcome::Unsupported, Outcome::Skipped, Outcome::NotRun] {
         write_reasons(f, checks, outcome)?;
     }
     for check in checks {

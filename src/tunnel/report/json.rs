@@ -104,7 +104,7 @@ fn nanos(duration: Duration) -> Value {
 fn counts(counts: &Counts) -> Value {
     let each = counts.each().into_iter();
     Value::Object(
-        each.map(|(of, count)| (of.name().to_owned(), (count as u64).into()))
+        each.map(|(of, count)| (of.name().replace(' ', "_"), (count as u64).into()))
             .collect(),
     )
 }

@@ -68,6 +68,8 @@ pub struct Counts {
     pub unsupported: usize,
     /// With [`Outcome::Skipped`].
     pub skipped: usize,
+    /// With [`Outcome::NotRun`].
+    pub not_run: usize,
 }
 
 /// The checks of one suite in numbers, or those of a whole run.
@@ -100,6 +102,20 @@ pub struct Expectation {
     pub reason: String,
     /// What came of it.
     pub state: ExpectationState,
+}
+
+/// How far a run has come. See [`TunnelHarness::on_progress`](crate::TunnelHarness::on_progress).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Progress<'a> {
+    /// How many checks have ended, whatever came of them.
+    pub done: usize,
+    /// How many there are.
+    pub total: usize,
+    /// How many have failed.
+    pub failed: usize,
+    /// The one that ended last.
+    pub last: &'a Check,
 }
 
 /// What came of an expected deviation.
@@ -231,7 +247,7 @@ impl Report {
         self.elapsed
     }
 
-    /// Whether checks were made and none failed. With nothing checked this is `false`. In a
+    /// Whether checks were made, all that were to be, and none failed. With nothing checked this is `false`. In a
     /// [strict](crate::TunnelHarness::strict) run every expected deviation must still be there too.
     pub fn is_success(&self) -> bool {
         self.verdict().is_ok()
@@ -241,7 +257,7 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// If a check failed, if none was made, or if the run was strict and an expected deviation is gone:
+    /// If a check failed, if one was [not run](Outcome::NotRun), if none was made, or if the run was strict and an expected deviation is gone:
     /// with the whole report, or, where its text was made before (`println!("{report}")`), with the
     /// counts and the checks that failed.
     #[track_caller]
@@ -270,6 +286,9 @@ impl Report {
         let counts = self.counts();
         if counts.failed > 0 {
             return Err("the tunnel failed");
+        }
+        if counts.not_run > 0 {
+            return Err("not all was run");
         }
         if counts.passed + counts.deviates == 0 {
             return Err("nothing was checked");
@@ -305,13 +324,15 @@ impl SuiteSummary {
 
     /// The outcome of its checks together: [failed](Outcome::Failed) if any failed, otherwise
     /// [deviates](Outcome::Deviates) if any did, otherwise [passed](Outcome::Passed) if any did. With
-    /// nothing checked, [unsupported](Outcome::Unsupported) or [skipped](Outcome::Skipped).
+    /// nothing checked, [unsupported](Outcome::Unsupported), [not run](Outcome::NotRun) or
+    /// [skipped](Outcome::Skipped).
     pub fn outcome(&self) -> Outcome {
         let strongest = [
             Outcome::Failed,
             Outcome::Deviates,
             Outcome::Passed,
             Outcome::Unsupported,
+            Outcome::NotRun,
         ];
         let there = strongest.into_iter().find(|of| self.counts.get(*of) > 0);
         there.unwrap_or(Outcome::Skipped)
@@ -328,13 +349,14 @@ impl Counts {
                 Outcome::Deviates => counts.deviates += 1,
                 Outcome::Unsupported => counts.unsupported += 1,
                 Outcome::Skipped => counts.skipped += 1,
+                Outcome::NotRun => counts.not_run += 1,
             }
         }
         counts
     }
 
     /// Each outcome with its count, in the order in which they are told.
-    fn each(&self) -> [(Outcome, usize); 5] {
+    fn each(&self) -> [(Outcome, usize); 6] {
         Outcome::ALL.map(|outcome| (outcome, self.get(outcome)))
     }
 
@@ -345,6 +367,7 @@ impl Counts {
             Outcome::Deviates => self.deviates,
             Outcome::Unsupported => self.unsupported,
             Outcome::Skipped => self.skipped,
+            Outcome::NotRun => self.not_run,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The book in which the checks of a run are written down, by all its threads.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::hope::Hope;
 use super::journal::Journal;
 use crate::deadline::Deadline;
 use crate::tunnel::check::context::Evidence;
@@ -14,7 +16,7 @@ use crate::tunnel::core::options::Options;
 use crate::tunnel::core::requirement::Requirement;
 use crate::tunnel::error::Error;
 use crate::tunnel::report::{
-    Check, Ended, Expectation, ExpectationState, Measures, Outcome, Report, Strictness,
+    Check, Ended, Expectation, ExpectationState, Measures, Outcome, Progress, Report, Strictness,
 };
 use crate::tunnel::route::Route;
 
@@ -37,6 +39,8 @@ pub(crate) struct RunRecorder<'a> {
     pub(crate) options: &'a Options,
     begun: Instant,
     run: Deadline,
+    /// How many checks there are.
+    total: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -54,6 +58,9 @@ struct State {
     not_run: usize,
     /// The check that ended the run.
     ended_by: Option<String>,
+    hope: Hope,
+    done_checks: usize,
+    failed_checks: usize,
 }
 
 /// The checks of one task, on their way into the book.
@@ -100,8 +107,30 @@ impl<'a> RunRecorder<'a> {
             options,
             begun: Instant::now(),
             run: Deadline::new(options.deadline, "the run"),
+            total: AtomicUsize::new(0),
             state: Mutex::new(state),
         })
+    }
+
+    /// Says how many checks there are, for who is told how far the run has come.
+    pub(crate) fn expect(&self, checks: usize) {
+        self.total.store(checks, Ordering::Relaxed);
+    }
+
+    fn tell(&self, state: &mut State, checks: &[Check]) {
+        for last in checks {
+            state.done_checks += 1;
+            state.failed_checks += usize::from(last.outcome == Outcome::Failed);
+            if let Some(hook) = &self.options.on_progress {
+                hook.tell(Progress {
+                    done: state.done_checks,
+                    // What others require is told where it fails, and was not counted.
+                    total: self.total.load(Ordering::Relaxed).max(state.done_checks),
+                    failed: state.failed_checks,
+                    last,
+                });
+            }
+        }
     }
 
     /// Takes the checks of a task from an earlier run's journal; `false` if it is not in there.
@@ -111,6 +140,7 @@ impl<'a> RunRecorder<'a> {
         match known {
             Some(checks) => {
                 state.taken += checks.len();
+                self.tell(&mut state, &checks);
                 state.done.push((place, checks));
                 true
             }
@@ -145,14 +175,20 @@ impl<'a> RunRecorder<'a> {
     }
 
     /// Why no further check is to be made, if so: no time is left, or one has failed that ends the run.
-    pub(crate) fn closed(&self) -> Option<CheckError> {
+    /// Of this suite, if it is given up alone.
+    pub(crate) fn closed(&self, suite: &str) -> Option<CheckError> {
+        let mut state = self.state();
         if self.run.expired() {
-            self.state().not_run += 1;
-            return Some(CheckError::NotMade(not_run(&self.run)));
+            state.not_run += 1;
+            return Some(CheckError::NotRun(not_run(&self.run)));
         }
-        let ended_by = self.state().ended_by.clone()?;
-        let reason = format!("not run, as {ended_by} failed and the first failure ends the run");
-        Some(CheckError::Skipped(reason))
+        if let Some(ended_by) = &state.ended_by {
+            let reason =
+                format!("not run, as {ended_by} failed and the first failure ends the run");
+            return Some(CheckError::NotRun(reason));
+        }
+        let lost = self.options.give_up.then(|| state.hope.is_lost(suite));
+        lost.flatten().map(CheckError::NotRun)
     }
 
     /// The time for a check that may take `patience` times the usual.
@@ -199,6 +235,10 @@ impl<'a> RunRecorder<'a> {
     fn add(&self, record: &mut TaskRecorder<'_>) {
         let checks = std::mem::take(&mut record.checks);
         let mut state = self.state();
+        for check in &checks {
+            state.hope.add(check);
+        }
+        self.tell(&mut state, &checks);
         let failed = checks.iter().find(|c| c.outcome == Outcome::Failed);
         if let (Some(check), true) = (failed, self.options.fail_fast) {
             state.ended_by.get_or_insert_with(|| check.id.clone());
@@ -249,7 +289,7 @@ impl TaskRecorder<'_> {
         }
         self.keep = false;
         self.recorder.state().not_run += 1;
-        Err(CheckError::NotMade(not_run(&self.recorder.run)))
+        Err(CheckError::NotRun(not_run(&self.recorder.run)))
     }
 
     /// Writes down that a check was not reached, as one before it failed; nothing if none did.
@@ -298,6 +338,9 @@ impl TaskRecorder<'_> {
                 (check.outcome, check.message) = (Outcome::Failed, message);
                 check.failure = Some(Box::default());
             }
+            Err(CheckError::NotRun(message)) => {
+                (check.outcome, check.message) = (Outcome::NotRun, message);
+            }
             Err(CheckError::Unsupported(how)) => {
                 (check.outcome, check.message) = (Outcome::Unsupported, how);
             }
@@ -340,6 +383,7 @@ impl TaskRecorder<'_> {
             CheckError::Failed(message, _)
             | CheckError::Died(message, _)
             | CheckError::NotMade(message) => (Outcome::Failed, message),
+            CheckError::NotRun(message) => (Outcome::NotRun, message),
         };
         self.push(check);
     }

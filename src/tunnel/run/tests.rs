@@ -9,6 +9,8 @@ use std::process::{self, Command};
 use std::{env, thread};
 
 use super::*;
+use crate::tunnel::check::definition::{Checks, Routes};
+use crate::tunnel::core::family::Family;
 use crate::tunnel::core::glob::Glob;
 use crate::tunnel::kinds::forward::Forward;
 use crate::tunnel::report::{Check, Outcome};
@@ -88,9 +90,13 @@ fn run_with(options: &Options, defs: &'static [CheckDef]) -> Report {
 }
 
 fn suite(defs: &'static [CheckDef]) -> &'static SuiteDef {
+    named("toy", defs)
+}
+
+fn named(name: &'static str, defs: &'static [CheckDef]) -> &'static SuiteDef {
     // Tables of real suites are constants; this one costs a few bytes a test.
     Box::leak(Box::new(SuiteDef {
-        name: "toy",
+        name,
         routes: Routes::Each,
         applies: |_| Ok(()),
         checks: Checks::Independent(defs),

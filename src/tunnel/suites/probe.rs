@@ -80,7 +80,10 @@ impl CheckContext<'_> {
         let done = tunnel.handshake(stream, target);
         let spoken = !(stream.sent().is_empty() && stream.received().is_empty());
         match done {
-            Ok(_) if !spoken => Ok(Answer::Forwards),
+            Ok(_) if !spoken => {
+                self.connector().speak_if_waited_for(client.stream());
+                Ok(Answer::Forwards)
+            }
             Ok(_) => Ok(Answer::Connected),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 let target = target.to_report();

@@ -1,10 +1,11 @@
 //! What a run is told, and does.
 
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::tunnel::core::glob::Glob;
-use crate::tunnel::core::options::Sizes;
+use crate::tunnel::core::options::{OnProgress, Sizes};
 use crate::tunnel::report::ExpectationState;
 
 fn pattern(text: &str, reason: &str) -> (Glob, String) {
@@ -89,7 +90,7 @@ fn the_first_failure_ends_the_run_if_asked() {
     let report = run_with(&options, &[GOOD, BAD, LATE]);
     check(&report, "good", Outcome::Passed);
     check(&report, "bad", Outcome::Failed);
-    let late = check(&report, "late", Outcome::Skipped);
+    let late = check(&report, "late", Outcome::NotRun);
     let reason = "not run, as toy/44/bad failed and the first failure ends the run";
     assert_eq!(late.message(), reason);
 }
@@ -233,7 +234,88 @@ fn a_run_whose_time_is_over_fails() {
         ..one_job()
     };
     let report = run_with(&options, PLANS);
-    let good = check(&report, "good", Outcome::Failed);
+    let good = check(&report, "good", Outcome::NotRun);
+    assert!(!report.is_success());
     let message = "not run: the time of the whole run is over, 4s (TunnelHarness::deadline)";
     assert_eq!(good.message(), message);
+}
+
+/// Says that it has waited for what never comes, which takes no time.
+fn in_vain(_: &mut CheckContext<'_>) -> Result<(), CheckError> {
+    let waited = Deadline::new(Duration::from_secs(9), "what nobody sends");
+    let text = waited.error("; nothing came").to_string();
+    Err(CheckError::failed(format!("the service: {text}")))
+}
+
+#[test]
+fn what_waits_in_vain_again_and_again_is_given_up() {
+    const fn vain(name: &'static str) -> CheckDef {
+        CheckDef::must(name, "it never comes", "harness", in_vain)
+    }
+    const PLANS: &[CheckDef] = &[
+        vain("1"),
+        vain("2"),
+        vain("3"),
+        vain("4"),
+        // What passes in between is hope.
+        GOOD,
+        vain("5"),
+        vain("6"),
+        vain("7"),
+        vain("8"),
+        vain("9"),
+        vain("10"),
+    ];
+    let report = run_with(&one_job(), PLANS);
+    check(&report, "9", Outcome::Failed);
+    assert_eq!(
+        check(&report, "10", Outcome::NotRun).message(),
+        "not run, as 5 checks of toy in a row have waited in vain for what nobody sends \
+         (TunnelHarness::give_up)"
+    );
+    let text = report.to_string();
+    assert!(
+        text.contains("  not run: 10: not run, as 5 checks"),
+        "{text}"
+    );
+    assert!(
+        text.contains("1 passed, 9 failed, 0 skipped, 1 not run"),
+        "{text}"
+    );
+    let options = Options {
+        give_up: false,
+        ..one_job()
+    };
+    check(&run_with(&options, PLANS), "10", Outcome::Failed);
+}
+
+#[test]
+fn a_run_in_which_nothing_comes_is_given_up_as_a_whole() {
+    const DEFS: &[CheckDef] = &[
+        CheckDef::must("1", "it never comes", "harness", in_vain),
+        CheckDef::must("2", "it never comes", "harness", in_vain),
+        CheckDef::must("3", "it never comes", "harness", in_vain),
+        CheckDef::must("4", "it never comes", "harness", in_vain),
+    ];
+    let suites = ["toy", "other", "third"].map(|name| named(name, DEFS));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tells = Arc::clone(&told);
+    let options = Options {
+        on_progress: Some(OnProgress::new(move |progress| {
+            let (done, total, failed) = (progress.done, progress.total, progress.failed);
+            let told = (done, total, failed, progress.last.id().to_owned());
+            tells.lock().unwrap().push(told);
+        })),
+        ..one_job()
+    };
+    let report = run(&forwarder(), &options, &suites).unwrap();
+    assert_eq!((report.failed(), report.counts().not_run), (10, 2));
+    assert_eq!(
+        report.check("third/44/3").unwrap().message(),
+        "not run, as the last 10 checks have all waited in vain (TunnelHarness::give_up)"
+    );
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 12);
+    assert_eq!(told[0], (1, 12, 1, "toy/44/1".to_owned()));
+    assert_eq!(told[11], (12, 12, 10, "third/44/4".to_owned()));
 }

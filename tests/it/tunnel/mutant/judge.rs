@@ -326,6 +326,8 @@ fn reports(row: &Row) -> Vec<Report> {
             .suites(&row.suites())
             .families(row.families.iter().copied())
             .sizes(row.sizes)
+            // Each check is to say what it sees, also where all hang.
+            .give_up(false)
             .deadline(LIMIT)
             .stop_deadline(if row.stays.is_some() { BRIEF } else { PATIENT });
         let only = row.only.iter();

@@ -5,6 +5,9 @@ use super::super::judge::{Row, row};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
+    // The harness speaks first then; of what it cannot do so with, a service that speaks first is not heard.
+    row("connects-when-spoken-to", Forward).breaks(&["pace/service-first"]),
+    row("looks-first", Forward),
     row("waits-for-client", Forward).breaks_by_hanging(FOR_CLIENT),
     // Of the PROXY protocol what no other has; the rest is as with a forwarder.
     row("waits-for-service", ProxyV1)
