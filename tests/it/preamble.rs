@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use loopback::{Connection, TestHttpServer, TestSmtpServer, TestTcpServer};
 
@@ -57,6 +58,8 @@ fn a_kept_connection_has_one() {
             reader.read_line(&mut rest).unwrap();
         }
         reader.read_exact(&mut [0; 2]).unwrap();
+        // Long enough that the connection goes back to the poll loop; whatever becomes of it, there is one.
+        std::thread::park_timeout(Duration::from_millis(80));
     }
     assert_eq!(count.load(Ordering::SeqCst), 1);
     drop((client, reader));
