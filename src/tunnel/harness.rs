@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::tunnel::check::definition::SuiteDef;
@@ -17,7 +18,7 @@ use crate::tunnel::suites::Suite;
 
 /// Runs a real tunnel program between a test client and a test service. See the [module](super).
 pub struct TunnelHarness {
-    tunnel: Box<dyn Tunnel>,
+    tunnel: Arc<dyn Tunnel>,
     suites: Vec<Suite>,
     options: Options,
 }
@@ -26,7 +27,7 @@ impl TunnelHarness {
     /// A harness for `tunnel`, with every option at its default.
     pub fn new(tunnel: impl Tunnel + 'static) -> TunnelHarness {
         TunnelHarness {
-            tunnel: Box::new(tunnel),
+            tunnel: Arc::new(tunnel),
             suites: Vec::new(),
             options: Options::default(),
         }
@@ -292,7 +293,7 @@ impl TunnelHarness {
             .flat_map(|suite| suite.suites(self.tunnel.kind()))
             .copied()
             .collect();
-        run::run(&*self.tunnel, &self.options, &defs)
+        run::run(&self.tunnel, &self.options, &defs)
     }
 }
 

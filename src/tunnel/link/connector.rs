@@ -364,7 +364,7 @@ mod tests {
     use crate::tunnel::core::ports::Ports;
     use crate::tunnel::kinds::forward::Forward;
     use crate::tunnel::kinds::proxy_protocol::ProxyProtocol;
-    use crate::tunnel::link::program::start;
+    use crate::tunnel::link::launch::start;
 
     /// IPv4 on both sides.
     fn connector(tunnel: &dyn Tunnel) -> (Connector<'_>, Service) {

@@ -2,23 +2,23 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::deadline::{Backoff, Deadline, prose};
+use crate::deadline::{Backoff, Deadline};
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::core::options::Options;
-use crate::tunnel::core::ports::Ports;
 use crate::tunnel::ends::address::Pair;
 use crate::tunnel::ends::conversation::Conversation;
 use crate::tunnel::ends::service::Service;
 use crate::tunnel::ends::stream::Stream;
-use crate::tunnel::error::{Error, ErrorKind};
+use crate::tunnel::error::Error;
 use crate::tunnel::link::connector::{Connector, Manners, Opener};
+use crate::tunnel::link::launch::{Place, no_port};
+use crate::tunnel::link::running_tunnel::RunningTunnel;
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::programs::Programs;
 use crate::tunnel::programs::listening;
-use crate::tunnel::programs::port::Lease;
-use crate::tunnel::programs::setup::Setup;
 use crate::tunnel::report::Ended;
 use crate::tunnel::route::{Route, Target};
 
@@ -28,44 +28,32 @@ const ATTEMPTS: u32 = 20;
 /// Where a program can be started: one combination of address families.
 #[derive(Clone, Copy)]
 pub(crate) struct LaunchSpec<'a> {
-    pub(crate) tunnel: &'a dyn Tunnel,
+    pub(crate) tunnel: &'a Arc<dyn Tunnel>,
     pub(crate) options: &'a Options,
     pub(crate) manners: &'a Manners,
     pub(crate) front: Pair,
     pub(crate) back: Pair,
 }
 
-/// A started program, its port and the service behind it. Dropping it ends the program.
+/// A running tunnel between a client and a service of the harness's own. Dropping it ends the program; how that
+/// ends is for a check to judge.
 pub(crate) struct StartedProgram<'a> {
+    tunnel: RunningTunnel,
     connector: Connector<'a>,
-    child: Programs,
     service: Service,
-    ports: Ports,
     /// Where a forwarder of datagrams sends them: on the service's port.
     datagrams: Option<UdpSocket>,
     /// The connection that found it listening, until it is used.
     first: Option<Stream>,
     ready_after: Duration,
-    _lease: Option<Lease>,
 }
 
 impl<'a> LaunchSpec<'a> {
     /// Starts the program; it need not listen yet.
     pub(crate) fn start(&self) -> Result<StartedProgram<'a>, Error> {
-        let no_port = |what: &str, ip: IpAddr| {
-            let message = format!("no port for {what} on {ip}");
-            move |error| Error::new(ErrorKind::Port, message, Some(error))
-        };
-        let (near, far) = (self.front.server, self.back.server);
+        let far = self.back.server;
         let running = self.tunnel.running();
-        let (listen, lease) = match running {
-            Some(running) => (running.listen, None),
-            None => {
-                let lease = Lease::take(near, &self.options.ports);
-                let lease = lease.map_err(no_port("the program", near))?;
-                (lease.addr(), Some(lease))
-            }
-        };
+        let place = Place::take(&**self.tunnel, self.front.server, &self.options.ports)?;
         let has_datagrams = !self.tunnel.kind().carries_connections();
         let service = match running.and_then(|running| running.service) {
             Some(address) => Service::bind_at(address).and_then(|service| {
@@ -76,27 +64,25 @@ impl<'a> LaunchSpec<'a> {
         };
         let (service, datagrams) = service.map_err(no_port("the service", far))?;
         let route = Route {
-            listen,
+            listen: place.listen,
             service: service.addr(),
             client: self.front.client,
             outgoing: self.back.client,
         };
         let connector = Connector {
-            tunnel: self.tunnel,
+            tunnel: &**self.tunnel,
             route,
             segment_size: self.options.segment_size,
             manners: self.manners,
         };
-        let ports = self.options.ports.clone();
+        let (tunnel, ports) = (Arc::clone(self.tunnel), self.options.ports.clone());
         Ok(StartedProgram {
+            tunnel: RunningTunnel::launch(tunnel, route, place, ports)?,
             connector,
-            child: start(self.tunnel, &route, &ports, None)?,
-            ports,
             service,
             datagrams,
             first: None,
             ready_after: Duration::ZERO,
-            _lease: lease,
         })
     }
 }
@@ -107,7 +93,7 @@ impl<'a> StartedProgram<'a> {
     }
 
     pub(crate) fn child(&mut self) -> &mut Programs {
-        &mut self.child
+        self.tunnel.programs_mut()
     }
 
     pub(crate) fn service(&self) -> &Service {
@@ -134,12 +120,12 @@ impl<'a> StartedProgram<'a> {
 
     /// Waits until it listens. The connection that finds that out is kept for the first who needs one.
     pub(crate) fn get_ready(&mut self, deadline: &Deadline) -> Result<(), CheckError> {
-        self.child.start_rest(deadline)?;
+        self.tunnel.programs_mut().start_rest(deadline)?;
         match self.datagrams {
             Some(_) => self.wait_for_its_port(deadline)?,
             None => self.first = Some(self.first_connection(deadline)?),
         }
-        self.ready_after = self.child.age();
+        self.ready_after = self.tunnel.programs_mut().age();
         Ok(())
     }
 
@@ -167,9 +153,7 @@ impl<'a> StartedProgram<'a> {
     /// Starts it again where it was, once it has ended; with so many descriptors at most, if that is said.
     pub(crate) fn start_again(&mut self, descriptors: Option<usize>) -> Result<(), Error> {
         self.first = None;
-        let Connector { tunnel, route, .. } = self.connector;
-        self.child = start(tunnel, &route, &self.ports, descriptors)?;
-        Ok(())
+        self.tunnel.launch_again(descriptors)
     }
 
     /// Whether another check can use it as if nothing had been done with it: it runs, and nobody is on
@@ -182,22 +166,25 @@ impl<'a> StartedProgram<'a> {
                 .and_then(|()| socket.recv_from(&mut [0]));
             socket.set_nonblocking(false).is_ok() && peeked.is_err()
         });
-        is_quiet && !self.has_first() && !self.child.has_exited() && self.service.is_idle()
+        is_quiet
+            && !self.has_first()
+            && !self.tunnel.programs_mut().has_exited()
+            && self.service.is_idle()
     }
 
     /// Whether it has ended, or is about to: how, if anything of it ended by itself.
     pub(crate) fn death(&mut self, grace: Duration) -> Option<String> {
-        self.child.settle();
-        match self.child.has_exited() {
-            true => Some(self.child.deaths(grace)).filter(|how| !how.is_empty()),
+        self.tunnel.programs_mut().settle();
+        match self.tunnel.programs_mut().has_exited() {
+            true => Some(self.tunnel.programs_mut().deaths(grace)).filter(|how| !how.is_empty()),
             false => None,
         }
     }
 
     /// Ends it, and tells all about it in words.
     pub(crate) fn explain(&mut self, grace: Duration) -> Vec<Ended> {
-        self.child.settle();
-        self.child.explain(grace)
+        self.tunnel.programs_mut().settle();
+        self.tunnel.programs_mut().explain(grace)
     }
 
     /// Connects as soon as the program listens. This connection is to be used: with a forwarder every
@@ -210,7 +197,7 @@ impl<'a> StartedProgram<'a> {
                 Ok(stream) => return Ok(stream),
                 Err(error) => error,
             };
-            if self.child.has_exited() {
+            if self.tunnel.programs_mut().has_exited() {
                 let message = format!("the program ended before it listened on {listen}");
                 return Err(CheckError::died(message));
             }
@@ -222,7 +209,7 @@ impl<'a> StartedProgram<'a> {
                 return Err(CheckError::failed(format!(
                     "nothing listens on {listen} after {:.1?}: connecting from {client}: {error}{}",
                     deadline.elapsed(),
-                    listening::elsewhere(self.child.id(), listen),
+                    listening::elsewhere(self.tunnel.programs_mut().id(), listen),
                 )));
             }
             pause.sleep(deadline);
@@ -235,10 +222,10 @@ impl<'a> StartedProgram<'a> {
         let mut pause = Backoff::new(Duration::from_millis(1));
         loop {
             // One that was not started here says nothing of its port.
-            if self.child.is_foreign() || listening::takes_datagrams_at(listen) {
+            if self.tunnel.programs_mut().is_foreign() || listening::takes_datagrams_at(listen) {
                 return Ok(());
             }
-            if self.child.has_exited() {
+            if self.tunnel.programs_mut().has_exited() {
                 let message = format!("the program ended before it took datagrams on {listen}");
                 return Err(CheckError::died(message));
             }
@@ -292,8 +279,13 @@ impl<'a> StartedProgram<'a> {
         deadline: &Deadline,
         has_spoken: bool,
     ) -> Result<(Stream, SocketAddr, Opener), CheckError> {
-        self.connector
-            .accept_by_name(service, client, &mut self.child, deadline, has_spoken)
+        self.connector.accept_by_name(
+            service,
+            client,
+            self.tunnel.programs_mut(),
+            deadline,
+            has_spoken,
+        )
     }
 
     /// See [`Connector::accept`].
@@ -303,7 +295,7 @@ impl<'a> StartedProgram<'a> {
         deadline: &Deadline,
     ) -> Result<(Stream, SocketAddr), CheckError> {
         self.connector
-            .accept(&self.service, client, &mut self.child, deadline)
+            .accept(&self.service, client, self.tunnel.programs_mut(), deadline)
     }
 }
 
@@ -322,33 +314,6 @@ fn bind_service(ip: IpAddr, has_datagrams: bool) -> io::Result<(Service, Option<
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Starts the first program of `tunnel`, if it has any to start. The one that the client connects to may open as
-/// many `descriptors`, if that is said.
-pub(crate) fn start(
-    tunnel: &dyn Tunnel,
-    route: &Route,
-    ports: &Ports,
-    descriptors: Option<usize>,
-) -> Result<Programs, Error> {
-    if tunnel.running().is_some() {
-        return Ok(Programs::none());
-    }
-    let fail = |source| {
-        let message = format!("cannot make the command for {}", tunnel.slug());
-        Error::new(ErrorKind::Program, message, Some(source))
-    };
-    let mut setup = Setup::new(*route, ports.clone());
-    let mut programs = tunnel.programs(&mut setup).map_err(fail)?;
-    if programs.is_empty() {
-        let text = "it gives no program, and tells of none that runs".to_owned();
-        return Err(fail(prose(io::ErrorKind::InvalidInput, text)));
-    }
-    if let (Some(last), Some(limit)) = (programs.last_mut(), descriptors) {
-        last.limit_descriptors(limit);
-    }
-    Programs::start(setup, programs)
 }
 
 /// Whether a failed connect may succeed once the program listens.

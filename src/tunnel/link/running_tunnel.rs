@@ -3,7 +3,7 @@
 mod builder;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io, thread};
 
@@ -18,7 +18,7 @@ use crate::tunnel::ends::address::connect_from;
 use crate::tunnel::ends::socks5::request;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::error::{Error, ErrorKind};
-use crate::tunnel::link::program::start;
+use crate::tunnel::link::launch::{Place, start};
 use crate::tunnel::link::socks5::{BoundPort, UdpAssociation, host};
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::programs::Programs;
@@ -30,6 +30,11 @@ use crate::tunnel::report::Ended;
 use crate::tunnel::route::{Kind, Route, Target};
 
 pub use builder::{RunningTunnelBuilder, TunnelService};
+
+/// How long its programs may take to listen, and a connection to be made, unless told.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a program may take to end after TERM, unless told.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A started tunnel or proxy between a test's own clients and its own service.
 ///
@@ -54,7 +59,7 @@ pub use builder::{RunningTunnelBuilder, TunnelService};
 /// # }
 /// ```
 pub struct RunningTunnel {
-    tunnel: Box<dyn Tunnel>,
+    tunnel: Arc<dyn Tunnel>,
     route: Route,
     /// Whether a service was given; otherwise the route has an address where nobody listens.
     has_service: bool,
@@ -86,9 +91,45 @@ impl RunningTunnel {
         RunningTunnel::builder(tunnel).service(service).start()
     }
 
+    /// Starts its first program on a route that somebody else has chosen, who also finds out when it listens and
+    /// judges how it ends.
+    pub(crate) fn launch(
+        tunnel: Arc<dyn Tunnel>,
+        route: Route,
+        place: Place,
+        ports: Ports,
+    ) -> Result<RunningTunnel, Error> {
+        Ok(RunningTunnel {
+            programs: Mutex::new(start(&*tunnel, &route, &ports, None)?),
+            tunnel,
+            route,
+            has_service: true,
+            ports,
+            first: Mutex::new(None),
+            deadline: DEADLINE,
+            stop_timeout: STOP_TIMEOUT,
+            stopped: true,
+            maker: Maker::this(),
+            _lease: place.lease,
+            _nobody: None,
+        })
+    }
+
+    /// The same again, where what it had started has ended; with so many descriptors at most, if that is said.
+    pub(crate) fn launch_again(&mut self, descriptors: Option<usize>) -> Result<(), Error> {
+        *self.programs_mut() = start(&*self.tunnel, &self.route, &self.ports, descriptors)?;
+        Ok(())
+    }
+
+    pub(crate) fn programs_mut(&mut self) -> &mut Programs {
+        // It is whole after every operation.
+        let programs = self.programs.get_mut();
+        programs.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The options of one, each at its default.
     pub fn builder(tunnel: impl Tunnel + 'static) -> RunningTunnelBuilder {
-        RunningTunnelBuilder::new(Box::new(tunnel))
+        RunningTunnelBuilder::new(Arc::new(tunnel))
     }
 
     /// Where the program listens. For clients that speak its protocol themselves.
@@ -260,7 +301,7 @@ impl RunningTunnel {
         self.programs().stop(self.stop_timeout);
         // What comes of a start that fails is its error's to say, and not the drop's.
         self.stopped = true;
-        *self.programs() = start(&*self.tunnel, &self.route, &self.ports, None)?;
+        self.launch_again(None)?;
         self.get_ready()?;
         self.stopped = false;
         Ok(())

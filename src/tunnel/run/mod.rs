@@ -49,7 +49,7 @@ const ORDINARY: Requirement = Requirement::new(
 
 /// Runs the suites of `tables`.
 pub(crate) fn run(
-    tunnel: &dyn Tunnel,
+    tunnel: &Arc<dyn Tunnel>,
     options: &Options,
     suites: &[&'static SuiteDef],
 ) -> Result<Report, Error> {

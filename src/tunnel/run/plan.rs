@@ -1,5 +1,7 @@
 //! What a run is to do: its tasks, in the order of the report.
 
+use std::sync::Arc;
+
 use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
 use crate::tunnel::core::family::Family;
 use crate::tunnel::core::options::Options;
@@ -58,7 +60,7 @@ impl Task<'_> {
 
 /// All that is to be done, in the order of the report.
 pub(super) fn tasks<'a>(
-    tunnel: &'a dyn Tunnel,
+    tunnel: &'a Arc<dyn Tunnel>,
     options: &'a Options,
     suites: &[&'static SuiteDef],
     addresses: &Addresses,
@@ -84,7 +86,7 @@ pub(super) fn tasks<'a>(
 
 /// Where a suite is run, or why it is not.
 fn specs<'a>(
-    tunnel: &'a dyn Tunnel,
+    tunnel: &'a Arc<dyn Tunnel>,
     options: &'a Options,
     suite: &SuiteDef,
     addresses: &Addresses,
@@ -99,7 +101,7 @@ fn specs<'a>(
             None => addresses.pick(listen, service),
         };
         let (front, back) = picked.ok_or_else(|| missing(addresses, (listen, service)))?;
-        (suite.applies)(tunnel)?;
+        (suite.applies)(&**tunnel)?;
         Ok(LaunchSpec {
             tunnel,
             options,
@@ -147,7 +149,7 @@ fn works<'a>(
         Ok(spec) => spec,
         Err(reason) => return vec![Work::LeaveOut(reason)],
     };
-    let concerns = |def: &&CheckDef| (def.concerns)(spec.tunnel);
+    let concerns = |def: &&CheckDef| (def.concerns)(&**spec.tunnel);
     if !suite.defs().iter().any(|def| concerns(&def)) {
         let why = "it is about connections, and the program carries datagrams alone";
         return vec![Work::LeaveOut(why.to_owned())];

@@ -68,6 +68,14 @@ fn forwarder() -> Forward {
     })
 }
 
+fn tunnel() -> Arc<dyn Tunnel> {
+    shared(forwarder())
+}
+
+fn shared(tunnel: Forward) -> Arc<dyn Tunnel> {
+    Arc::new(tunnel)
+}
+
 /// IPv4 only, with as many jobs as a usual machine has.
 fn options() -> Options {
     Options {
@@ -86,7 +94,7 @@ fn one_job() -> Options {
 }
 
 fn run_with(options: &Options, defs: &'static [CheckDef]) -> Report {
-    run(&forwarder(), options, &[suite(defs)]).unwrap()
+    run(&tunnel(), options, &[suite(defs)]).unwrap()
 }
 
 fn suite(defs: &'static [CheckDef]) -> &'static SuiteDef {
@@ -257,7 +265,7 @@ fn one_that_starts_only_once_is_shown_with_what_it_said() {
         CheckDef::must("first", "words arrive", "harness", words).fresh_process(),
         CheckDef::may("second", "words arrive", "harness", words).fresh_process(),
     ];
-    let report = run(&tunnel, &one_job(), &[suite(PLANS)]).unwrap();
+    let report = run(&shared(tunnel), &one_job(), &[suite(PLANS)]).unwrap();
     check(&report, "first", Outcome::Passed);
     // Though nothing binds the program to the statement.
     let second = check(&report, "second", Outcome::Failed);
@@ -309,7 +317,7 @@ fn a_program_that_does_not_start_is_told_once_and_its_checks_are_not_reached() {
         only: vec![Glob::new("toy/44/*good")],
         ..options()
     };
-    let report = run(&tunnel, &options, &[suite(defs)]).unwrap();
+    let report = run(&shared(tunnel), &options, &[suite(defs)]).unwrap();
     assert_eq!(
         ids(&report)
             .iter()
@@ -332,7 +340,7 @@ fn a_program_that_does_not_start_is_told_once_and_its_checks_are_not_reached() {
     }
 
     let missing = Forward::spawn(|_| Command::new("no-such-forwarder"));
-    let error = run(&missing, &options, &[suite(defs)]).unwrap_err();
+    let error = run(&shared(missing), &options, &[suite(defs)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Program);
 }
 
@@ -384,7 +392,7 @@ fn a_suite_may_run_on_one_combination_and_may_not_apply() {
         families: Family::COMBINATIONS.to_vec(),
         ..options()
     };
-    let report = run(&forwarder(), &options, &[once, other]).unwrap();
+    let report = run(&tunnel(), &options, &[once, other]).unwrap();
     assert_eq!(ids(&report), ["once/good", "other"]);
     assert_eq!(report.checks()[0].outcome(), Outcome::Passed);
     let other = &report.checks()[1];
@@ -422,7 +430,7 @@ fn a_sequence_ends_where_a_check_fails_but_for_what_is_always_made() {
         applies: |_| Ok(()),
         checks: Checks::Sequence(DEFS),
     }));
-    let report = run(&forwarder(), &options(), &[suite]).unwrap();
+    let report = run(&tunnel(), &options(), &[suite]).unwrap();
     let due = ["connects", "apart", "open", "behind", "closed"];
     assert_eq!(ids(&report), due.map(|name| format!("toy/44/{name}")));
     check(&report, "connects", Outcome::Passed);

@@ -2,14 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::RunningTunnel;
-use crate::process::Maker;
+use super::{DEADLINE, RunningTunnel, STOP_TIMEOUT};
 use crate::server::TestServer;
 use crate::server::connect::reachable;
 use crate::server::protocol::Protocol;
@@ -17,19 +16,13 @@ use crate::tunnel::core::family::Family;
 use crate::tunnel::core::ports::Ports;
 use crate::tunnel::ends::address::source_to;
 use crate::tunnel::error::{Error, ErrorKind};
-use crate::tunnel::link::program::start;
+use crate::tunnel::link::launch::{Place, no_port};
 use crate::tunnel::link::tunnel::Tunnel;
-use crate::tunnel::programs::port::Lease;
 use crate::tunnel::route::Route;
-
-/// How long the program may take to listen, and a connection to be made, unless set.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// How long a drop or a restart waits for the program to end after TERM, unless set.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Options of a [`RunningTunnel`]; [`RunningTunnel::builder`] makes one.
 pub struct RunningTunnelBuilder {
-    tunnel: Box<dyn Tunnel>,
+    tunnel: Arc<dyn Tunnel>,
     service: TunnelService,
     family: Option<Family>,
     listen: Option<IpAddr>,
@@ -64,7 +57,7 @@ impl<P: Protocol> From<&TestServer<P, SocketAddr>> for TunnelService {
 }
 
 impl RunningTunnelBuilder {
-    pub(super) fn new(tunnel: Box<dyn Tunnel>) -> RunningTunnelBuilder {
+    pub(super) fn new(tunnel: Arc<dyn Tunnel>) -> RunningTunnelBuilder {
         RunningTunnelBuilder {
             tunnel,
             service: TunnelService(None),
@@ -163,20 +156,11 @@ impl RunningTunnelBuilder {
             );
             return Err(Error::new(ErrorKind::Address, text, None));
         }
-        let no_port = |what: &str, ip: IpAddr| {
-            let message = format!("no port for {what} on {ip}");
-            move |error| Error::new(ErrorKind::Port, message, Some(error))
-        };
         let far = service.map_or(Family::V4, |address| Family::of(address.ip()));
         let near = self.listen.map(Family::of).or(self.family).unwrap_or(far);
         let ip = self.listen.unwrap_or(localhost(near));
-        let (listen, lease) = match running {
-            Some(running) => (running.listen, None),
-            None => {
-                let lease = Lease::take(ip, &self.ports).map_err(no_port("the program", ip))?;
-                (lease.addr(), Some(lease))
-            }
-        };
+        let place = Place::take(&*self.tunnel, ip, &self.ports)?;
+        let listen = place.listen;
         let (service_addr, nobody) = match service {
             Some(address) => (address, None),
             None => {
@@ -201,21 +185,12 @@ impl RunningTunnelBuilder {
                 .outgoing
                 .unwrap_or(localhost(Family::of(service_addr.ip()))),
         };
-        let mut tunnel = RunningTunnel {
-            programs: Mutex::new(start(&*self.tunnel, &route, &self.ports, None)?),
-            tunnel: self.tunnel,
-            route,
-            has_service: service.is_some(),
-            ports: self.ports,
-            first: Mutex::new(None),
-            deadline: self.deadline,
-            stop_timeout: self.stop_timeout,
-            // Until it listens, a drop has nothing to complain of.
-            stopped: true,
-            maker: Maker::this(),
-            _lease: lease,
-            _nobody: nobody,
-        };
+        let mut tunnel = RunningTunnel::launch(self.tunnel, route, place, self.ports)?;
+        tunnel.has_service = service.is_some();
+        tunnel.deadline = self.deadline;
+        tunnel.stop_timeout = self.stop_timeout;
+        tunnel._nobody = nobody;
+        // Until it listens, a drop has nothing to complain of.
         tunnel.get_ready()?;
         tunnel.stopped = false;
         Ok(tunnel)

@@ -308,7 +308,7 @@ fn a_run_in_which_nothing_comes_is_given_up_as_a_whole() {
         })),
         ..one_job()
     };
-    let report = run(&forwarder(), &options, &suites).unwrap();
+    let report = run(&tunnel(), &options, &suites).unwrap();
     assert_eq!((report.failed(), report.counts().not_run), (10, 2));
     assert_eq!(
         report.check("third/44/3").unwrap().message(),

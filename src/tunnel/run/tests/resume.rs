@@ -104,7 +104,7 @@ fn what_was_not_really_made_is_not_written_down() {
     let file = File::new("unstarted");
     let dead = Forward::spawn(|_| Command::new("false"));
     let suites = [suite(&[GOOD])];
-    let report = run(&dead, &file.options(), &suites).unwrap();
+    let report = run(&shared(dead), &file.options(), &suites).unwrap();
     check(&report, "start", Outcome::Failed);
     run_with(&file.options(), &[GOOD]).assert_passed();
 }
@@ -114,7 +114,7 @@ fn a_file_of_another_run_is_refused() {
     let file = File::new("other");
     run_with(&file.options(), &[GOOD]).assert_passed();
     let refused = |options: &Options| {
-        let error = run(&forwarder(), options, &[suite(&[GOOD])]).unwrap_err();
+        let error = run(&tunnel(), options, &[suite(&[GOOD])]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Resume);
         let text = error.to_string();
         let begin = format!("cannot go on with the run in {}: ", file.0.display());
@@ -162,7 +162,7 @@ fn a_file_of_another_run_is_refused() {
         resume: Some(file.0.join("not-a-folder")),
         ..options()
     };
-    let error = run(&forwarder(), &nowhere, &[suite(&[GOOD])]).unwrap_err();
+    let error = run(&tunnel(), &nowhere, &[suite(&[GOOD])]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Resume);
 }
 
@@ -170,7 +170,7 @@ fn a_file_of_another_run_is_refused() {
 fn a_file_that_is_no_runs_stays_as_it_is() {
     let file = File::new("foreign");
     let refused = |options: &Options| {
-        let error = run(&forwarder(), options, &[suite(&[GOOD])]).unwrap_err();
+        let error = run(&tunnel(), options, &[suite(&[GOOD])]).unwrap_err();
         error.to_string()
     };
     let other = "it is of another run: its first line does not tell of a run";
