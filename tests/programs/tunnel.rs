@@ -2,14 +2,15 @@
 
 use std::env;
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use loopback::TunnelHarness;
 use loopback::tunnel::{ExpectationState, Forward, Outcome, Report, Socks5, Suite, Tunnel};
+use loopback::{RunningTunnel, TestTcpServer, TunnelHarness, UnixAddress};
 
 use crate::recipes::{Recipe, Slow};
 use crate::{needs, needs_for, python, recipes};
@@ -32,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             haproxy_other_version,
         ),
         needs("python3", "python3", "tunnel::json", json_is_read_by_others),
+        needs("socat", "socat", "tunnel::path", socat_leads_to_a_path),
     ]);
     trials
 }
@@ -95,6 +97,21 @@ fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     // The owner of a process's own folder is its user. No program has to be there for that.
     fs::metadata("/proc/self").is_ok_and(|folder| folder.uid() == 0)
+}
+
+/// A service that is a Unix-domain socket, and a client of TCP.
+fn socat_leads_to_a_path() {
+    let mut service = TestTcpServer::echo(UnixAddress::temporary()).unwrap();
+    let socat = "socat TCP-LISTEN:{listen_port},bind={listen_ip},reuseaddr,fork UNIX-CONNECT:{service_path}";
+    let mut tunnel = RunningTunnel::start(Forward::template(socat), &service).unwrap();
+    let mut client = tunnel.connect().unwrap();
+    client.write_all(b"to a path").unwrap();
+    let mut echoed = [0; 9];
+    client.read_exact(&mut echoed).unwrap();
+    assert_eq!(&echoed, b"to a path");
+    drop(client);
+    tunnel.stop(Duration::from_secs(30)).unwrap();
+    service.stop(Duration::from_secs(30)).unwrap();
 }
 
 /// All that is not expected must pass, and all that is expected must happen.

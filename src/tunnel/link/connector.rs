@@ -361,10 +361,9 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::tunnel::core::ports::Ports;
     use crate::tunnel::kinds::forward::Forward;
     use crate::tunnel::kinds::proxy_protocol::ProxyProtocol;
-    use crate::tunnel::link::launch::start;
+    use crate::tunnel::link::launch::{Means, start};
 
     /// IPv4 on both sides.
     fn connector(tunnel: &dyn Tunnel) -> (Connector<'_>, Service) {
@@ -399,7 +398,7 @@ mod tests {
     fn nobody_who_could_connect_ends_the_wait_at_once() {
         let tunnel = Forward::template("sleep 1000");
         let (connector, service) = connector(&tunnel);
-        let mut child = start(&tunnel, &connector.route, &Ports::default(), None).unwrap();
+        let mut child = start(&tunnel, &connector.route, &Means::default(), None).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let deadline = Deadline::new(Duration::from_secs(30), "the program to connect");
@@ -446,7 +445,7 @@ mod tests {
             (&v2, local),
         ] {
             let (connector, service) = connector(tunnel);
-            let mut child = start(tunnel, &connector.route, &Ports::default(), None).unwrap();
+            let mut child = start(tunnel, &connector.route, &Means::default(), None).unwrap();
             let deadline = Deadline::new(Duration::from_secs(30), "the program to connect");
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -472,7 +471,7 @@ mod tests {
         let ips = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
         let tunnel = crate::tunnel::kinds::socks5::Socks5::template("sleep 1000");
         let (connector, _) = connector(&tunnel);
-        let mut child = start(&tunnel, &connector.route, &Ports::default(), None).unwrap();
+        let mut child = start(&tunnel, &connector.route, &Means::default(), None).unwrap();
         let deadline = Deadline::new(Duration::from_secs(30), "the program to connect");
         for (first, has_spoken) in [(0, false), (1, false), (0, true)] {
             let service = Service::bind(&ips).unwrap();

@@ -1,7 +1,9 @@
 //! How the programs of a tunnel are started, and where.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use crate::deadline::prose;
 use crate::tunnel::core::ports::Ports;
@@ -11,6 +13,15 @@ use crate::tunnel::programs::Programs;
 use crate::tunnel::programs::port::Lease;
 use crate::tunnel::programs::setup::Setup;
 use crate::tunnel::route::Route;
+
+/// What a tunnel's programs are given beside their route.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Means {
+    pub(crate) ports: Ports,
+    pub(crate) service_path: Option<PathBuf>,
+    /// Variables of their environment.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+}
 
 /// Where a tunnel listens, and the lease of its port unless it already runs.
 pub(crate) struct Place {
@@ -46,7 +57,7 @@ pub(crate) fn no_port(what: &str, ip: IpAddr) -> impl FnOnce(io::Error) -> Error
 pub(crate) fn start(
     tunnel: &dyn Tunnel,
     route: &Route,
-    ports: &Ports,
+    means: &Means,
     descriptors: Option<usize>,
 ) -> Result<Programs, Error> {
     if tunnel.running().is_some() {
@@ -56,11 +67,18 @@ pub(crate) fn start(
         let message = format!("cannot make the command for {}", tunnel.slug());
         Error::new(ErrorKind::Program, message, Some(source))
     };
-    let mut setup = Setup::new(*route, ports.clone());
+    let mut setup = Setup::new(*route, means.ports.clone());
+    if let Some(path) = &means.service_path {
+        setup.set_service_path(path.clone());
+    }
     let mut programs = tunnel.programs(&mut setup).map_err(fail)?;
     if programs.is_empty() {
         let text = "it gives no program, and tells of none that runs".to_owned();
         return Err(fail(prose(io::ErrorKind::InvalidInput, text)));
+    }
+    for program in &mut programs {
+        let variables = means.environment.iter().map(|(name, value)| (name, value));
+        program.command.envs(variables);
     }
     if let (Some(last), Some(limit)) = (programs.last_mut(), descriptors) {
         last.limit_descriptors(limit);

@@ -14,7 +14,7 @@ use crate::tunnel::ends::service::Service;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::error::Error;
 use crate::tunnel::link::connector::{Connector, Manners, Opener};
-use crate::tunnel::link::launch::{Place, no_port};
+use crate::tunnel::link::launch::{Means, Place, no_port};
 use crate::tunnel::link::running_tunnel::RunningTunnel;
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::programs::Programs;
@@ -75,9 +75,12 @@ impl<'a> LaunchSpec<'a> {
             segment_size: self.options.segment_size,
             manners: self.manners,
         };
-        let (tunnel, ports) = (Arc::clone(self.tunnel), self.options.ports.clone());
+        let means = Means {
+            ports: self.options.ports.clone(),
+            ..Means::default()
+        };
         Ok(StartedProgram {
-            tunnel: RunningTunnel::launch(tunnel, route, place, ports)?,
+            tunnel: RunningTunnel::launch(Arc::clone(self.tunnel), route, place, means)?,
             connector,
             service,
             datagrams,

@@ -13,12 +13,11 @@ use crate::deadline::{Backoff, Deadline, prose};
 use crate::process::Maker;
 use crate::proto::socks5::{self, Bound};
 use crate::tunnel::core::check_error::CheckError;
-use crate::tunnel::core::ports::Ports;
 use crate::tunnel::ends::address::connect_from;
 use crate::tunnel::ends::socks5::request;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::error::{Error, ErrorKind};
-use crate::tunnel::link::launch::{Place, start};
+use crate::tunnel::link::launch::{Means, Place, start};
 use crate::tunnel::link::socks5::{BoundPort, UdpAssociation, host};
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::programs::Programs;
@@ -63,7 +62,7 @@ pub struct RunningTunnel {
     route: Route,
     /// Whether a service was given; otherwise the route has an address where nobody listens.
     has_service: bool,
-    ports: Ports,
+    means: Means,
     programs: Mutex<Programs>,
     /// The connection that found the program listening, where the system tells that in no other way.
     first: Mutex<Option<TcpStream>>,
@@ -97,14 +96,14 @@ impl RunningTunnel {
         tunnel: Arc<dyn Tunnel>,
         route: Route,
         place: Place,
-        ports: Ports,
+        means: Means,
     ) -> Result<RunningTunnel, Error> {
         Ok(RunningTunnel {
-            programs: Mutex::new(start(&*tunnel, &route, &ports, None)?),
+            programs: Mutex::new(start(&*tunnel, &route, &means, None)?),
             tunnel,
             route,
             has_service: true,
-            ports,
+            means,
             first: Mutex::new(None),
             deadline: DEADLINE,
             stop_timeout: STOP_TIMEOUT,
@@ -117,7 +116,7 @@ impl RunningTunnel {
 
     /// The same again, where what it had started has ended; with so many descriptors at most, if that is said.
     pub(crate) fn launch_again(&mut self, descriptors: Option<usize>) -> Result<(), Error> {
-        *self.programs_mut() = start(&*self.tunnel, &self.route, &self.ports, descriptors)?;
+        *self.programs_mut() = start(&*self.tunnel, &self.route, &self.means, descriptors)?;
         Ok(())
     }
 

@@ -69,6 +69,7 @@ impl From<Command> for Program {
 pub struct Setup {
     route: Route,
     ports: Ports,
+    service_path: Option<PathBuf>,
     leases: Vec<(u8, Lease)>,
     tmp: Option<Folder>,
 }
@@ -78,9 +79,20 @@ impl Setup {
         Setup {
             route,
             ports,
+            service_path: None,
             leases: Vec::new(),
             tmp: None,
         }
+    }
+
+    pub(crate) fn set_service_path(&mut self, path: PathBuf) {
+        self.service_path = Some(path);
+    }
+
+    /// The path of the Unix-domain socket that is the service of a [`RunningTunnel`](crate::RunningTunnel), if it is
+    /// one; nobody listens on [`Route::service`] then.
+    pub fn service_path(&self) -> Option<&Path> {
+        self.service_path.as_deref()
     }
 
     /// The addresses of the run.

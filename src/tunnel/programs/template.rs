@@ -22,6 +22,7 @@ use crate::deadline::prose;
 /// |-|-|
 /// | `{listen}` `{listen_ip}` `{listen_port}` | where the program must listen |
 /// | `{service}` `{service_ip}` `{service_port}` | where the test service listens |
+/// | `{service_path}` | the path of a service that is a Unix-domain socket ([`RunningTunnel`](crate::RunningTunnel) only) |
 /// | `{outgoing_ip}` | the address that the program should connect from |
 /// | `{client_ip}` | the address that the test client connects from |
 /// | `{listen_host}` `{service_host}` `{outgoing_host}` `{client_host}` | the address, IPv6 in brackets |
@@ -291,6 +292,7 @@ fn value(gap: &str, setup: &mut Setup, login: &Login<'_>) -> io::Result<Option<S
         "service_ip" => service.ip().to_string(),
         "service_host" => host(service.ip()),
         "service_port" => service.port().to_string(),
+        "service_path" => service_path(setup)?,
         "outgoing_ip" => route.outgoing.to_string(),
         "outgoing_host" => host(route.outgoing),
         "client_ip" => route.client.to_string(),
@@ -302,6 +304,18 @@ fn value(gap: &str, setup: &mut Setup, login: &Login<'_>) -> io::Result<Option<S
         "tmp" => tmp(setup)?,
         _ => return further_port(gap, setup),
     }))
+}
+
+fn service_path(setup: &Setup) -> io::Result<String> {
+    match setup.service_path() {
+        Some(path) => path
+            .to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| invalid(format!("{} is not UTF-8", path.display()))),
+        None => Err(invalid(
+            "{service_path}: the service has an address, and no path".to_owned(),
+        )),
+    }
 }
 
 /// `{listen_2}` or `{port_2}`.

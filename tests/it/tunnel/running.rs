@@ -6,6 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use loopback::UnixAddress;
+use loopback::tunnel::RunningTunnelBuilder;
 use loopback::tunnel::{self, Attached, Family, Forward, HttpConnect, Signal, Socks5, Target};
 use loopback::{RunningTunnel, TestTcpServer, TestUdpServer};
 
@@ -325,4 +328,30 @@ fn a_forwarder_of_datagrams_takes_a_socket_of_the_tests_own() {
     assert_eq!(error, due);
     tunnel.stop(PATIENT).unwrap();
     service.stop(PATIENT).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_service_that_is_a_path_is_for_who_can_be_told_one() {
+    let mut service = TestTcpServer::echo(UnixAddress::temporary()).unwrap();
+    let told = |tunnel: RunningTunnelBuilder| tunnel.start().unwrap_err().to_string();
+    let path = service.path().display();
+    assert_eq!(
+        told(RunningTunnel::builder(Socks5::template("none")).service(&service)),
+        format!("socks5 cannot lead to unix:{path}: its protocol asks for addresses and names")
+    );
+    let somewhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let addresses = RunningTunnel::builder(Forward::template("forwarder {service_path}"));
+    assert_eq!(
+        told(addresses.service(somewhere)),
+        "cannot make the command for forward: {service_path}: the service has an address, and no path"
+    );
+    service.stop(PATIENT).unwrap();
+}
+
+#[test]
+fn its_programs_have_the_variables_that_are_set() {
+    let builder = RunningTunnel::builder(shell("echo \"it is $LOOPBACK_SET\"; exit 3"));
+    let error = builder.env("LOOPBACK_SET", "so").start().unwrap_err();
+    assert!(error.to_string().contains("    it is so"), "{error}");
 }

@@ -1,7 +1,10 @@
 //! The options of a running tunnel, and its start.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -10,15 +13,16 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{DEADLINE, RunningTunnel, STOP_TIMEOUT};
 use crate::server::TestServer;
+#[cfg(unix)]
+use crate::server::address::{Address, UnixAddress};
 use crate::server::connect::reachable;
 use crate::server::protocol::Protocol;
 use crate::tunnel::core::family::Family;
-use crate::tunnel::core::ports::Ports;
 use crate::tunnel::ends::address::source_to;
 use crate::tunnel::error::{Error, ErrorKind};
-use crate::tunnel::link::launch::{Place, no_port};
+use crate::tunnel::link::launch::{Means, Place, no_port};
 use crate::tunnel::link::tunnel::Tunnel;
-use crate::tunnel::route::Route;
+use crate::tunnel::route::{Kind, Route};
 
 /// Options of a [`RunningTunnel`]; [`RunningTunnel::builder`] makes one.
 pub struct RunningTunnelBuilder {
@@ -28,31 +32,61 @@ pub struct RunningTunnelBuilder {
     listen: Option<IpAddr>,
     client: Option<IpAddr>,
     outgoing: Option<IpAddr>,
-    ports: Ports,
+    means: Means,
     deadline: Duration,
     stop_timeout: Duration,
 }
 
-/// The far end of a tunnel: an address, or a [`TestServer`] of any protocol; `()` is none, for a proxy that is
-/// told by each handshake where to connect to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TunnelService(Option<SocketAddr>);
+/// The far end of a tunnel: an address, or a [`TestServer`] of any protocol; on Unix also the path of a socket, for
+/// forwarders that are told it by [`Setup::service_path`](crate::tunnel::Setup::service_path) or `{service_path}`;
+/// `()` is none, for a proxy that is told by each handshake where to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunnelService(Far);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Far {
+    Nowhere,
+    Address(SocketAddr),
+    #[cfg(unix)]
+    Path(UnixAddress),
+}
 
 impl From<SocketAddr> for TunnelService {
     fn from(address: SocketAddr) -> TunnelService {
-        TunnelService(Some(address))
+        TunnelService(Far::Address(address))
     }
 }
 
 impl From<()> for TunnelService {
     fn from((): ()) -> TunnelService {
-        TunnelService(None)
+        TunnelService(Far::Nowhere)
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixAddress> for TunnelService {
+    fn from(address: UnixAddress) -> TunnelService {
+        TunnelService(Far::Path(address))
+    }
+}
+
+#[cfg(unix)]
+impl From<&Path> for TunnelService {
+    fn from(path: &Path) -> TunnelService {
+        TunnelService(Far::Path(path.into()))
+    }
+}
+
+#[cfg(unix)]
+impl<P: Protocol> From<&TestServer<P, UnixAddress>> for TunnelService {
+    fn from(server: &TestServer<P, UnixAddress>) -> TunnelService {
+        TunnelService(Far::Path(server.local_addr().clone()))
     }
 }
 
 impl<P: Protocol> From<&TestServer<P, SocketAddr>> for TunnelService {
     fn from(server: &TestServer<P, SocketAddr>) -> TunnelService {
-        TunnelService(Some(reachable(server.local_addr())))
+        TunnelService(Far::Address(reachable(server.local_addr())))
     }
 }
 
@@ -60,18 +94,18 @@ impl RunningTunnelBuilder {
     pub(super) fn new(tunnel: Arc<dyn Tunnel>) -> RunningTunnelBuilder {
         RunningTunnelBuilder {
             tunnel,
-            service: TunnelService(None),
+            service: TunnelService(Far::Nowhere),
             family: None,
             listen: None,
             client: None,
             outgoing: None,
-            ports: Ports::default(),
+            means: Means::default(),
             deadline: DEADLINE,
             stop_timeout: STOP_TIMEOUT,
         }
     }
 
-    /// Where the tunnel leads to: an address, or a [`TestServer`]. None unless set.
+    /// Where the tunnel leads to: an address, a path, or a [`TestServer`]. None unless set.
     #[must_use]
     pub fn service(mut self, service: impl Into<TunnelService>) -> RunningTunnelBuilder {
         self.service = service.into();
@@ -113,7 +147,7 @@ impl RunningTunnelBuilder {
     /// gives to everybody.
     #[must_use]
     pub fn ports(mut self, range: RangeInclusive<u16>) -> RunningTunnelBuilder {
-        self.ports.range = Some(range);
+        self.means.ports.range = Some(range);
         self
     }
 
@@ -121,7 +155,18 @@ impl RunningTunnelBuilder {
     /// each process.
     #[must_use]
     pub fn port_offset(mut self, offset: u16) -> RunningTunnelBuilder {
-        self.ports.offset = Some(offset);
+        self.means.ports.offset = Some(offset);
+        self
+    }
+
+    /// Sets a variable of the environment of all of its programs. They also have those of the test.
+    #[must_use]
+    pub fn env(
+        mut self,
+        name: impl Into<OsString>,
+        value: impl Into<OsString>,
+    ) -> RunningTunnelBuilder {
+        self.means.environment.push((name.into(), value.into()));
         self
     }
 
@@ -144,12 +189,19 @@ impl RunningTunnelBuilder {
     /// # Errors
     ///
     /// As those of [`RunningTunnel::start`].
-    pub fn start(self) -> Result<RunningTunnel, Error> {
+    pub fn start(mut self) -> Result<RunningTunnel, Error> {
         let running = self.tunnel.running();
-        let service = running
-            .and_then(|running| running.service)
-            .or(self.service.0);
-        if service.is_none() && self.tunnel.kind().forwards() {
+        let service = match (running.and_then(|running| running.service), &self.service.0) {
+            (Some(address), _) => Some(address),
+            (None, Far::Address(address)) => Some(*address),
+            (None, _) => None,
+        };
+        #[cfg(unix)]
+        if let Far::Path(address) = &self.service.0 {
+            self.means.service_path = Some(self.path_of(address)?);
+        }
+        let has_path = self.means.service_path.is_some();
+        if service.is_none() && !has_path && self.tunnel.kind().forwards() {
             let text = format!(
                 "{} forwards to one place, and no service was given",
                 self.tunnel.slug()
@@ -159,7 +211,7 @@ impl RunningTunnelBuilder {
         let far = service.map_or(Family::V4, |address| Family::of(address.ip()));
         let near = self.listen.map(Family::of).or(self.family).unwrap_or(far);
         let ip = self.listen.unwrap_or(localhost(near));
-        let place = Place::take(&*self.tunnel, ip, &self.ports)?;
+        let place = Place::take(&*self.tunnel, ip, &self.means.ports)?;
         let listen = place.listen;
         let (service_addr, nobody) = match service {
             Some(address) => (address, None),
@@ -185,8 +237,8 @@ impl RunningTunnelBuilder {
                 .outgoing
                 .unwrap_or(localhost(Family::of(service_addr.ip()))),
         };
-        let mut tunnel = RunningTunnel::launch(self.tunnel, route, place, self.ports)?;
-        tunnel.has_service = service.is_some();
+        let mut tunnel = RunningTunnel::launch(self.tunnel, route, place, self.means)?;
+        tunnel.has_service = service.is_some() || has_path;
         tunnel.deadline = self.deadline;
         tunnel.stop_timeout = self.stop_timeout;
         tunnel._nobody = nobody;
@@ -194,6 +246,26 @@ impl RunningTunnelBuilder {
         tunnel.get_ready()?;
         tunnel.stopped = false;
         Ok(tunnel)
+    }
+
+    /// The path of a service, where the tunnel can lead to one.
+    #[cfg(unix)]
+    fn path_of(&self, address: &UnixAddress) -> Result<PathBuf, Error> {
+        let slug = self.tunnel.slug();
+        let fail = |why: &str| {
+            let address = Address::Unix(address.clone());
+            let text = format!("{slug} cannot lead to {address}: {why}");
+            Err(Error::new(ErrorKind::Address, text, None))
+        };
+        let Some(path) = address.path() else {
+            return fail("it has no path");
+        };
+        match self.tunnel.kind() {
+            _ if self.tunnel.running().is_some() => fail("it already runs"),
+            Kind::Forward | Kind::ProxyProtocol | Kind::Other => Ok(path.to_owned()),
+            Kind::ForwardUdp => fail("it forwards datagrams of UDP"),
+            _ => fail("its protocol asks for addresses and names"),
+        }
     }
 }
 
