@@ -344,7 +344,8 @@ fn a_service_that_is_a_path_is_for_who_can_be_told_one() {
     let addresses = RunningTunnel::builder(Forward::template("forwarder {service_path}"));
     assert_eq!(
         told(addresses.service(somewhere)),
-        "cannot make the command for forward: {service_path}: the service has an address, and no path"
+        "cannot make the command for forward: in the command `forwarder {service_path}`: \
+         the service has an address, and no path"
     );
     service.stop(PATIENT).unwrap();
 }
