@@ -152,6 +152,16 @@ impl Connection {
         &self.stream
     }
 
+    /// The socket itself once more, for a connection over TCP.
+    #[cfg(feature = "tunnel")]
+    pub(crate) fn try_clone_tcp(&self) -> io::Result<std::net::TcpStream> {
+        match &*self.stream {
+            Stream::Tcp(tcp) => tcp.try_clone(),
+            #[cfg(unix)]
+            Stream::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Gives the buffer's memory back while nothing is read ahead: thousands of idle connections
     /// then cost a few hundred bytes each.
     pub(crate) fn release_buffer(&mut self) {

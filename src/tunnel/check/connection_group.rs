@@ -1,4 +1,4 @@
-//! Many connections through one program at once.
+//! Many connections through one program at once, to a `TestTcpServer` in place of the service.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -6,11 +6,17 @@ use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
+
+use crate::connection::Connection;
 use crate::deadline::Deadline;
+use crate::tcp::TestTcpServer;
 use crate::tunnel::check::context::CheckContext;
+use crate::tunnel::check::stand_in::{Place, STOP, stand_in};
 use crate::tunnel::core::check_error::CheckError;
+use crate::tunnel::ends::conversation::Conversation;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::ends::transfer::{Bounds, Ends};
 use crate::tunnel::link::connector::Connector;
@@ -34,8 +40,6 @@ const NEXT: u64 = 0;
 pub(crate) struct ConnectionGroup<'a> {
     connector: Connector<'a>,
     bounds: Bounds,
-    /// The connection that found the program listening, for the first who needs one.
-    first: Mutex<Option<Stream>>,
     /// What the numbers begin with, so that other bytes are not taken for one.
     salt: u64,
     opened: AtomicU64,
@@ -72,10 +76,59 @@ pub(crate) fn run(
     size: usize,
     work: impl Fn(usize, &ConnectionGroup<'_>) -> Result<(), CheckError> + Sync,
 ) -> Result<(), CheckError> {
+    let (connections, accepted) = crossbeam_channel::unbounded();
+    let start = |place: &Place| {
+        let connections = connections.clone();
+        // What precedes the data is read when both ends are known, for it may tell of the client.
+        TestTcpServer::builder()
+            .keep_received(0)
+            .record_limit(0)
+            .start(place.addr, move |conn: Connection| {
+                // Nobody takes what comes when the check is over.
+                let _ = connections.send(conn);
+            })
+    };
+    stand_in(context, start, |context, mut server| {
+        let done = run_with(context, bounds, size, &accepted, work);
+        let stopped = server.stop(STOP);
+        done?;
+        stopped.map_err(|error| CheckError::failed(error.to_string()))
+    })
+}
+
+/// Makes so many short conversations one after the other; how long each took.
+pub(crate) fn in_a_row(
+    context: &mut CheckContext<'_>,
+    bounds: Bounds,
+    times: usize,
+) -> Result<Vec<Duration>, CheckError> {
+    let waits = Mutex::new(Vec::with_capacity(times));
+    run(context, bounds, 1, |_, group| {
+        for number in 1..=times {
+            let begun = Instant::now();
+            let whole = group.open().and_then(|ends| {
+                let deadline = bounds.next("a short conversation");
+                Conversation::new(ends.client, ends.service).whole(&deadline)
+            });
+            whole.map_err(|error| about(format_args!("connection {number} of {times}"), error))?;
+            let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner);
+            waits.push(begun.elapsed());
+        }
+        Ok(())
+    })?;
+    Ok(waits.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn run_with(
+    context: &mut CheckContext<'_>,
+    bounds: Bounds,
+    size: usize,
+    accepted: &Receiver<Connection>,
+    work: impl Fn(usize, &ConnectionGroup<'_>) -> Result<(), CheckError> + Sync,
+) -> Result<(), CheckError> {
     let group = ConnectionGroup {
         connector: context.connector(),
         bounds,
-        first: Mutex::new(Some(context.raw()?.into_stream())),
         salt: context.random().next(),
         opened: AtomicU64::new(0),
         repeated: AtomicU64::new(0),
@@ -96,23 +149,21 @@ pub(crate) fn run(
             });
         }
         while group.busy.load(Ordering::SeqCst) > 0 {
-            let look = Deadline::new(LOOK, "a connection");
-            match context.service().accept(&look) {
-                Ok((tcp, _)) => {
-                    let mut stream = group.connector.accepted(tcp, &bounds.next("a number"));
-                    let service = context.service();
-                    match group.is_one_by_one() {
-                        true if group.connector.is_health_check(&mut stream, service) => {}
+            if let Ok(conn) = accepted.recv_timeout(LOOK) {
+                let deadline = bounds.next("a number");
+                match group.connector.accepted_by_server(conn, &deadline) {
+                    Ok(mut stream) => match group.is_one_by_one() {
+                        true if group
+                            .connector
+                            .is_health_check(&mut stream, context.service()) => {}
                         // Nothing is read for that, and all the others wait for it.
                         true => group.match_by_number(stream),
                         false => drop(scope.spawn(move || group.match_by_number(stream))),
+                    },
+                    Err(error) => {
+                        let message = format!("the service cannot accept: {error}");
+                        group.fail(CheckError::failed(message));
                     }
-                }
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-                Err(error) => {
-                    group.fail(CheckError::failed(format!(
-                        "the service cannot accept: {error}"
-                    )));
                 }
             }
             if !context.is_running() {
@@ -120,8 +171,7 @@ pub(crate) fn run(
             }
         }
     });
-    // `raw` has counted the first.
-    context.connected(group.opened.load(Ordering::SeqCst).saturating_sub(1));
+    context.connected(group.opened.load(Ordering::SeqCst));
     match group.repeated.into_inner() {
         0 => {}
         times => context.note(format!(
@@ -185,15 +235,7 @@ impl ConnectionGroup<'_> {
     /// A connection on which the client says `number`; its other end is waited for as `name`.
     fn open_as(&self, number: u64, name: u64) -> Result<Ends, CheckError> {
         let deadline = self.bounds.next("a connection through the program");
-        let first = self
-            .first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let mut client = match first {
-            Some(stream) => stream,
-            None => self.connect(&deadline)?,
-        };
+        let mut client = self.connect(&deadline)?;
         self.wait_as(name);
         // Looked at behind that: a failure from now on ends the wait.
         self.go_on()?;

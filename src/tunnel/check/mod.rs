@@ -3,4 +3,5 @@
 pub(crate) mod connection_group;
 pub(crate) mod context;
 pub(crate) mod definition;
+pub(crate) mod stand_in;
 pub(crate) mod wire;

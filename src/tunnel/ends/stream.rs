@@ -2,8 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::connection::Connection;
 use crate::deadline::{Deadline, bytes_of};
 
 /// How many bytes of each direction are remembered for the report.
@@ -23,6 +25,8 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Stream {
     tcp: TcpStream,
+    /// What a server of the crate has accepted, and is open as long as this is.
+    _owner: Option<Mutex<Box<Connection>>>,
     deadline: Deadline,
     segment_size: Option<usize>,
     /// See [`Stream::plain`].
@@ -44,6 +48,7 @@ impl Stream {
     pub(crate) fn new(tcp: TcpStream, deadline: Deadline) -> Stream {
         Stream {
             tcp,
+            _owner: None,
             deadline,
             segment_size: None,
             acknowledges: true,
@@ -51,6 +56,13 @@ impl Stream {
             sent: Memory::default(),
             received: Memory::default(),
         }
+    }
+
+    /// A connection that a server of the crate has accepted, and of which nothing was read.
+    pub(crate) fn of(conn: Connection, deadline: Deadline) -> io::Result<Stream> {
+        let mut stream = Stream::new(conn.try_clone_tcp()?, deadline);
+        stream._owner = Some(Mutex::new(Box::new(conn)));
+        Ok(stream)
     }
 
     /// Sends no more than that many bytes at once, and so in one segment.

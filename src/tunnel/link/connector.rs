@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::connection::Connection;
 use crate::deadline::{Backoff, Deadline};
 use crate::proto::decode::Decoded;
 use crate::proto::proxy_protocol::{self, Header};
@@ -243,6 +244,15 @@ impl Connector<'_> {
             service.add_health_check();
         }
         is_one
+    }
+
+    /// What a connection becomes that a server of the crate has accepted in place of the service.
+    pub(crate) fn accepted_by_server(
+        &self,
+        conn: Connection,
+        deadline: &Deadline,
+    ) -> io::Result<Stream> {
+        Ok(Stream::of(conn, *deadline)?.in_segments(self.segment_size))
     }
 
     /// What every connection at the service becomes.

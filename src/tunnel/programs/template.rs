@@ -313,7 +313,7 @@ fn service_path(setup: &Setup) -> io::Result<String> {
             .map(str::to_owned)
             .ok_or_else(|| invalid(format!("{} is not UTF-8", path.display()))),
         None => Err(invalid(
-            "{service_path}: the service has an address, and no path".to_owned(),
+            "the service has an address, and no path".to_owned(),
         )),
     }
 }

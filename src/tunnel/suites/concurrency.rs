@@ -64,10 +64,6 @@ fn at_once(context: &mut CheckContext<'_>, size: usize) -> Result<(), CheckError
 }
 
 fn in_a_row(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
-    let deadline = context.deadline("twenty connections");
-    for number in 1..=20 {
-        let done = context.connect().and_then(|both| both.whole(&deadline));
-        done.map_err(|error| connection_group::about(format!("connection {number} of 20"), error))?;
-    }
-    Ok(())
+    let bounds = context.bounds(1);
+    connection_group::in_a_row(context, bounds, 20).map(drop)
 }

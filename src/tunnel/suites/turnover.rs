@@ -1,6 +1,6 @@
 //! Many short connections, and what the program keeps of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::tunnel::check::connection_group;
 use crate::tunnel::check::context::CheckContext;
@@ -67,17 +67,5 @@ fn descriptors(context: &mut CheckContext<'_>) -> Result<(), CheckError> {
 /// Makes short connections in a row; how long each took.
 fn turn_over(context: &mut CheckContext<'_>, times: usize) -> Result<Vec<Duration>, CheckError> {
     let bounds = context.bounds(TIMEOUT_FACTOR);
-    let one = |context: &mut CheckContext<'_>| {
-        let deadline = bounds.next("a short connection");
-        let begun = Instant::now();
-        context.program.open(None, &deadline)?.whole(&deadline)?;
-        Ok(begun.elapsed())
-    };
-    let mut waits = Vec::with_capacity(times);
-    for number in 1..=times {
-        context.connected(1);
-        let what = format_args!("connection {number} of {times}");
-        waits.push(one(context).map_err(|error| connection_group::about(what, error))?);
-    }
-    Ok(waits)
+    connection_group::in_a_row(context, bounds, times)
 }

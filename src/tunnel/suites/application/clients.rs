@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Place, smtp, stand_in, stop};
+use super::{smtp, stop};
 use crate::deadline::Deadline;
 use crate::http::{Http, Request, Response, TestHttpServer};
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::CheckDef;
+use crate::tunnel::check::stand_in::{Place, stand_in};
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::link::running_tunnel::proxy_url;
 use crate::tunnel::programs::client::{self, Output};

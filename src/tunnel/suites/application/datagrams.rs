@@ -3,10 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::STOP;
 use crate::server::datagrams::Datagram;
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::CheckDef;
+use crate::tunnel::check::stand_in::STOP;
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::route::Kind;
 use crate::tunnel::suites::udp::client::Client;

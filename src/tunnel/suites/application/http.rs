@@ -3,14 +3,13 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use super::{
-    Place, Turn, Until, compare, compare_at_once, connect, hold_alone, stand_in, stop, turn,
-};
+use super::{Turn, Until, compare, compare_at_once, connect, hold_alone, stop, turn};
 use crate::connection::Connection;
 use crate::fault::{At, Fault};
 use crate::http::{Http, Request, Response, TestHttpServer};
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::CheckDef;
+use crate::tunnel::check::stand_in::{Place, stand_in};
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::report::{Failure, first_difference};
 

@@ -13,19 +13,15 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
 
-use crate::connection::Connection;
-use crate::deadline::{Backoff, Deadline};
 use crate::server::TestServer;
-use crate::server::options::Builder;
 use crate::server::protocol::Protocol;
 use crate::tunnel::check::connection_group::about;
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::{Checks, Routes, SuiteDef};
+use crate::tunnel::check::stand_in::{Place, STOP, stand_in};
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::ends::conversation::Endpoint;
-use crate::tunnel::ends::proxy_header::ProxyHeader;
 use crate::tunnel::ends::stream::Stream;
 use crate::tunnel::link::tunnel::Tunnel;
 use crate::tunnel::report::{Failure, first_difference};
@@ -61,10 +57,6 @@ pub(crate) const SUITE: SuiteDef = SuiteDef {
     ]),
 };
 
-/// How long a server may take to stop: its handlers have ended, or see their connection shut.
-const STOP: Duration = Duration::from_secs(2);
-/// How long the service's port may seem taken, by a copy of its listener in a program that is just being started.
-const PORT: Duration = Duration::from_secs(2);
 /// What a client reads at once.
 const PIECE: usize = 16 * 1024;
 
@@ -106,39 +98,6 @@ fn reads_first(tunnel: &dyn Tunnel) -> bool {
     let mut nothing = Nothing { was_read: false };
     let done = tunnel.preamble(&mut nothing, nowhere, &route);
     nothing.was_read || done.is_err()
-}
-
-/// Where one of the crate's servers is to serve.
-struct Place {
-    addr: SocketAddr,
-    /// Whether each connection begins with a header of the PROXY protocol.
-    has_header: bool,
-}
-
-impl Place {
-    /// The options of a server that serves there.
-    fn builder<P: Protocol>(&self) -> Builder<P> {
-        let builder = Builder::default();
-        match self.has_header {
-            true => builder.preamble(skip_header),
-            false => builder,
-        }
-    }
-}
-
-/// A connection that ends in its header, or whose header is of no client, is the program's own, to see whether the
-/// service lives: there the server then sees the end.
-fn skip_header(conn: &mut Connection) -> io::Result<()> {
-    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
-    match ProxyHeader::read(conn) {
-        Ok(ProxyHeader::Proxied { .. }) => Ok(()),
-        Ok(_) => {
-            let _ = io::copy(conn, &mut io::sink());
-            Ok(())
-        }
-        Err(error) if matches!(error.kind(), UnexpectedEof | ConnectionReset) => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 /// What a client says, and until when it then listens.
@@ -311,44 +270,6 @@ fn read_until(client: &mut Stream, until: Until) -> io::Result<Vec<u8>> {
         }
     }
     Ok(came)
-}
-
-/// Has one of the crate's servers serve where the service does, for as long as `body` takes, which stops it.
-fn stand_in<S, T>(
-    context: &mut CheckContext<'_>,
-    start: impl Fn(&Place) -> io::Result<S>,
-    body: impl FnOnce(&mut CheckContext<'_>, S) -> Result<T, CheckError>,
-) -> Result<T, CheckError> {
-    // The connection that found the program listening may be on its way to the service already.
-    if context.program.has_first() {
-        context.works("an ordinary connection before")?;
-    }
-    let place = Place {
-        addr: context.route().service,
-        has_header: context.tunnel().kind() == Kind::ProxyProtocol,
-    };
-    context.refuse(true)?;
-    let done = serve(&place, start).and_then(|server| body(context, server));
-    context.refuse(false)?;
-    done
-}
-
-fn serve<S>(place: &Place, start: impl Fn(&Place) -> io::Result<S>) -> Result<S, CheckError> {
-    let deadline = Deadline::new(PORT, "the service's port");
-    let mut pause = Backoff::new(Duration::from_millis(1));
-    loop {
-        match start(place) {
-            Ok(server) => return Ok(server),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && !deadline.expired() => {
-                pause.sleep(&deadline);
-            }
-            Err(error) => {
-                return Err(CheckError::Skipped(format!(
-                    "the service's port is lost: {error}"
-                )));
-            }
-        }
-    }
 }
 
 /// Stops a server after a dialogue. What was wrong with that comes first: it is why a handler failed.

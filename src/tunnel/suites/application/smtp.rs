@@ -4,10 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::Until::{End, Replies};
-use super::{Place, compare, turn};
+use super::{compare, turn};
 use crate::smtp::{Message, Smtp, TestSmtpServer};
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::CheckDef;
+use crate::tunnel::check::stand_in::Place;
 use crate::tunnel::core::check_error::CheckError;
 
 pub(super) const SESSION: CheckDef = CheckDef::must(

@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Place, Turn, Until, compare, compare_at_once, connect, skip_header, stand_in, turn};
+use super::{Turn, Until, compare, compare_at_once, connect, turn};
 use crate::connection::Connection;
 use crate::script::{Script, ScriptedTcpServer};
 use crate::tcp::{Tcp, TestTcpServer};
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::definition::CheckDef;
+use crate::tunnel::check::stand_in::{Place, skip_header, stand_in};
 use crate::tunnel::core::check_error::CheckError;
 use crate::tunnel::ends::conversation::Endpoint;
 use crate::tunnel::ends::proxy_header::ProxyHeader;
