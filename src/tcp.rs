@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{Connection, quoted};
 use crate::deadline::prose;
-use crate::server::address::{Address, ListenOn};
+use crate::net::address::{Address, ListenOn};
+use crate::net::live::Live;
 use crate::server::failure::{HandlerError, HandlerResult};
 use crate::server::host::Run;
 use crate::server::options::Builder;
 use crate::server::protocol::{Lifecycle, Next, Serve, Session};
-use crate::server::registry::Live;
 use crate::server::wake::Streams;
 use crate::server::{Bound, TestServer, parting, streams};
 

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::connection::quoted;
-use crate::server::address::ListenOn;
+use crate::net::address::ListenOn;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use crate::server::address::UnixAddress;
+use crate::net::address::UnixAddress;
 use crate::server::datagrams::{self, Datagram, LARGEST_DATAGRAM, ServeDatagrams, WHOLE_DATAGRAM};
 use crate::server::failure::{HandlerError, Never};
 use crate::server::host::Run;

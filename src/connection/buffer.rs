@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::wire::{came_so_far, cut, is_interrupted, is_timeout, quoted, receive};
 use super::{Connection, FIRST_BUFFER, Idle, SLACK, USUAL_BUFFER};
+use crate::connection::discarding::Discarding;
 use crate::deadline::{Deadline, bytes_of, prose};
-use crate::server::parting::Discarding;
-use crate::server::registry::{Activity, Live};
-use crate::server::socket::Stream;
+use crate::net::live::{Activity, Live};
+use crate::net::socket::Stream;
 
 impl Connection {
     /// The bytes that were read ahead and not consumed.

@@ -3,6 +3,7 @@
 //! and writes of the socket and their errors.
 
 mod buffer;
+pub(crate) mod discarding;
 mod traits;
 mod wire;
 mod writer;
@@ -19,9 +20,10 @@ use self::wire::{cut, not_utf8};
 pub use self::writer::ConnectionWriter;
 use self::writer::{Turn, not_zero};
 use crate::deadline::{Deadline, bytes_of};
-use crate::server::address::Address;
-use crate::server::registry::{Activity, Live, StopSignal};
-use crate::server::socket::Stream;
+use crate::net::address::Address;
+use crate::net::live::{Activity, Live};
+use crate::net::socket::Stream;
+use crate::net::stop::StopSignal;
 
 /// A client's connection, as a handler gets it: [`Read`], [`Write`](io::Write), [`BufRead`](io::BufRead) and helpers.
 ///

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Connection;
 use super::wire::{is_interrupted, is_timeout, not_utf8, receive};
 use crate::deadline::{Deadline, bytes_of};
-use crate::server::registry::Activity;
+use crate::net::live::Activity;
 
 impl Read for Connection {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {

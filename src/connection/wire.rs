@@ -4,9 +4,9 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use crate::deadline::{bytes_of, prose};
-use crate::server::failure::CutByStop;
-use crate::server::registry::{Activity, Live};
-use crate::server::socket::Stream;
+use crate::net::live::{Activity, Live};
+use crate::net::socket::Stream;
+use crate::net::stop::CutByStop;
 
 /// One read of the socket, told to the registry. A signal that interrupts it shows as `Interrupted`: who
 /// begins again knows how much of the timeout is left, which the socket does not. All that had come before

@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::Connection;
 use super::wire::{is_interrupted, not_read, send};
 use crate::deadline::{Deadline, prose};
-use crate::server::address::Address;
-use crate::server::registry::Live;
-use crate::server::socket::Stream;
+use crate::net::address::Address;
+use crate::net::live::Live;
+use crate::net::socket::Stream;
 
 /// A second handle to a [`Connection`] that writes, for a thread that is not the handler's:
 /// [`Connection::writer`] gives it.
@@ -300,8 +300,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::net::stop::StopSignal;
     use crate::server::options::Options;
-    use crate::server::registry::StopSignal;
 
     #[test]
     fn each_handle_has_the_socket_wait_as_long_as_it_would() {

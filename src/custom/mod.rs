@@ -13,14 +13,14 @@ use std::time::Duration;
 
 pub use self::transport::{OverBoth, OverDatagrams, OverStreams, Transport};
 use crate::connection::Connection;
-use crate::server::address::ListenOn;
+use crate::net::address::ListenOn;
+use crate::net::stop::StopSignal;
 use crate::server::datagrams::{Datagram, LARGEST_DATAGRAM, WHOLE_DATAGRAM};
 use crate::server::failure::HandlerError;
 use crate::server::host::Run;
 use crate::server::options::Builder;
 use crate::server::protocol::{Lifecycle, Session};
 use crate::server::record::{Record, Unanswered};
-use crate::server::registry::StopSignal;
 use crate::server::{Bound, TestServer, parting};
 use crate::udp::Replies;
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::{Custom, CustomProtocol, DatagramProtocol, StreamProtocol};
 use crate::connection::Connection;
+use crate::net::socket::BoundSocket;
+use crate::net::stop::StopSignal;
 use crate::server::datagrams::{self, Datagram, Inbox, ServeDatagrams, WaitingDatagrams};
 use crate::server::host::{Host, Run};
 use crate::server::protocol::{Next, Serve, Session};
-use crate::server::registry::{Registry, StopSignal};
-use crate::server::socket::BoundSocket;
+use crate::server::registry::Registry;
 use crate::server::streams;
 use crate::server::wake::{Datagrams, Kind, Streams, StreamsAndDatagrams};
 

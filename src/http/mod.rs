@@ -20,7 +20,7 @@ pub use self::pairs::Pairs;
 pub use self::request::Request;
 pub use self::response::{IntoResponse, Response};
 use crate::connection::Connection;
-use crate::server::address::ListenOn;
+use crate::net::address::ListenOn;
 use crate::server::connect::reachable;
 use crate::server::host::Run;
 use crate::server::options::Builder;

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::pairs::Pairs;
 use crate::connection::quoted;
+use crate::net::address::Address;
 use crate::proto::http1::{Body, Framing, Headers, RequestHead, Version};
-use crate::server::address::Address;
 
 /// A request, whole: the handler gets it, and the server's record keeps it. Cloning it is cheap.
 ///

@@ -6,10 +6,10 @@ use std::sync::Mutex;
 use super::response::{Content, Reader, Response, take_reader};
 use crate::connection::Connection;
 use crate::fault::{Pace, Schedule, Step};
+use crate::net::live::Activity;
 use crate::proto::http1::{
     BodyFraming, Exchange, HttpDate, Plan, ReplyHead, Version, encode_chunk, encode_last_chunk,
 };
-use crate::server::registry::Activity;
 
 /// A body up to this size goes out with its head in one buffer; copying it is cheaper than a second one.
 const SMALL_BODY: usize = 16 * 1024;

@@ -7,17 +7,17 @@ use super::request::{Place, Request};
 use super::response::{BoxError, Response};
 use super::send::{Cut, send};
 use super::{Answer, Http};
+use crate::connection::discarding::Discarding;
 use crate::connection::{Connection, Idle};
 use crate::deadline::{Deadline, bytes_of};
+use crate::net::live::Activity;
 use crate::proto::http1::{
     Body, BodyDecoder, Exchange, Framing, HeadParser, Parsed, Rejection, RequestHead, Version,
 };
 use crate::proto::http2;
 use crate::server::failure::HandlerError;
-use crate::server::parting::Discarding;
 use crate::server::protocol::{Lifecycle, Next, Session, Turn};
 use crate::server::record::Unanswered;
-use crate::server::registry::Activity;
 use crate::server::streams::FIRST_PARKED;
 
 /// A worker waits so long for the next request before it leaves the connection to the poll loop: long enough for a

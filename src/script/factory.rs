@@ -8,8 +8,8 @@ use std::thread;
 use super::error::{ScriptError, ScriptErrors};
 use super::state::Scripted;
 use super::{Script, ScriptedTcpServer};
+use crate::net::address::ListenOn;
 use crate::process::Maker;
-use crate::server::address::ListenOn;
 use crate::server::host::Host;
 
 /// Starts scripted servers, and verifies all of them when it goes, or when it is told to: its failure

@@ -13,7 +13,7 @@ use super::instruction::{Action, Instruction, Match, Matcher, Queued};
 use super::state::Scripted;
 use crate::connection::{Connection, came_so_far};
 use crate::deadline::{Deadline, bytes_of};
-use crate::server::address::Address;
+use crate::net::address::Address;
 use crate::server::failure::{HandlerError, HandlerFailure};
 use crate::server::host::Host;
 use crate::server::registry::Entry;

@@ -41,9 +41,9 @@ use self::methods::{connections, instructions};
 use self::state::Scripted;
 use crate::connection::Connection;
 use crate::deadline::Deadline;
-use crate::server::address::ListenOn;
+use crate::net::address::ListenOn;
 #[cfg(unix)]
-use crate::server::address::UnixAddress;
+use crate::net::address::UnixAddress;
 use crate::server::failure::HandlerResult;
 use crate::server::host::Host;
 use crate::server::options::Options;

@@ -19,11 +19,13 @@ use super::instruction::{Instruction, Queued, Step};
 use super::state::Scripted;
 use crate::connection::Connection;
 use crate::deadline::Deadline;
-use crate::server::address::Address;
+use crate::net::address::Address;
+use crate::net::live::{Activity, Live};
+use crate::net::socket::{BoundSocket, Stream};
+use crate::net::stop::StopSignal;
 use crate::server::host::{Host, Run};
 use crate::server::protocol::Lifecycle;
-use crate::server::registry::{Activity, Live, Registry, StopSignal};
-use crate::server::socket::{BoundSocket, Stream};
+use crate::server::registry::Registry;
 use crate::server::streams::{FIRST_PARKED, LISTENER};
 
 /// How long a client may take to close its connection that has opened the next one already, before

@@ -7,12 +7,12 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::TestServer;
-#[cfg(unix)]
-use super::address::UnixAddress;
 use super::protocol::Protocol;
 use super::wake::{Datagrams, Streams};
 use crate::connection::Limits;
 use crate::deadline::prose;
+#[cfg(unix)]
+use crate::net::address::UnixAddress;
 
 /// How long a client's connect, and each of its reads and writes, may take at least.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -6,14 +6,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::Address;
 use super::host::{Host, Run};
 use super::protocol::{Lifecycle, Session};
-use super::registry::{Activity, Live, Registry, StopSignal};
-use super::socket::{BoundSocket, Received};
+use super::registry::Registry;
 use super::wake::{Datagrams, WakeWord};
 use crate::connection::quoted;
 use crate::deadline::{Deadline, bytes_of, prose};
+use crate::net::address::Address;
+use crate::net::live::{Activity, Live};
+use crate::net::socket::{BoundSocket, Received};
+use crate::net::stop::StopSignal;
 
 /// A protocol on datagrams.
 pub(crate) trait ServeDatagrams: Lifecycle {

@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::address::Address;
+use crate::net::address::Address;
+use crate::net::stop::CutByStop;
 
 /// What a handler of a stream may return: nothing, or a `Result` of nothing.
 ///
@@ -149,24 +150,6 @@ impl HandlerError {
         false
     }
 }
-
-/// What the errors of a connection hold that stopping has cut. As with [`prose`](crate::deadline::prose),
-/// its text is what `unwrap` prints.
-pub(crate) struct CutByStop(pub(crate) String);
-
-impl fmt::Display for CutByStop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for CutByStop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Error for CutByStop {}
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
     fn from(error: E) -> HandlerError {

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::address::Address;
 use super::failure::{Failures, HandlerError, HandlerFailure};
 use super::options::Options;
 use super::protocol::Lifecycle;
 use super::ready::Ready;
 use super::record::{FULL, Record};
-use super::registry::{Registry, StopSignal};
-use super::socket::BoundSocket;
+use super::registry::Registry;
 use super::wake::Kind;
 use super::workers::Crew;
+use crate::net::address::Address;
+use crate::net::socket::BoundSocket;
+use crate::net::stop::StopSignal;
 
 /// The part of a server that outlives a stop: its protocol, its address, what arrived, what failed.
 pub(crate) struct Host<P: Lifecycle> {

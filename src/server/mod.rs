@@ -1,24 +1,17 @@
 //! The life of every server: bind, start, ready, stop, restart, drop. It knows no protocol, and it
 //! is the only code that starts server threads.
 
-pub(crate) mod address;
 pub(crate) mod connect;
 pub(crate) mod datagrams;
 pub(crate) mod failure;
-mod holder;
 pub(crate) mod host;
 pub(crate) mod options;
 pub(crate) mod parting;
-#[cfg(all(feature = "pktinfo", target_os = "linux"))]
-mod pktinfo;
 pub(crate) mod protocol;
 pub(crate) mod ready;
 pub(crate) mod record;
 pub(crate) mod registry;
-pub(crate) mod socket;
 pub(crate) mod streams;
-#[cfg(unix)]
-pub(crate) mod unix;
 pub(crate) mod wake;
 pub(crate) mod workers;
 
@@ -33,20 +26,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
-use self::address::ListenOn;
-#[cfg(unix)]
-use self::address::UnixAddress;
 use self::failure::{Failures, HandlerError, HandlerFailure, StopError, StuckHandler};
 use self::host::{Host, Run};
 use self::options::Options;
 use self::protocol::Protocol;
 use self::ready::Ready;
 use self::record::Record;
-use self::registry::{LastTurns, Registry, StopSignal, StopSwitch, stop_reserve};
-use self::socket::{BoundSocket, SocketKind};
+use self::registry::{LastTurns, Registry};
 use self::wake::Kind;
 use self::workers::Crew;
 use crate::deadline::{Deadline, prose};
+use crate::net::address::ListenOn;
+#[cfg(unix)]
+use crate::net::address::UnixAddress;
+use crate::net::socket::{BoundSocket, SocketKind};
+use crate::net::stop::{StopSignal, StopSwitch, stop_reserve};
 use crate::process::Maker;
 
 /// A test server: an address, a handler, a poll loop on a thread of its own.

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::failure::HandlerError;
 use super::protocol::{Lifecycle, Session};
-use super::registry::{Activity, Live};
-use super::socket::Stream;
+use crate::connection::discarding::Discarding;
 use crate::deadline::Deadline;
+use crate::net::live::{Activity, Live};
+use crate::net::socket::Stream;
 
 /// What the failure of a handler says whose client has sent nothing.
 const SILENT_CLIENT: &str = "the client connected and left without sending a byte (a port probe or a health \
@@ -58,31 +59,6 @@ fn has_answer_to_lose(live: &Live, stream: &Arc<Stream>) -> bool {
         // The handler has given the connection away.
         || Arc::strong_count(stream) > 1;
     !settled && (live.received.load(Ordering::Relaxed) == 0 || stream.has_unread())
-}
-
-/// For how long a client to which the server has closed is read from, until it closes too: it would be reset
-/// otherwise.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Discarding {
-    /// After its last byte.
-    pub(crate) silence: Duration,
-    /// In all.
-    pub(crate) time: Duration,
-    pub(crate) bytes: usize,
-}
-
-impl Discarding {
-    pub(crate) const USUAL: Discarding = Discarding {
-        silence: Duration::from_secs(2),
-        time: Duration::from_secs(15),
-        bytes: 64 << 20,
-    };
-
-    /// The next read's end, or none when it is enough.
-    pub(crate) fn next(&self, all: &Deadline, so_far: usize) -> Option<Deadline> {
-        let goes_on = so_far < self.bytes && !all.expired();
-        goes_on.then(|| Deadline::new(self.silence.min(all.remaining()), "the client to close"))
-    }
 }
 
 /// Reads what the client still sends, until it closes. A stop ends it.

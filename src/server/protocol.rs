@@ -8,10 +8,12 @@ use super::datagrams::WaitingDatagrams;
 use super::failure::{HandlerError, HandlerFailure};
 use super::host::{Host, Run};
 use super::record::Unanswered;
-use super::registry::{Activity, Live, Registry, StopSignal};
-use super::socket::BoundSocket;
+use super::registry::Registry;
 use super::wake::Kind;
 use crate::connection::Connection;
+use crate::net::live::{Activity, Live};
+use crate::net::socket::BoundSocket;
+use crate::net::stop::StopSignal;
 
 /// A protocol with its handler and options: what makes a [`TestServer`](crate::TestServer) a TCP,
 /// UDP, HTTP or SMTP server. It is public so that code can be written once for all servers; a protocol of

@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Token};
 
-use super::address::Address;
 use super::datagrams::WaitingDatagrams;
 use super::failure::HandlerError;
 use super::host::{Host, Run};
 use super::protocol::{Next, Serve, Session, Turn};
-use super::registry::{Activity, Entry, Live, Registry, StopSignal};
-use super::socket::{BoundSocket, Stream};
+use super::registry::{Entry, Registry};
 use super::wake::WAKER;
 use super::workers::Dispatcher;
 use crate::connection::Connection;
+use crate::net::address::Address;
+use crate::net::live::{Activity, Live};
+use crate::net::socket::{BoundSocket, Stream};
+use crate::net::stop::StopSignal;
 
 /// The listener's token.
 pub(crate) const LISTENER: Token = Token(0);

@@ -7,11 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 #[cfg(unix)]
 use std::os::unix::net::UnixDatagram;
 
-use super::address::Address;
-#[cfg(unix)]
-use super::address::UnixAddress;
 use super::connect::reachable;
-use super::socket::SocketKind;
+use crate::net::address::Address;
+#[cfg(unix)]
+use crate::net::address::UnixAddress;
+use crate::net::socket::SocketKind;
 
 /// What a protocol is served on, and how its thread waits.
 pub trait Kind: 'static {

@@ -7,9 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::registry::StopSignal;
 use super::yield_until;
 use crate::deadline::Deadline;
+use crate::net::stop::StopSignal;
 
 /// A worker that has had nothing to do for so long ends, so that a burst of connections does not
 /// leave its threads behind.

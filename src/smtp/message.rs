@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::mail::{Attachment, Mail};
+use crate::net::address::Address;
 use crate::proto::smtp::{Incoming, Irregularity, Login, Recipient, Reply, Sender, irregularities};
-use crate::server::address::Address;
 
 /// What a message without anything in it is taken to occupy: many small ones fill a record too.
 const OWN_SIZE: usize = 256;

@@ -21,13 +21,13 @@ pub use self::options::{Envelope, Stage};
 pub use self::reply::IntoReply;
 pub use self::service::Smtp;
 use crate::deadline::prose;
+use crate::net::address::ListenOn;
 pub use crate::proto::mail::Mailbox;
 pub use crate::proto::smtp::{
     BodyType, Decision, Extension, Irregularity, Login, Mechanism, Notify, Recipient, Reply, Ret,
     Sender,
 };
 use crate::server::TestServer;
-use crate::server::address::ListenOn;
 use crate::server::options::Builder;
 
 /// An SMTP server (RFC 5321, with the extensions of [`Extension`]) whose handler gets each

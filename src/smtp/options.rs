@@ -9,10 +9,10 @@ use super::message::Message;
 use super::reply::IntoReply;
 use super::reply::taken;
 use super::service::Smtp;
+use crate::net::address::{Address, ListenOn};
 use crate::proto::smtp::{
     Config, Decision, Extension, Extensions, Login, Recipient, Reply, Sender,
 };
-use crate::server::address::{Address, ListenOn};
 use crate::server::options::Builder;
 use crate::server::{Bound, TestServer};
 

@@ -13,13 +13,13 @@ use super::options::{Envelope, SmtpOptions, Stage};
 use super::reply::{IntoReply, taken};
 use super::transcript::{Transcript, Transcripts};
 use crate::connection::Connection;
+use crate::connection::discarding::Discarding;
 use crate::deadline::Deadline;
 use crate::proto::smtp::{
     Config, Decision, Ending, Event, Incoming, Login, Question, Reply, Session as Machine,
 };
 use crate::server::failure::HandlerError;
 use crate::server::host::Run;
-use crate::server::parting::Discarding;
 use crate::server::protocol::{Lifecycle, Next, Serve, Session, Turn};
 use crate::server::streams;
 use crate::server::wake::Streams;

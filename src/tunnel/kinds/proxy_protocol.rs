@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::deadline::prose;
+use crate::net::address::canonical;
 use crate::proto::proxy_protocol::{self, Header};
-use crate::server::address::canonical;
 use crate::tunnel::ends::exchange::read_message;
 use crate::tunnel::ends::proxy_header::LONGEST;
 use crate::tunnel::kinds::{Base, Start, by_base, kind};

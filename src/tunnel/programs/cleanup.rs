@@ -16,8 +16,8 @@ use std::sync::{Mutex, PoisonError};
 use super::child::VARIABLE;
 use super::group;
 use super::port::SPAWNING;
+use crate::net::socket::send_quietly;
 use crate::process::Maker;
-use crate::server::socket::send_quietly;
 
 /// Each line is `+` or `-`, and a thing: `g` and the id of a group of processes, `d` and a folder. Groups go first,
 /// for they may write into folders; then what has left its group, which is known by its environment. The signals

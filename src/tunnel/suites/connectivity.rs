@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::ExitStatus;
 
-use crate::server::address::canonical;
+use crate::net::address::canonical;
 use crate::tunnel::check::context::{CheckContext, Kept};
 use crate::tunnel::check::definition::{CheckDef, Checks, Routes, SuiteDef};
 use crate::tunnel::core::check_error::CheckError;

@@ -12,9 +12,9 @@ use std::{fmt, io};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{DEADLINE, RunningTunnel, STOP_TIMEOUT};
-use crate::server::TestServer;
 #[cfg(unix)]
-use crate::server::address::{Address, UnixAddress};
+use crate::net::address::{Address, UnixAddress};
+use crate::server::TestServer;
 use crate::server::connect::reachable;
 use crate::server::protocol::Protocol;
 use crate::tunnel::core::family::Family;

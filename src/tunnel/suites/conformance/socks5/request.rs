@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::{granted, open, opened, opening, own_host, reply, request};
+use crate::net::address::canonical;
 use crate::proto::socks5::{self, BIND, CONNECT, Host, Reply};
-use crate::server::address::canonical;
 use crate::tunnel::check::context::CheckContext;
 use crate::tunnel::check::wire::{CLOSE_LIMIT, Wire};
 use crate::tunnel::core::check_error::CheckError;
