@@ -59,7 +59,8 @@ pub(crate) fn stand_in<S, T>(
 ) -> Result<T, CheckError> {
     // The connection that found the program listening may be on its way to the service already.
     if context.program.has_first() {
-        context.works("an ordinary connection before")?;
+        let deadline = context.deadline("an ordinary connection before");
+        context.program.open(None, &deadline)?.whole(&deadline)?;
     }
     let place = Place {
         addr: context.route().service,
