@@ -426,3 +426,6 @@ impl Connection {
         self.local.to_inet()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The frame with small suites, on a forwarder that is this test program itself.
 
+mod groups;
 mod options;
 mod resume;
 
