@@ -106,8 +106,9 @@ fn carry_back(
             Some(last) if options.has(Mutation::UdpMixesClients) => last,
             _ => client,
         };
-        let _ = near.send_to(&answer, to);
+        // Before anybody who has the answer can send again.
         is_waiting.store(false, Ordering::SeqCst);
+        let _ = near.send_to(&answer, to);
     }
 }
 

@@ -40,6 +40,7 @@ const NEXT: u64 = 0;
 pub(crate) struct ConnectionGroup<'a> {
     connector: Connector<'a>,
     bounds: Bounds,
+    matching: Matching,
     /// What the numbers begin with, so that other bytes are not taken for one.
     salt: u64,
     opened: AtomicU64,
@@ -53,6 +54,18 @@ pub(crate) struct ConnectionGroup<'a> {
     busy: AtomicUsize,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// How the two ends of a connection find each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Matching {
+    /// By a number that the client says first.
+    ByNumber,
+    /// They are opened one after the other, as what the service reads first may be about the client; the number
+    /// comes behind that.
+    OneByOne,
+    /// There is one client, and it says nothing of its own.
+    Alone,
 }
 
 #[derive(Default)]
@@ -76,6 +89,20 @@ pub(crate) fn run(
     size: usize,
     work: impl Fn(usize, &ConnectionGroup<'_>) -> Result<(), CheckError> + Sync,
 ) -> Result<(), CheckError> {
+    let matching = match context.tunnel().kind() {
+        Kind::ProxyProtocol | Kind::Other => Matching::OneByOne,
+        _ => Matching::ByNumber,
+    };
+    serve(context, bounds, size, matching, work)
+}
+
+fn serve(
+    context: &mut CheckContext<'_>,
+    bounds: Bounds,
+    size: usize,
+    matching: Matching,
+    work: impl Fn(usize, &ConnectionGroup<'_>) -> Result<(), CheckError> + Sync,
+) -> Result<(), CheckError> {
     let (connections, accepted) = crossbeam_channel::unbounded();
     let start = |place: &Place| {
         let connections = connections.clone();
@@ -89,7 +116,7 @@ pub(crate) fn run(
             })
     };
     stand_in(context, start, |context, mut server| {
-        let done = run_with(context, bounds, size, &accepted, work);
+        let done = run_with(context, bounds, size, matching, &accepted, work);
         let stopped = server.stop(STOP);
         done?;
         stopped.map_err(|error| CheckError::failed(error.to_string()))
@@ -103,7 +130,7 @@ pub(crate) fn in_a_row(
     times: usize,
 ) -> Result<Vec<Duration>, CheckError> {
     let waits = Mutex::new(Vec::with_capacity(times));
-    run(context, bounds, 1, |_, group| {
+    serve(context, bounds, 1, Matching::Alone, |_, group| {
         for number in 1..=times {
             let begun = Instant::now();
             let whole = group.open().and_then(|ends| {
@@ -123,12 +150,14 @@ fn run_with(
     context: &mut CheckContext<'_>,
     bounds: Bounds,
     size: usize,
+    matching: Matching,
     accepted: &Receiver<Connection>,
     work: impl Fn(usize, &ConnectionGroup<'_>) -> Result<(), CheckError> + Sync,
 ) -> Result<(), CheckError> {
     let group = ConnectionGroup {
         connector: context.connector(),
         bounds,
+        matching,
         salt: context.random().next(),
         opened: AtomicU64::new(0),
         repeated: AtomicU64::new(0),
@@ -152,7 +181,7 @@ fn run_with(
             if let Ok(conn) = accepted.recv_timeout(LOOK) {
                 let deadline = bounds.next("a number");
                 match group.connector.accepted_by_server(conn, &deadline) {
-                    Ok(mut stream) => match group.is_one_by_one() {
+                    Ok(mut stream) => match matching != Matching::ByNumber {
                         true if group
                             .connector
                             .is_health_check(&mut stream, context.service()) => {}
@@ -196,16 +225,19 @@ pub(crate) fn about(what: impl Display, error: CheckError) -> CheckError {
 impl ConnectionGroup<'_> {
     /// Makes a connection: both its ends.
     pub(crate) fn open(&self) -> Result<Ends, CheckError> {
-        if !self.is_one_by_one() {
-            let number = self.next_number();
-            return self.open_as(number, number);
+        let number = self.next_number();
+        if self.matching == Matching::ByNumber {
+            return self.open_as(Some(number), number);
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = self.next_number();
-        let mut ends = self.open_as(number, NEXT)?;
+        let said = (self.matching == Matching::OneByOne).then_some(number);
+        let mut ends = self.open_as(said, NEXT)?;
         let deadline = self.bounds.next("what the service reads first");
         ends.service.set_deadline(deadline);
         self.connector.preamble(&mut ends.service, &ends.client)?;
+        let Some(number) = said else {
+            return Ok(ends);
+        };
         let mut came = [0; 8];
         ends.service.read_exact(&mut came).map_err(|error| {
             CheckError::failed(format!(
@@ -218,22 +250,13 @@ impl ConnectionGroup<'_> {
         }
     }
 
-    /// Whether the program may say something about the client to the service: then the two must have
-    /// found each other before that is read, and connections are opened one after the other.
-    fn is_one_by_one(&self) -> bool {
-        matches!(
-            self.connector.tunnel.kind(),
-            Kind::ProxyProtocol | Kind::Other
-        )
-    }
-
     fn next_number(&self) -> u64 {
         let opened = self.opened.fetch_add(1, Ordering::SeqCst);
         self.salt.wrapping_add(opened)
     }
 
     /// A connection on which the client says `number`; its other end is waited for as `name`.
-    fn open_as(&self, number: u64, name: u64) -> Result<Ends, CheckError> {
+    fn open_as(&self, number: Option<u64>, name: u64) -> Result<Ends, CheckError> {
         let deadline = self.bounds.next("a connection through the program");
         let mut client = self.connect(&deadline)?;
         self.wait_as(name);
@@ -242,16 +265,25 @@ impl ConnectionGroup<'_> {
         let target = Target::Address(self.connector.route.service);
         self.connector.handshake(&mut client, &target, &deadline)?;
         client.forget();
-        client.write_all(&number.to_be_bytes()).map_err(|error| {
-            CheckError::failed(format!("the client cannot send its first 8 bytes: {error}"))
-        })?;
+        let mut opener = None;
+        if let Some(number) = number {
+            client.write_all(&number.to_be_bytes()).map_err(|error| {
+                CheckError::failed(format!("the client cannot send its first 8 bytes: {error}"))
+            })?;
+        } else {
+            opener = Some(self.connector.speak_if_waited_for(&mut client));
+        }
         // Looks rarely whether the client was closed: a hundred that look often take a machine's time.
         let mut look = LOOK;
         loop {
             // Looked at first: what has ended may have connected before.
             let has_ended = client.has_ended();
             let wait = Deadline::new(look.min(deadline.remaining()), "the service's end");
-            if let Some(service) = self.other_end(name, &wait)? {
+            if let Some(mut service) = self.other_end(name, &wait)? {
+                if let Some(opener) = opener {
+                    service.set_deadline(deadline);
+                    opener.take(&mut service)?;
+                }
                 return Ok(Ends { client, service });
             }
             if has_ended {
@@ -338,7 +370,7 @@ impl ConnectionGroup<'_> {
 
     /// Reads the number that a connection at the service begins with, and hands it to who waits for it.
     fn match_by_number(&self, mut stream: Stream) {
-        if self.is_one_by_one() {
+        if self.matching != Matching::ByNumber {
             let before = self.waiting().insert(NEXT, Waiting::Service(stream));
             if let Some(Waiting::Client(thread)) = before {
                 thread.unpark();

@@ -57,10 +57,11 @@ pub(crate) fn stand_in<S, T>(
     start: impl Fn(&Place) -> io::Result<S>,
     body: impl FnOnce(&mut CheckContext<'_>, S) -> Result<T, CheckError>,
 ) -> Result<T, CheckError> {
-    // The connection that found the program listening may be on its way to the service already.
-    if context.program.has_first() {
-        let deadline = context.deadline("an ordinary connection before");
-        context.program.open(None, &deadline)?.whole(&deadline)?;
+    // The connection that found a forwarder listening is on its way to the service already.
+    let kind = context.tunnel().kind();
+    if context.program.has_first() && (kind.forwards() || kind == Kind::Other) {
+        let deadline = context.deadline("a connection through the program");
+        drop(context.program.open(None, &deadline)?);
     }
     let place = Place {
         addr: context.route().service,

@@ -164,7 +164,8 @@ impl Service {
                 }
             }
             let left = deadline.check()?;
-            let mut events = Events::with_capacity(self.listeners.len());
+            // While it refuses there are none, and the system takes no list of none.
+            let mut events = Events::with_capacity(self.listeners.len().max(1));
             let mut poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
             match poll.poll(&mut events, Some(left)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
@@ -216,6 +217,9 @@ mod tests {
         service.refuse().unwrap();
         let refused = connect(service.port()).unwrap_err();
         assert_eq!(refused, io::ErrorKind::ConnectionRefused);
+        let short = Deadline::new(Duration::from_millis(5), "a client");
+        let nobody = service.accept(&short).unwrap_err();
+        assert_eq!(nobody.kind(), io::ErrorKind::TimedOut);
         service.listen_again().unwrap();
         let client = connect(service.port()).unwrap();
         let deadline = Deadline::new(Duration::from_secs(20), "a client");

@@ -139,11 +139,14 @@ impl Connector<'_> {
         Ok((stream, peer))
     }
 
-    /// Has the client say something to a program that has waited for that before, where nobody is to accept.
-    pub(crate) fn speak_if_waited_for(&self, client: &mut Stream) {
+    /// Has the client say something to a program that has waited for that before, where somebody else accepts it, or
+    /// nobody.
+    pub(crate) fn speak_if_waited_for(&self, client: &mut Stream) -> Opener {
+        let mut opener = Opener::new(self, client);
         if self.manners.has_waited() {
-            Opener::new(self, client).say(client);
+            opener.say(client);
         }
+        opener
     }
 
     /// As [`Connector::accept`], at a service on several addresses, which a name stands for. A program may connect

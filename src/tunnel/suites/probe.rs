@@ -81,7 +81,7 @@ impl CheckContext<'_> {
         let spoken = !(stream.sent().is_empty() && stream.received().is_empty());
         match done {
             Ok(_) if !spoken => {
-                self.connector().speak_if_waited_for(client.stream());
+                let _ = self.connector().speak_if_waited_for(client.stream());
                 Ok(Answer::Forwards)
             }
             Ok(_) => Ok(Answer::Connected),
