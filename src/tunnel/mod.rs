@@ -20,7 +20,7 @@
 //!
 //! The command is a [`Template`] or a closure that makes a [`Command`](std::process::Command). Proxies
 //! are [`Socks4`], [`Socks4a`], [`Socks5`] and [`HttpConnect`]; [`Forward`] and [`ProxyProtocol`] forward
-//! every connection to one place; [`Attached`] is any of them that already runs. A program that speaks
+//! every connection to one place, or every datagram ([`Forward::udp`]); [`Attached`] is any of them that already runs. A program that speaks
 //! another protocol is a [`Custom`] kind of closures, or an implementation of [`Tunnel`].
 //!
 //! Guides: [reading a report](guide::report), [writing a kind](guide::kind), [a suite](guide::suite),
@@ -47,7 +47,8 @@
 //! IPv6, and `closing/client-reset`. They are a stable interface: one that goes or changes is a breaking change of
 //! this crate. A statement with [`Strictness::Must`] that
 //! does not hold is a failure; any other deviates, and fails only in a
-//! [strict](crate::TunnelHarness::strict) run. What is known of a program is said with
+//! [strict](crate::TunnelHarness::strict) run. A program that waits for its client to speak before it connects to the
+//! service is told a few words then, which are taken away again at the service. What is known of a program is said with
 //! [`known_deviation`](crate::TunnelHarness::known_deviation) or [`skip`](crate::TunnelHarness::skip), with a reason.
 //!
 //! Two checks are in the report only where they fail, and then all others of their suite are skipped:
@@ -81,7 +82,7 @@
 //! |-|-|
 //! | `name` | the first part of its checks' ids |
 //! | `outcome` | the gravest of its checks, as [`SuiteSummary::outcome`] gives it |
-//! | `counts` | the number of checks by outcome: `passed`, `failed`, `deviates`, `unsupported`, `skipped` |
+//! | `counts` | the number of checks by outcome: `passed`, `failed`, `deviates`, `unsupported`, `skipped`, `not_run` |
 //! | `elapsed_ns` | the sum of its checks' durations |
 //! | `bytes`, `connections` | the sums of its checks' |
 //! | `throughput`, `latency` | as of a check, the worst of them; or `null` |
@@ -94,7 +95,7 @@
 //! | `round` | which repetition of the run, from 1 on |
 //! | `statement`, `source` | what must hold, and who says so: `RFC 1928, section 6`, `harness` |
 //! | `strictness` | `MUST`, `SHOULD`, `MAY` or `harness` |
-//! | `outcome` | `passed`, `failed`, `deviates`, `unsupported` or `skipped` |
+//! | `outcome` | `passed`, `failed`, `deviates`, `unsupported`, `skipped` or `not run` |
 //! | `message` | why it did not pass, or empty |
 //! | `route` | `null`, or the addresses `listen`, `service` (with port), `client`, `outgoing` (without) |
 //! | `elapsed_ns` | its duration |
