@@ -36,6 +36,8 @@ pub(crate) struct Recipe {
     pub(crate) for_root: bool,
     /// Whether it is a program of another recipe, spoken to in another way.
     pub(crate) again: bool,
+    /// Whether it is in no package of Debian's, and a machine may lack it.
+    pub(crate) optional: bool,
     harness: fn() -> TunnelHarness,
     deviations: &'static str,
 }
@@ -81,6 +83,7 @@ const fn recipe(
         package,
         for_root: false,
         again: false,
+        optional: false,
         harness,
         deviations,
     }
@@ -89,6 +92,11 @@ const fn recipe(
 impl Recipe {
     const fn for_root(mut self) -> Recipe {
         self.for_root = true;
+        self
+    }
+
+    const fn optional(mut self) -> Recipe {
+        self.optional = true;
         self
     }
 
@@ -244,6 +252,21 @@ pub(crate) const ALL: &[Recipe] = &[
         || new(Forward::template(recipe!("sslh/command"))),
         recipe!("sslh/plain.deviations"),
     ),
+    recipe(
+        "pproxy",
+        ("pproxy", "pproxy of PyPI"),
+        || new(Socks5::template(recipe!("pproxy/command"))),
+        recipe!("pproxy/socks5.deviations"),
+    )
+    .optional(),
+    recipe(
+        "proxy_py",
+        // Its own program has a name that others may have too.
+        ("grout", "proxy.py of PyPI"),
+        || new(HttpConnect::template(recipe!("proxy.py/command"))),
+        recipe!("proxy.py/connect.deviations"),
+    )
+    .optional(),
     recipe(
         "ncat",
         NCAT,

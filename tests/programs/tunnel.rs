@@ -13,7 +13,7 @@ use loopback::tunnel::{ExpectationState, Forward, Outcome, Report, Socks5, Suite
 use loopback::{RunningTunnel, TestTcpServer, TunnelHarness, UnixAddress};
 
 use crate::recipes::{Recipe, Slow};
-use crate::{needs, needs_for, python, recipes};
+use crate::{find, needs, needs_for, python, recipes};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let microsocks = |name, test| needs("microsocks", "microsocks", name, test);
@@ -44,6 +44,10 @@ fn recipe_trial(recipe: &'static Recipe) -> Trial {
     let name = format!("tunnel::recipe_{}", recipe.name);
     if recipe.for_root && !is_root() {
         return Trial::test(format!("{name} (needs root)"), || Ok(())).with_ignored_flag(true);
+    }
+    if recipe.optional && find(recipe.program).is_none() {
+        let name = format!("{name} (needs {})", recipe.package);
+        return Trial::test(name, || Ok(())).with_ignored_flag(true);
     }
     needs_for(recipe.program, recipe.package, &name, || {
         match env::var("LOOPBACK_PROGRAM_RUNS") {
