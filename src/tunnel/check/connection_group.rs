@@ -41,6 +41,9 @@ pub(crate) struct ConnectionGroup<'a> {
     connector: Connector<'a>,
     bounds: Bounds,
     matching: Matching,
+    /// The connection that found the program listening, for the first who needs one: a program may serve one at a
+    /// time.
+    first: Mutex<Option<Stream>>,
     /// What the numbers begin with, so that other bytes are not taken for one.
     salt: u64,
     opened: AtomicU64,
@@ -158,6 +161,7 @@ fn run_with(
         connector: context.connector(),
         bounds,
         matching,
+        first: Mutex::new(context.program.take_first()),
         salt: context.random().next(),
         opened: AtomicU64::new(0),
         repeated: AtomicU64::new(0),
@@ -258,7 +262,18 @@ impl ConnectionGroup<'_> {
     /// A connection on which the client says `number`; its other end is waited for as `name`.
     fn open_as(&self, number: Option<u64>, name: u64) -> Result<Ends, CheckError> {
         let deadline = self.bounds.next("a connection through the program");
-        let mut client = self.connect(&deadline)?;
+        let first = self
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let mut client = match first {
+            Some(mut stream) => {
+                stream.set_deadline(deadline);
+                stream
+            }
+            None => self.connect(&deadline)?,
+        };
         self.wait_as(name);
         // Looked at behind that: a failure from now on ends the wait.
         self.go_on()?;

@@ -137,6 +137,11 @@ impl<'a> StartedProgram<'a> {
         self.first.is_some()
     }
 
+    /// The connection that found it listening, if nobody has used it.
+    pub(crate) fn take_first(&mut self) -> Option<Stream> {
+        self.first.take()
+    }
+
     /// From its start until it listened.
     pub(crate) fn ready_after(&self) -> Duration {
         self.ready_after
