@@ -53,6 +53,7 @@ mutations! {
     StopsAfterFiveHundred "stops-after-500" "answers no connection after the first 500"
     LeaksDescriptors "leaks-descriptors" "opens a descriptor for each connection and keeps it"
     LeaksOnReset "leaks-on-reset" "opens a descriptor for each connection that does not end in order, and keeps it"
+    LeaksMemory "leaks-memory" "keeps 64 KiB of each connection that does not end in order"
     KeepsSlots "keeps-slots" "serves twenty connections at a time, and counts those that did not end in order for ever"
     BusyAfterHalfClose "busy-after-half-close" "works without a pause from the client's half-close to the service's"
     BusyWhenIdle "busy-when-idle" "works without a pause while it has nothing to do"

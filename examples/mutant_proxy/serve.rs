@@ -120,6 +120,9 @@ impl Proxy {
                     if has(Mutation::LeaksOnReset) {
                         mem::forget(File::open("/dev/null"));
                     }
+                    if has(Mutation::LeaksMemory) {
+                        mem::forget(vec![1_u8; 64 * 1024]);
+                    }
                     if has(Mutation::KeepsSlots) {
                         return;
                     }

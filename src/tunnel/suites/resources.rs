@@ -27,6 +27,8 @@ const WINDOW: Duration = Duration::from_millis(500);
 const BUSY: Duration = Duration::from_millis(100);
 /// A program that waits at one of so many looks only does not wait.
 const RARELY: usize = 5;
+/// How much memory a program keeps of each connection if it keeps any, where there are hundreds.
+const KEPT_OF_EACH: u64 = 8 * 1024;
 /// How many clients leave in the handshake at the same time.
 const THREADS: usize = 4;
 /// How many descriptors a program has left where they are to run out, and how many connections then come.
@@ -228,13 +230,25 @@ pub(crate) fn holds_as_before(
     most: usize,
     work: impl Fn(&mut CheckContext<'_>) -> Result<(), CheckError>,
 ) -> Result<(), CheckError> {
+    let most = Growth {
+        count: most,
+        // A few connections are lost in what any program takes and gives back.
+        bytes: match context.sizes() {
+            Sizes::Quick => u64::MAX,
+            Sizes::Full => connections as u64 * KEPT_OF_EACH,
+        },
+    };
+    let told_of = |usage: &Usage| match most.bytes {
+        u64::MAX => usage.held(),
+        _ => format!("{}, {} KiB", usage.held(), usage.resident / 1024),
+    };
     let mut before = settled(context, None)?;
-    let mut told = format!("held: {}", before.held());
+    let mut told = format!("held: {}", told_of(&before));
     for _ in 0..2 {
         work(context)?;
         let after = settled(context, Some((before, most)))?;
-        told += &format!("; then {}", after.held());
-        if !has_grown(before, after, most) {
+        told += &format!("; then {}", told_of(&after));
+        if !most.is_reached(before, after) {
             context.note(told);
             return Ok(());
         }
@@ -245,19 +259,30 @@ pub(crate) fn holds_as_before(
     )))
 }
 
-/// Whether it holds as many more as there were `times`, of anything.
-fn has_grown(before: Usage, after: Usage, times: usize) -> bool {
-    let grown = |before: usize, after: usize| after >= before + times;
-    grown(before.descriptors, after.descriptors)
-        || grown(before.threads, after.threads)
-        || grown(before.processes, after.processes)
+/// What a program holds more than before if it keeps something of each connection.
+#[derive(Debug, Clone, Copy)]
+struct Growth {
+    /// Of descriptors, threads or processes.
+    count: usize,
+    /// Of memory.
+    bytes: u64,
+}
+
+impl Growth {
+    fn is_reached(self, before: Usage, after: Usage) -> bool {
+        let grown = |before: usize, after: usize| after >= before + self.count;
+        grown(before.descriptors, after.descriptors)
+            || grown(before.threads, after.threads)
+            || grown(before.processes, after.processes)
+            || after.resident.saturating_sub(before.resident) >= self.bytes
+    }
 }
 
 /// What the program holds, once it has given back what it gives back: not so many `times` more than before, or
 /// what it still holds in the end.
 fn settled(
     context: &mut CheckContext<'_>,
-    before: Option<(Usage, usize)>,
+    before: Option<(Usage, Growth)>,
 ) -> Result<Usage, CheckError> {
     let limit = GIVING_BACK.min(context.deadline("the program").remaining() / 4);
     let deadline = Deadline::new(limit, "the program to give back what it has");
@@ -266,7 +291,7 @@ fn settled(
     let mut last = context.usage()?;
     let mut same = 0;
     let done = |last: Usage, same: u32| match before {
-        Some((before, times)) => !has_grown(before, last, times),
+        Some((before, most)) => !most.is_reached(before, last),
         // It has given back all when nothing changes any more, if nobody knows how much that is.
         None => same >= 10,
     };
