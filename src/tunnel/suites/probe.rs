@@ -16,7 +16,7 @@ use crate::tunnel::route::Target;
 
 /// How long a program may take to come to rest, and to serve again when nothing stands against it.
 const RESTING: Duration = Duration::from_millis(500);
-const AGAIN: Duration = Duration::from_secs(4);
+const AGAIN: Duration = Duration::from_secs(12);
 /// How much is read and written at once.
 const PIECE: usize = 64 * 1024;
 /// How many bytes around a difference are shown.
